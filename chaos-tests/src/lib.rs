@@ -1,0 +1,1 @@
+//! Torment for a Warifu cluster: simulator, fault proxies and invariants.

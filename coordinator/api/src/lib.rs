@@ -1,0 +1,1 @@
+//! HTTP types, problem documents, OpenAPI and client of the coordinator.

@@ -1,0 +1,1 @@
+//! The one command for people: quickstart, genesis, officer, credential, card, terminal, verify, status.

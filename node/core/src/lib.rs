@@ -1,0 +1,1 @@
+//! Sans-IO core of a Warifu node: registry, evidence checks, policy, nonces, ceremonies and audit.
