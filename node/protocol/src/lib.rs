@@ -2,8 +2,35 @@
 //!
 //! The types are inert: no IO, no clock, no policy. Whatever crosses a process boundary or is hashed, signed or stored is defined here.
 
+pub mod audit;
+pub mod blob;
+pub mod canonical;
+pub mod command;
 pub mod document;
+pub mod genesis;
 pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod order;
+pub mod policy;
+pub mod refusal;
+pub mod request;
+pub mod roster;
+pub mod session;
+pub mod subject;
+pub mod wire;
 
+pub use audit::{AuditEntry, AuditEvent};
+pub use blob::Blob;
+pub use command::*;
 pub use document::DocumentKind;
+pub use genesis::{Genesis, GenesisBody, GenesisDocument, GenesisError, GenesisSignature};
 pub use ids::*;
+pub use keys::{ParsePublicKeyError, PublicKey, SignatureInvalid};
+pub use order::*;
+pub use policy::{ApprovalRule, CommandClass, Policy, PolicyError};
+pub use refusal::{Fault, Refusal};
+pub use request::{DocumentId, ParseDocumentIdError, Request, SignedRequest};
+pub use roster::*;
+pub use session::{Purpose, SessionClosing, SessionOpening, Statement, closing_message};
+pub use subject::*;

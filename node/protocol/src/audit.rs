@@ -1,0 +1,157 @@
+//! Entries of a node's audit log. They hold digests and ids, never a patient's data, a secret, or a card's serial.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BootId, CertificateHash, Command, CredentialId, Epoch, NodeId, NonceId, Refusal, Sha256, SignedRequest, StoreId, UnixMillis};
+
+/// Version of [`AuditEntry`]'s encoding.
+pub const AUDIT_ENTRY_VERSION: u16 = 1;
+
+/// One entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// [`AUDIT_ENTRY_VERSION`].
+    pub version: u16,
+    /// The node's clock.
+    pub at: UnixMillis,
+    /// What happened.
+    pub event: AuditEvent,
+}
+
+/// What a node records.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AuditEvent {
+    /// The node started.
+    Started {
+        /// Its store.
+        store: StoreId,
+        /// How often this store has been started.
+        incarnation: u64,
+        /// This start.
+        boot: BootId,
+        /// Version of the program.
+        version: String,
+    },
+    /// The node was confirmed.
+    Confirmed {
+        /// Index of its `NodeStarted`.
+        index: u64,
+        /// The state root there.
+        root: Sha256,
+        /// Nodes that signed the same root.
+        by: Vec<NodeId>,
+    },
+    /// A signature share of a document is about to leave.
+    DocumentShare {
+        /// The whole request.
+        request: SignedRequest,
+        /// Whose credential.
+        credential: CredentialId,
+        /// Share epoch.
+        epoch: Epoch,
+        /// Certificate rendered into the document.
+        certificate: CertificateHash,
+        /// SHA-256 of the SignedInfo that was rendered and signed.
+        rendered: Sha256,
+        /// The nonce pair used.
+        nonce: NonceId,
+        /// The t signers.
+        signers: Vec<NodeId>,
+        /// The coordinator that asked.
+        coordinator: crate::Name,
+    },
+    /// A signature share of a CSR is about to leave.
+    CsrShare {
+        /// Whose.
+        credential: CredentialId,
+        /// Share epoch.
+        epoch: Epoch,
+        /// SHA-256 of the CertificationRequestInfo that was rendered and signed.
+        rendered: Sha256,
+        /// The nonce pair used.
+        nonce: NonceId,
+        /// The t signers.
+        signers: Vec<NodeId>,
+        /// The coordinator that asked.
+        coordinator: crate::Name,
+    },
+    /// A signature share was refused.
+    ShareRefused {
+        /// The request, if it is one.
+        request: Option<SignedRequest>,
+        /// The credential of a CSR.
+        credential: Option<CredentialId>,
+        /// Why.
+        refusal: Refusal,
+        /// The coordinator that asked.
+        coordinator: crate::Name,
+    },
+    /// A log entry was applied.
+    EntryApplied {
+        /// Its index.
+        index: u64,
+        /// SHA-256 of its bytes.
+        entry: Sha256,
+        /// Which kind of command.
+        kind: String,
+        /// Refused with.
+        refusal: Option<Refusal>,
+    },
+    /// The node sees that a promise looks broken, and stops.
+    Alarm {
+        /// What it saw.
+        text: String,
+    },
+    /// The node stops in good order.
+    Stopped,
+}
+
+impl AuditEntry {
+    /// Wraps an event.
+    #[must_use]
+    pub const fn new(at: UnixMillis, event: AuditEvent) -> Self {
+        Self { version: AUDIT_ENTRY_VERSION, at, event }
+    }
+
+    /// Encodes.
+    ///
+    /// # Panics
+    /// Never: the types have no unsized sequences.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("audit entries serialize to postcard")
+    }
+}
+
+impl Command {
+    /// Name of the command's kind, as audit entries and metrics show it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        use crate::OrderCommand as O;
+        match self {
+            Self::NodeStarted(_) => "node-started",
+            Self::Order(order) => match order.body.order {
+                O::Enrol { .. } => "enrol",
+                O::InstallCertificate { .. } => "certificate-installed",
+                O::BindAuthenticator { .. } => "authenticator-bound",
+                O::UnbindAuthenticator { .. } => "authenticator-unbound",
+                O::EnrolFacility { .. } => "facility-enrolled",
+                O::EnrolTerminal { .. } => "terminal-enrolled",
+                O::RetireTerminal { .. } => "terminal-retired",
+                O::Suspend { .. } => "credential-suspended",
+                O::Resume { .. } => "credential-resumed",
+                O::Revoke { .. } => "credential-revoked",
+                O::CloseSession { .. } => "session-closed-by-order",
+                O::UpdateCrl { .. } => "crl-announced",
+            },
+            Self::CrlChunk { .. } => "crl-chunk",
+            Self::SessionOpened(_) => "session-opened",
+            Self::SessionClosed(_) => "session-closed",
+            Self::CeremonyRound1(_) => "ceremony-round1",
+            Self::CeremonyRound2Hash(_) => "ceremony-round2-hash",
+            Self::CeremonyConfirm(_) => "ceremony-confirm",
+            Self::CeremonyAbort(_) => "ceremony-abort",
+            Self::CheckpointWitnessed(_) => "checkpoint-witnessed",
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What is hashed and signed: a domain tag, a line feed, then one canonical encoding of the typed fields.
+//!
+//! Objects that people or other programs also read (statements, requests, orders, genesis) are encoded as compact JSON in the order of
+//! the struct's fields; objects that only nodes make are encoded with postcard. A tag is never used with two encodings or two types.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// The genesis body; its hash is the cluster id.
+pub const TAG_GENESIS: &str = "warifu-genesis-v1";
+/// The statement that a card signs to open a session.
+pub const TAG_SESSION: &str = "warifu-session-v1";
+/// The terminal's signature over a session statement.
+pub const TAG_TERMINAL: &str = "warifu-terminal-v1";
+/// The session key's proof of possession.
+pub const TAG_POSSESSION: &str = "warifu-possession-v1";
+/// The closing of a session by its session key.
+pub const TAG_CLOSE: &str = "warifu-close-v1";
+/// One document to sign.
+pub const TAG_REQUEST: &str = "warifu-request-v1";
+/// An officer's order.
+pub const TAG_ORDER: &str = "warifu-order-v1";
+/// The text that a card signs to be bound to a credential.
+pub const TAG_BINDING: &str = "warifu-binding-v1";
+/// A node's announcement of its start.
+pub const TAG_NODE_STARTED: &str = "warifu-node-started-v1";
+/// A node's signature over the state root that it has at an index.
+pub const TAG_STATE_ROOT: &str = "warifu-state-root-v1";
+/// A node's DKG round-1 packages.
+pub const TAG_ROUND1: &str = "warifu-round1-v1";
+/// A node's DKG round-2 packages for one other node.
+pub const TAG_ROUND2: &str = "warifu-round2-v1";
+/// The hashes of a node's round-2 packages.
+pub const TAG_ROUND2_HASH: &str = "warifu-round2-hash-v1";
+/// A node's confirmation of a ceremony's outcome.
+pub const TAG_CEREMONY_CONFIRM: &str = "warifu-ceremony-confirm-v1";
+/// A node's abort of a ceremony that it watched fail.
+pub const TAG_CEREMONY_ABORT: &str = "warifu-ceremony-abort-v1";
+/// The checkpoint of a node's audit log, as it is logged.
+pub const TAG_CHECKPOINT: &str = "warifu-checkpoint-v1";
+/// One bucket or inner node of the state root's hash tree.
+pub const TAG_STATE_TREE: &str = "warifu-state-tree-v1";
+
+/// The bytes to sign or hash for a JSON-encoded object.
+///
+/// # Panics
+/// Never for this crate's types: they hold no map with non-text keys and no fallible serializer.
+#[must_use]
+pub fn json_message<T: Serialize>(tag: &str, value: &T) -> Vec<u8> {
+    let mut message = prefix(tag);
+    serde_json::to_writer(&mut message, value).expect("protocol types serialize to JSON");
+    message
+}
+
+/// The bytes to sign or hash for a postcard-encoded object.
+///
+/// # Panics
+/// Never for this crate's types: they have no unsized sequences.
+#[must_use]
+pub fn postcard_message<T: Serialize>(tag: &str, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, prefix(tag)).expect("protocol types serialize to postcard")
+}
+
+/// SHA-256.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn prefix(tag: &str) -> Vec<u8> {
+    let mut message = Vec::with_capacity(tag.len() + 512);
+    message.extend_from_slice(tag.as_bytes());
+    message.push(b'\n');
+    message
+}

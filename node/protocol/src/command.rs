@@ -1,0 +1,261 @@
+//! What stands in the replicated log. No variant can name a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{
+    TAG_CEREMONY_ABORT, TAG_CEREMONY_CONFIRM, TAG_CHECKPOINT, TAG_NODE_STARTED, TAG_ROUND1, TAG_ROUND2_HASH, TAG_STATE_ROOT,
+    postcard_message,
+};
+use crate::limits::LOG_ENTRY_BYTES_MAX;
+use crate::{
+    Blob, BootId, CeremonyId, ClusterId, CredentialId, NodeId, Order, OrderId, PublicKey, SessionClosing, SessionOpening, Sha256,
+    SignatureInvalid, StoreId, UnixMillis,
+};
+
+/// Version of [`LogEntry`]'s encoding.
+pub const LOG_ENTRY_VERSION: u16 = 1;
+
+/// One entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// [`LOG_ENTRY_VERSION`].
+    pub version: u16,
+    /// The proposer's clock. Time in the state machine is the largest of these so far.
+    pub at: UnixMillis,
+    /// What happens.
+    pub command: Command,
+}
+
+/// Bytes that are no log entry of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogEntryError {
+    /// More than [`LOG_ENTRY_BYTES_MAX`].
+    #[error("a log entry of {size} bytes is larger than {LOG_ENTRY_BYTES_MAX}")]
+    TooLarge {
+        /// Bytes found.
+        size: usize,
+    },
+    /// Not decodable, or bytes left over.
+    #[error("the log entry cannot be decoded")]
+    Malformed,
+    /// Made by a newer version of the program.
+    #[error("log entry version {version} is unknown to this program, which knows {LOG_ENTRY_VERSION}; upgrade this node")]
+    UnknownVersion {
+        /// Version found.
+        version: u16,
+    },
+}
+
+impl LogEntry {
+    /// Wraps a command.
+    #[must_use]
+    pub const fn new(at: UnixMillis, command: Command) -> Self {
+        Self { version: LOG_ENTRY_VERSION, at, command }
+    }
+
+    /// Encodes.
+    ///
+    /// # Errors
+    /// When the result would be larger than [`LOG_ENTRY_BYTES_MAX`].
+    ///
+    /// # Panics
+    /// Never: the types have no unsized sequences.
+    pub fn encode(&self) -> Result<Vec<u8>, LogEntryError> {
+        let bytes = postcard::to_stdvec(self).expect("log entries serialize to postcard");
+        if bytes.len() > LOG_ENTRY_BYTES_MAX { Err(LogEntryError::TooLarge { size: bytes.len() }) } else { Ok(bytes) }
+    }
+
+    /// Decodes exactly one entry.
+    ///
+    /// # Errors
+    /// See [`LogEntryError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, LogEntryError> {
+        if bytes.len() > LOG_ENTRY_BYTES_MAX {
+            return Err(LogEntryError::TooLarge { size: bytes.len() });
+        }
+        let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| LogEntryError::Malformed)?;
+        if version != LOG_ENTRY_VERSION {
+            return Err(LogEntryError::UnknownVersion { version });
+        }
+        match postcard::take_from_bytes::<Self>(bytes) {
+            Ok((entry, [])) => Ok(entry),
+            Ok(_) | Err(_) => Err(LogEntryError::Malformed),
+        }
+    }
+}
+
+/// A command, each with its own signatures: the log orders, it authorizes nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// A node says that it has started.
+    NodeStarted(NodeSigned<NodeStarted>),
+    /// Officers order something.
+    Order(Order),
+    /// One piece of the CRL that an applied order announced.
+    CrlChunk {
+        /// The order that announced it.
+        order: OrderId,
+        /// Pieces come in order, from 0.
+        index: u32,
+        /// [`crate::limits::CRL_CHUNK_BYTES`] bytes; the last piece may be shorter.
+        bytes: Blob,
+    },
+    /// A card opens a session.
+    SessionOpened(SessionOpening),
+    /// A session key closes its session.
+    SessionClosed(SessionClosing),
+    /// A participant's DKG round-1 packages.
+    CeremonyRound1(NodeSigned<Round1>),
+    /// The hashes of a participant's round-2 packages.
+    CeremonyRound2Hash(NodeSigned<Round2Hashes>),
+    /// A participant confirms the outcome.
+    CeremonyConfirm(NodeSigned<CeremonyConfirm>),
+    /// A participant says that an attempt cannot end well.
+    CeremonyAbort(NodeSigned<CeremonyAbort>),
+    /// A node's audit checkpoint, for the others to remember.
+    CheckpointWitnessed(NodeSigned<Checkpoint>),
+}
+
+/// Something that only nodes say; it has one tag.
+pub trait NodeStatement: Serialize {
+    /// Domain tag of the signature.
+    const TAG: &'static str;
+}
+
+/// A node's signed statement.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeSigned<T> {
+    /// Who says it.
+    pub node: NodeId,
+    /// What.
+    pub body: T,
+    /// Ed25519 by the node's identity key over tag, cluster, node and body.
+    pub signature: Blob,
+}
+
+impl<T: NodeStatement> NodeSigned<T> {
+    /// The bytes that are signed.
+    #[must_use]
+    pub fn message(cluster: ClusterId, node: NodeId, body: &T) -> Vec<u8> {
+        postcard_message(T::TAG, &(cluster, node, body))
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// When it does not verify under `identity`.
+    pub fn verify(&self, cluster: ClusterId, identity: &PublicKey) -> Result<(), SignatureInvalid> {
+        identity.verify(&Self::message(cluster, self.node, &self.body), self.signature.as_slice())
+    }
+}
+
+/// Where a node stood when it started.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeStarted {
+    /// Its store.
+    pub store: StoreId,
+    /// How often this store has been started, from 1.
+    pub incarnation: u64,
+    /// Drawn for this start.
+    pub boot: BootId,
+    /// Entries in its audit log.
+    pub audit_size: u64,
+    /// Last index in its raft log.
+    pub raft_index: u64,
+}
+
+impl NodeStatement for NodeStarted {
+    const TAG: &'static str = TAG_NODE_STARTED;
+}
+
+/// The state root that a node has at an index. Not a log command: asked for, node to node, by one that wants to be confirmed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StateRoot {
+    /// Boot id of the node that asked; makes the answer fresh.
+    pub boot: BootId,
+    /// Log index of that node's `NodeStarted`.
+    pub index: u64,
+    /// Root after applying that index.
+    pub root: Sha256,
+}
+
+impl NodeStatement for StateRoot {
+    const TAG: &'static str = TAG_STATE_ROOT;
+}
+
+/// DKG round-1 packages of all credentials of a ceremony, in the order of its enrolments.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Round1 {
+    /// Which ceremony.
+    pub ceremony: CeremonyId,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Serialized `dkg::round1::Package`s.
+    pub packages: Vec<Blob>,
+}
+
+impl NodeStatement for Round1 {
+    const TAG: &'static str = TAG_ROUND1;
+}
+
+/// The hash of the round-2 message to each other participant.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Round2Hashes {
+    /// Which ceremony.
+    pub ceremony: CeremonyId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// SHA-256 of each message's packages, by recipient in ascending order.
+    pub hashes: Vec<(NodeId, Sha256)>,
+}
+
+impl NodeStatement for Round2Hashes {
+    const TAG: &'static str = TAG_ROUND2_HASH;
+}
+
+/// What a participant ended with, its share being sealed and durable.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CeremonyConfirm {
+    /// Which ceremony.
+    pub ceremony: CeremonyId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Hash of every round-1 package and round-2 hash in the log for this attempt.
+    pub transcript: Sha256,
+    /// Serialized `PublicKeyPackage`s, in the order of the enrolments.
+    pub public_key_packages: Vec<Blob>,
+}
+
+impl NodeStatement for CeremonyConfirm {
+    const TAG: &'static str = TAG_CEREMONY_CONFIRM;
+}
+
+/// Why a participant gives an attempt up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CeremonyAbort {
+    /// Which ceremony.
+    pub ceremony: CeremonyId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whom it accuses, if anyone.
+    pub culprit: Option<NodeId>,
+    /// The credential that failed, if one.
+    pub credential: Option<CredentialId>,
+}
+
+impl NodeStatement for CeremonyAbort {
+    const TAG: &'static str = TAG_CEREMONY_ABORT;
+}
+
+/// The size and root of a node's audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Number of entries.
+    pub size: u64,
+    /// RFC 6962 root hash.
+    pub root: Sha256,
+}
+
+impl NodeStatement for Checkpoint {
+    const TAG: &'static str = TAG_CHECKPOINT;
+}

@@ -1,0 +1,269 @@
+//! Orders: commands that officers sign offline and every node verifies when it applies them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{TAG_BINDING, TAG_ORDER, json_message};
+use crate::{
+    AuthenticatorKind, Blob, CertificateHash, Challenge, ClusterId, CommandClass, CredentialId, Name, ObjectVersion, OrderId, PublicKey,
+    SessionId, Sha256, SubjectFields, TerminalId, UnixMillis,
+};
+
+/// One credential to create.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// Identifier of the new credential, drawn by the officer's tool.
+    pub credential: CredentialId,
+    /// The CA's identifier of the holder; a holder has at most one credential that is not destroyed.
+    pub holder: Name,
+    /// Subject of the CSR and of the certificate.
+    pub subject: SubjectFields,
+}
+
+/// What an order does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OrderCommand {
+    /// Creates credentials and starts one key-generation ceremony for all of them.
+    Enrol {
+        /// 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`] credentials.
+        enrolments: Vec<Enrolment>,
+    },
+    /// Installs the certificate that the CA issued over the credential's key.
+    InstallCertificate {
+        /// Whose.
+        credential: CredentialId,
+        /// DER.
+        certificate: Blob,
+        /// DER of CA certificates between it and an anchor.
+        intermediates: Vec<Blob>,
+    },
+    /// Binds a card to a credential.
+    BindAuthenticator {
+        /// The binding that the card signed.
+        binding: Binding,
+        /// DER of the card's certificate.
+        certificate: Blob,
+        /// DER of CA certificates between it and an anchor.
+        intermediates: Vec<Blob>,
+        /// The card's signature over [`Binding::message`].
+        card_signature: Blob,
+        /// For a further card: the hash of a bound card's certificate and its signature over the same message.
+        bound_card: Option<BoundCardApproval>,
+    },
+    /// Ends a binding; the sessions opened with the card end with it.
+    UnbindAuthenticator {
+        /// Whose.
+        credential: CredentialId,
+        /// The card's certificate.
+        card: CertificateHash,
+    },
+    /// Enrols a clinic or pharmacy.
+    EnrolFacility {
+        /// Identifier, for instance the ten-digit institution code.
+        facility: Name,
+    },
+    /// Enrols a terminal with its own key.
+    EnrolTerminal {
+        /// Identifier.
+        terminal: TerminalId,
+        /// Where it stands.
+        facility: Name,
+        /// Its key: Ed25519 or ECDSA P-256.
+        key: PublicKey,
+    },
+    /// Ends a terminal's enrolment.
+    RetireTerminal {
+        /// Identifier.
+        terminal: TerminalId,
+    },
+    /// Suspends a credential; its sessions end.
+    Suspend {
+        /// Whose.
+        credential: CredentialId,
+    },
+    /// Resumes a suspended credential.
+    Resume {
+        /// Whose.
+        credential: CredentialId,
+    },
+    /// Revokes a credential for good; its sessions end.
+    Revoke {
+        /// Whose.
+        credential: CredentialId,
+    },
+    /// Closes a session.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// Announces a CRL whose pieces follow; it is checked and becomes active with the last piece.
+    UpdateCrl {
+        /// SHA-256 of the whole DER.
+        hash: Sha256,
+        /// Its CRLNumber, as big-endian bytes without leading zeros.
+        number: Blob,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// A card already bound that agrees to a further one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoundCardApproval {
+    /// Its certificate.
+    pub card: CertificateHash,
+    /// Its signature over [`Binding::message`].
+    pub signature: Blob,
+}
+
+/// The text that a card signs to be bound.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// Cluster.
+    pub cluster: ClusterId,
+    /// Credential that the card will open sessions for.
+    pub credential: CredentialId,
+    /// How the card is recognised.
+    pub kind: AuthenticatorKind,
+    /// SHA-256 of the card certificate.
+    pub card: CertificateHash,
+    /// Random; makes the text unique.
+    pub nonce: Challenge,
+}
+
+impl Binding {
+    /// The bytes that the card signs.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        json_message(TAG_BINDING, self)
+    }
+}
+
+/// The part of an order that is signed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderBody {
+    /// Cluster that it is for.
+    pub cluster: ClusterId,
+    /// Random; an order is applied once.
+    pub id: OrderId,
+    /// Refused from then on.
+    pub not_after: UnixMillis,
+    /// Version of the object it changes, at which it was written; 0 for an object that does not exist yet. Ignored for stopping orders.
+    pub object_version: ObjectVersion,
+    /// What it does.
+    pub order: OrderCommand,
+}
+
+/// One officer's approval.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Who.
+    pub officer: Name,
+    /// Signature over [`OrderBody::message`].
+    pub signature: Blob,
+}
+
+/// An order with the approvals gathered so far.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// What is signed.
+    pub body: OrderBody,
+    /// By whom.
+    pub approvals: Vec<Approval>,
+}
+
+impl OrderBody {
+    /// The bytes that officers sign.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        json_message(TAG_ORDER, self)
+    }
+
+    /// The order in words, one fact a line: what an officer reads before the key is used.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let mut lines = self.order.describe();
+        if !self.order.is_stopping() {
+            lines.push(format!("written for object version {}", self.object_version.0));
+        }
+        lines.push(format!("valid until {}", self.not_after));
+        lines.push(format!("order {} in cluster {}", self.id, self.cluster));
+        lines
+    }
+}
+
+impl OrderCommand {
+    /// Stopping orders are exempt from object versions: a stop may never lose to another change.
+    #[must_use]
+    pub const fn is_stopping(&self) -> bool {
+        matches!(self, Self::Suspend { .. } | Self::Revoke { .. } | Self::CloseSession { .. })
+    }
+
+    /// The row of the approval table; a binding's row depends on whether the credential has a card already.
+    #[must_use]
+    pub const fn class(&self, credential_has_card: bool) -> CommandClass {
+        match self {
+            Self::Enrol { .. } => CommandClass::Enrol,
+            Self::InstallCertificate { .. } => CommandClass::InstallCertificate,
+            Self::BindAuthenticator { .. } if credential_has_card => CommandClass::BindFurther,
+            Self::BindAuthenticator { .. } => CommandClass::BindFirst,
+            Self::UnbindAuthenticator { .. } => CommandClass::Unbind,
+            Self::EnrolFacility { .. } | Self::EnrolTerminal { .. } | Self::RetireTerminal { .. } => CommandClass::Facility,
+            Self::Suspend { .. } => CommandClass::Suspend,
+            Self::Resume { .. } => CommandClass::Resume,
+            Self::Revoke { .. } => CommandClass::Revoke,
+            Self::CloseSession { .. } => CommandClass::CloseSession,
+            Self::UpdateCrl { .. } => CommandClass::UpdateCrl,
+        }
+    }
+
+    fn describe(&self) -> Vec<String> {
+        match self {
+            Self::Enrol { enrolments } => {
+                let mut lines = vec![format!("ENROL {} credential(s) and generate their keys", enrolments.len())];
+                lines.extend(enrolments.iter().map(|one| format!("  {} for holder {}: {}", one.credential, one.holder, one.subject)));
+                lines
+            }
+            Self::InstallCertificate { credential, certificate, .. } => vec![
+                format!("INSTALL A CERTIFICATE for credential {credential}"),
+                format!("  SHA-256 of the certificate {}", Sha256::new(crate::canonical::sha256(certificate.as_slice()))),
+            ],
+            Self::BindAuthenticator { binding, bound_card, .. } => vec![
+                format!("BIND A CARD ({}) to credential {}", card_kind(binding.kind), binding.credential),
+                format!("  SHA-256 of the card's certificate {}", binding.card),
+                match bound_card {
+                    Some(approval) => format!("  agreed to by the bound card {}", approval.card),
+                    None => "  as the credential's first card".to_owned(),
+                },
+                "  whoever holds this card and its PIN will sign as the holder".to_owned(),
+            ],
+            Self::UnbindAuthenticator { credential, card } => {
+                vec![format!("UNBIND the card {card} from credential {credential}; its sessions end")]
+            }
+            Self::EnrolFacility { facility } => vec![format!("ENROL FACILITY {facility}")],
+            Self::EnrolTerminal { terminal, facility, key } => {
+                vec![format!("ENROL TERMINAL {terminal} at facility {facility}"), format!("  with the key {key}")]
+            }
+            Self::RetireTerminal { terminal } => vec![format!("RETIRE TERMINAL {terminal}; no session can be opened at it")],
+            Self::Suspend { credential } => vec![format!("SUSPEND credential {credential}; its sessions end")],
+            Self::Resume { credential } => vec![format!("RESUME credential {credential}")],
+            Self::Revoke { credential } => vec![format!("REVOKE credential {credential} for good; its sessions end")],
+            Self::CloseSession { session } => vec![format!("CLOSE SESSION {session}")],
+            Self::UpdateCrl { hash, number, size } => {
+                vec![format!("UPDATE A CRL: number {}, {size} bytes, SHA-256 {hash}", hex::encode(number.as_slice()))]
+            }
+        }
+    }
+}
+
+const fn card_kind(kind: AuthenticatorKind) -> &'static str {
+    match kind {
+        AuthenticatorKind::MyNumberCard => "My Number Card",
+        AuthenticatorKind::HpkiCard => "HPKI card",
+    }
+}

@@ -1,0 +1,82 @@
+//! TLS and QUIC settings, the same at every end.
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::sign::SingleCertAndKey;
+
+use super::directory::PeerDirectory;
+use super::identity::TlsIdentity;
+use super::limits::{HANDSHAKES_MAX, IDLE_MAX, KEEP_ALIVE};
+use super::role::Role;
+use super::verify::{PinnedClients, PinnedServer};
+use crate::SpkiHash;
+
+/// Bytes of one stream that a peer may send ahead of their being read: a path of 100 ms fills 300 Mbit/s with it.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// The same for all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+const _: () = assert!(STREAM_WINDOW <= CONNECTION_WINDOW);
+
+/// aws-lc-rs with the hybrid post-quantum exchange first: ceremony traffic must stay secret for decades.
+pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
+    let mut crypto = provider::default_provider();
+    crypto.kx_groups = vec![provider::kx_group::X25519MLKEM768, provider::kx_group::X25519];
+    Arc::new(crypto)
+}
+
+/// Settings of a server that admits the directory's peers.
+pub(super) fn server_config(identity: &TlsIdentity, directory: Arc<dyn PeerDirectory>, roles: &[Role]) -> Result<quinn::ServerConfig, rustls::Error> {
+    let crypto = crypto_provider();
+    let verifier = PinnedClients { directory, algorithms: crypto.signature_verification_algorithms };
+    let mut tls = rustls::ServerConfig::builder_with_provider(crypto)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+    tls.alpn_protocols = roles.iter().map(|role| role.alpn().to_vec()).collect();
+    // No tickets and no early data: every connection proves both keys afresh, and nothing can be replayed.
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    let quic = QuicServerConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
+    config.transport_config(transport_config(0));
+    config.max_incoming(HANDSHAKES_MAX);
+    Ok(config)
+}
+
+/// Settings of a connection to the server with this key, for one role.
+pub(super) fn client_config(identity: &TlsIdentity, expected: SpkiHash, role: Role) -> Result<quinn::ClientConfig, rustls::Error> {
+    let crypto = crypto_provider();
+    let verifier = PinnedServer { expected, algorithms: crypto.signature_verification_algorithms };
+    let mut tls = rustls::ClientConfig::builder_with_provider(crypto)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+    tls.alpn_protocols = vec![role.alpn().to_vec()];
+    tls.resumption = rustls::client::Resumption::disabled();
+    tls.enable_early_data = false;
+    tls.enable_sni = false;
+    let quic = QuicClientConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(quic));
+    config.transport_config(transport_config(0));
+    Ok(config)
+}
+
+/// A server raises the number of streams when it knows the peer and the role; a client never accepts one.
+fn transport_config(streams: u32) -> Arc<quinn::TransportConfig> {
+    let mut config = quinn::TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_uni_streams(0_u32.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IDLE_MAX.try_into().expect("20 s fit a QUIC varint of milliseconds")))
+        .datagram_receive_buffer_size(None);
+    Arc::new(config)
+}

@@ -1,0 +1,127 @@
+//! Certificate checks: the key is pinned, everything else in the certificate is ignored.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+use sha2::Digest;
+use x509_cert::der::{Decode, Encode};
+
+use super::directory::PeerDirectory;
+use super::limits::CERTIFICATE_BYTES_MAX;
+use crate::SpkiHash;
+
+/// Accepts clients whose key stands in the directory.
+pub(super) struct PinnedClients {
+    pub(super) directory: Arc<dyn PeerDirectory>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Accepts the one server whose key has this hash.
+#[derive(Debug)]
+pub(super) struct PinnedServer {
+    pub(super) expected: SpkiHash,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// DER of the SubjectPublicKeyInfo of a certificate.
+pub(super) fn spki_der(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
+    if certificate.len() > CERTIFICATE_BYTES_MAX {
+        return Err(CertificateError::BadEncoding.into());
+    }
+    let parsed = x509_cert::Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    parsed.tbs_certificate.subject_public_key_info.to_der().map_err(|_| CertificateError::BadEncoding.into())
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo of a certificate.
+pub(super) fn spki_hash(certificate: &CertificateDer<'_>) -> Result<SpkiHash, Error> {
+    spki_der(certificate).map(|der| SpkiHash::new(sha2::Sha256::digest(der).into()))
+}
+
+/// Identities are single self-signed certificates; a chain is a mistake or an attempt to make us parse more.
+fn sole_spki_hash(certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<SpkiHash, Error> {
+    if !intermediates.is_empty() {
+        return Err(CertificateError::UnknownIssuer.into());
+    }
+    spki_hash(certificate)
+}
+
+/// Verifies the handshake signature under the very bytes that [`spki_hash`] hashed.
+fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let spki = spki_der(certificate)?;
+    verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(spki), signature, algorithms)
+}
+
+const fn tls12_refused() -> Error {
+    Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered)
+}
+
+impl fmt::Debug for PinnedClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedClients").finish_non_exhaustive()
+    }
+}
+
+impl ClientCertVerifier for PinnedClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(&self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], _: UnixTime) -> Result<ClientCertVerified, Error> {
+        let spki = sole_spki_hash(end_entity, intermediates)?;
+        match self.directory.by_spki(&spki) {
+            Some(_) => Ok(ClientCertVerified::assertion()),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+        Err(tls12_refused())
+    }
+
+    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if sole_spki_hash(end_entity, intermediates)? == self.expected {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::UnknownIssuer.into())
+        }
+    }
+
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+        Err(tls12_refused())
+    }
+
+    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
