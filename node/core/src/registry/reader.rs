@@ -1,0 +1,299 @@
+//! Typed reads of applied state.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use warifu_protocol::{CeremonyId, CredentialId, Name, NodeId, OrderId, SessionId, Sha256, TerminalId, UnixMillis};
+
+use super::records::{
+    CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, NodeRecord, SerialOwner, SessionRecord,
+    TerminalRecord,
+};
+use super::store::{StateStore, StateStoreError};
+
+/// First byte of a key: which table it is in. Tables of the state root's own bookkeeping come first and are not hashed.
+pub mod table {
+    /// Inner nodes of the hash tree.
+    pub const TREE: u8 = 0x01;
+    /// Keys by hash bucket.
+    pub const BUCKET: u8 = 0x02;
+    /// First table that the state root covers.
+    pub const HASHED_FROM: u8 = 0x10;
+    /// The cluster record.
+    pub const CLUSTER: u8 = 0x10;
+    /// Time of the latest entry.
+    pub const TIME: u8 = 0x11;
+    /// Credentials.
+    pub const CREDENTIAL: u8 = 0x12;
+    /// Credential by holder.
+    pub const HOLDER: u8 = 0x13;
+    /// Sessions.
+    pub const SESSION: u8 = 0x14;
+    /// Open sessions by credential.
+    pub const OPEN_SESSION: u8 = 0x15;
+    /// Sessions by end.
+    pub const SESSION_EXPIRY: u8 = 0x16;
+    /// Facilities.
+    pub const FACILITY: u8 = 0x17;
+    /// Terminals.
+    pub const TERMINAL: u8 = 0x18;
+    /// Cards and certificates by digest of issuer and serial.
+    pub const SERIAL: u8 = 0x19;
+    /// Orders applied.
+    pub const ORDER: u8 = 0x1a;
+    /// Orders by end.
+    pub const ORDER_EXPIRY: u8 = 0x1b;
+    /// Ceremonies.
+    pub const CEREMONY: u8 = 0x1c;
+    /// Messages of running ceremonies.
+    pub const CEREMONY_MESSAGE: u8 = 0x1d;
+    /// Nodes.
+    pub const NODE: u8 = 0x1e;
+    /// Active CRLs.
+    pub const CRL: u8 = 0x1f;
+    /// Revoked serials.
+    pub const CRL_ENTRY: u8 = 0x20;
+    /// CRLs on their way.
+    pub const CRL_UPLOAD: u8 = 0x21;
+    /// Pieces of CRLs on their way.
+    pub const CRL_CHUNK: u8 = 0x22;
+    /// Ceremonies that are not done.
+    pub const CEREMONY_OPEN: u8 = 0x23;
+}
+
+/// A key in a table.
+#[must_use]
+pub fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(table);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// The end of the range of keys that begin with `prefix`.
+#[must_use]
+pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![u8::MAX; prefix.len() + 1]
+}
+
+/// Encodes a record.
+///
+/// # Panics
+/// Never: records have no unsized sequences.
+#[must_use]
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    postcard::to_stdvec(record).expect("records serialize to postcard")
+}
+
+/// Decodes a record.
+///
+/// # Errors
+/// When the bytes are no such record: the store is damaged.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateStoreError> {
+    postcard::from_bytes(bytes).map_err(|error| StateStoreError { reason: format!("a record cannot be decoded: {error}") })
+}
+
+/// Which message of a ceremony.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CeremonyMessage {
+    /// Round-1 packages.
+    Round1,
+    /// Round-2 hashes.
+    Round2Hashes,
+    /// The agreed public key packages.
+    Outcome,
+}
+
+/// Typed reads. Implemented for every store.
+pub trait Registry: StateStore {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// When the store fails or holds no genesis.
+    fn cluster(&self) -> Result<ClusterRecord, StateStoreError> {
+        read(self, &key(table::CLUSTER, &[]))?.ok_or_else(|| StateStoreError { reason: "the state has no genesis".to_owned() })
+    }
+
+    /// The largest entry time so far.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn time(&self) -> Result<UnixMillis, StateStoreError> {
+        Ok(read(self, &key(table::TIME, &[]))?.unwrap_or_default())
+    }
+
+    /// A credential.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn credential(&self, id: CredentialId) -> Result<Option<CredentialRecord>, StateStoreError> {
+        read(self, &key(table::CREDENTIAL, &[id.as_ref()]))
+    }
+
+    /// Credentials in ascending order after `after`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn credentials(&self, after: Option<CredentialId>, limit: usize) -> Result<Vec<(CredentialId, CredentialRecord)>, StateStoreError> {
+        let from = match after {
+            // The smallest key above that id.
+            Some(after) => key(table::CREDENTIAL, &[after.as_ref(), &[0]]),
+            None => key(table::CREDENTIAL, &[]),
+        };
+        let mut found = Vec::new();
+        for (key, value) in self.scan(&from, &[table::CREDENTIAL + 1], limit)? {
+            let id = key.get(1..).and_then(|id| <[u8; CredentialId::LEN]>::try_from(id).ok());
+            let id = id.ok_or_else(|| StateStoreError { reason: "a credential's key is damaged".to_owned() })?;
+            found.push((CredentialId::new(id), decode(&value)?));
+        }
+        Ok(found)
+    }
+
+    /// The credential of a holder.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn credential_of(&self, holder: &Name) -> Result<Option<CredentialId>, StateStoreError> {
+        read(self, &key(table::HOLDER, &[holder.as_str().as_bytes()]))
+    }
+
+    /// A session.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn session(&self, id: SessionId) -> Result<Option<SessionRecord>, StateStoreError> {
+        read(self, &key(table::SESSION, &[id.as_ref()]))
+    }
+
+    /// A facility.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn facility(&self, id: &Name) -> Result<Option<FacilityRecord>, StateStoreError> {
+        read(self, &key(table::FACILITY, &[id.as_str().as_bytes()]))
+    }
+
+    /// A terminal.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn terminal(&self, id: TerminalId) -> Result<Option<TerminalRecord>, StateStoreError> {
+        read(self, &key(table::TERMINAL, &[id.as_ref()]))
+    }
+
+    /// Whose certificate has this issuer and serial.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn serial_owner(&self, digest: Sha256) -> Result<Option<SerialOwner>, StateStoreError> {
+        read(self, &key(table::SERIAL, &[digest.as_ref()]))
+    }
+
+    /// A node, once it has started.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn node(&self, id: NodeId) -> Result<Option<NodeRecord>, StateStoreError> {
+        read(self, &key(table::NODE, &[&[id.get()]]))
+    }
+
+    /// A ceremony.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn ceremony(&self, id: CeremonyId) -> Result<Option<CeremonyRecord>, StateStoreError> {
+        read(self, &key(table::CEREMONY, &[id.as_ref()]))
+    }
+
+    /// Ceremonies that are neither done nor failed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn open_ceremonies(&self, limit: usize) -> Result<Vec<(CeremonyId, CeremonyRecord)>, StateStoreError> {
+        let mut found = Vec::new();
+        for (key, _) in self.scan(&[table::CEREMONY_OPEN], &[table::CEREMONY_OPEN + 1], limit)? {
+            let id = key.get(1..).and_then(|id| <[u8; CeremonyId::LEN]>::try_from(id).ok()).map(CeremonyId::new);
+            let id = id.ok_or_else(|| StateStoreError { reason: "a ceremony's key is damaged".to_owned() })?;
+            if let Some(record) = self.ceremony(id)? {
+                found.push((id, record));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A message of a running ceremony, by its sender.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn ceremony_message<T: DeserializeOwned>(
+        &self,
+        id: CeremonyId,
+        attempt: u32,
+        message: CeremonyMessage,
+        from: NodeId,
+    ) -> Result<Option<T>, StateStoreError> {
+        read(self, &ceremony_message_key(id, attempt, message, from))
+    }
+
+    /// The active CRL of the CA with this subject digest.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn crl(&self, issuer: Sha256) -> Result<Option<CrlRecord>, StateStoreError> {
+        read(self, &key(table::CRL, &[issuer.as_ref()]))
+    }
+
+    /// All active CRLs.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn crls(&self) -> Result<Vec<CrlRecord>, StateStoreError> {
+        const CAS_MAX: usize = 64;
+        self.scan(&[table::CRL], &[table::CRL + 1], CAS_MAX)?.iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// Whether a serial is on the CA's active CRL.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn is_revoked(&self, serial_digest: Sha256) -> Result<bool, StateStoreError> {
+        Ok(self.get(&key(table::CRL_ENTRY, &[serial_digest.as_ref()]))?.is_some())
+    }
+
+    /// A CRL on its way.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn crl_upload(&self, order: OrderId) -> Result<Option<CrlUpload>, StateStoreError> {
+        read(self, &key(table::CRL_UPLOAD, &[order.as_ref()]))
+    }
+}
+
+impl<S: StateStore + ?Sized> Registry for S {}
+
+/// Key of a ceremony's message.
+#[must_use]
+pub fn ceremony_message_key(id: CeremonyId, attempt: u32, message: CeremonyMessage, from: NodeId) -> Vec<u8> {
+    let kind = match message {
+        CeremonyMessage::Round1 => 1,
+        CeremonyMessage::Round2Hashes => 2,
+        CeremonyMessage::Outcome => 3,
+    };
+    key(table::CEREMONY_MESSAGE, &[id.as_ref(), &attempt.to_be_bytes(), &[kind], &[from.get()]])
+}
+
+/// Reads one record.
+///
+/// # Errors
+/// When the store fails or the record is damaged.
+pub fn read<S: StateStore + ?Sized, T: DeserializeOwned>(store: &S, key: &[u8]) -> Result<Option<T>, StateStoreError> {
+    store.get(key)?.map(|bytes| decode(&bytes)).transpose()
+}

@@ -1,0 +1,272 @@
+//! What the registry holds, table by table.
+
+use serde::{Deserialize, Serialize};
+use warifu_protocol::wire::{CredentialState, CredentialView, SessionView};
+use warifu_protocol::{
+    AnchorEntry, AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, ClusterId, CoordinatorEntry, CredentialId, Epoch, Name,
+    NodeEntry, NodeId, ObjectVersion, OfficerEntry, OrderId, Policy, PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields,
+    Threshold, UnixMillis,
+};
+
+/// The cluster as it stands: genesis, changed by orders only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Its id.
+    pub cluster: ClusterId,
+    /// t
+    pub threshold: Threshold,
+    /// f
+    pub liars: u8,
+    /// What it chooses.
+    pub policy: Policy,
+    /// The sites.
+    pub nodes: Vec<NodeEntry>,
+    /// The coordinators.
+    pub coordinators: Vec<CoordinatorEntry>,
+    /// The officers.
+    pub officers: Vec<OfficerEntry>,
+    /// The pinned CAs.
+    pub anchors: Vec<AnchorEntry>,
+}
+
+impl ClusterRecord {
+    /// A site's entry.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&NodeEntry> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// All sites, ascending.
+    #[must_use]
+    pub fn node_ids(&self) -> Vec<NodeId> {
+        let mut ids: Vec<_> = self.nodes.iter().map(|node| node.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// A credential.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CredentialRecord {
+    /// The CA's identifier of the holder.
+    pub holder: Name,
+    /// Subject of CSR and certificate.
+    pub subject: SubjectFields,
+    /// Its state.
+    pub state: CredentialState,
+    /// State to return to when a suspension ends.
+    pub resume_to: Option<CredentialState>,
+    /// Raised by each change.
+    pub version: ObjectVersion,
+    /// Generation of its shares.
+    pub epoch: Epoch,
+    /// The order that enrolled it.
+    pub enrolled_by: OrderId,
+    /// The ceremony that made its key.
+    pub ceremony: CeremonyId,
+    /// Nodes that hold a share, ascending.
+    pub holders: Vec<NodeId>,
+    /// The key, once generated.
+    pub key: Option<CredentialKey>,
+    /// The certificate, once installed.
+    pub certificate: Option<CertificateRecord>,
+    /// Bound cards.
+    pub authenticators: Vec<AuthenticatorRecord>,
+}
+
+/// A generated key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CredentialKey {
+    /// The Ed25519 group public key.
+    pub group_key: [u8; 32],
+    /// Serialized `PublicKeyPackage`.
+    pub public_key_package: Blob,
+}
+
+/// An installed certificate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CertificateRecord {
+    /// DER.
+    pub der: Blob,
+    /// SHA-256 of the DER.
+    pub hash: CertificateHash,
+    /// Start of validity.
+    pub not_before: UnixMillis,
+    /// End of validity.
+    pub not_after: UnixMillis,
+    /// Its hcRole names.
+    pub roles: Vec<String>,
+}
+
+/// A bound card. Its serial is in no record, only in a digest together with its issuer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuthenticatorRecord {
+    /// SHA-256 of the certificate.
+    pub card: CertificateHash,
+    /// How it is recognised.
+    pub kind: AuthenticatorKind,
+    /// Digest of issuer and serial.
+    pub serial_digest: Sha256,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub spki: SpkiHash,
+}
+
+/// Who a certificate's issuer and serial belong to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SerialOwner {
+    /// A card bound to the credential.
+    Card(CredentialId),
+    /// The credential's own certificate.
+    Certificate(CredentialId),
+}
+
+/// An open or closed session. Kept until its end, so that its statement cannot be used again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The statement's fields.
+    pub statement: Statement,
+    /// The card that opened it.
+    pub card: CertificateHash,
+    /// Whether it was closed.
+    pub closed: bool,
+}
+
+/// An enrolled facility.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FacilityRecord {
+    /// Raised by each change.
+    pub version: ObjectVersion,
+}
+
+/// An enrolled terminal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TerminalRecord {
+    /// Raised by each change.
+    pub version: ObjectVersion,
+    /// Where it stands.
+    pub facility: Name,
+    /// Its key.
+    pub key: PublicKey,
+    /// No session is opened at a retired terminal.
+    pub retired: bool,
+}
+
+/// What the cluster remembers of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its store.
+    pub store: StoreId,
+    /// Starts of that store.
+    pub incarnation: u64,
+    /// Its latest start.
+    pub boot: BootId,
+    /// Log index of its latest `NodeStarted`.
+    pub started_at: u64,
+    /// Largest raft index that it has spoken of.
+    pub raft_index: u64,
+    /// Its latest witnessed audit checkpoint; at least this many entries must be in its log.
+    pub audit_size: u64,
+    /// Root of the latest checkpoint.
+    pub audit_root: Option<Sha256>,
+}
+
+/// A key-generation ceremony.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CeremonyRecord {
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Credentials, in the order of the enrolments.
+    pub credentials: Vec<CredentialId>,
+    /// Participants of this attempt, ascending.
+    pub participants: Vec<NodeId>,
+    /// Entry time from which this attempt may be aborted.
+    pub deadline: UnixMillis,
+    /// Where it stands.
+    pub step: CeremonyStep,
+    /// Nodes whose round-1 packages of this attempt are in the log.
+    pub round1: Vec<NodeId>,
+    /// Nodes whose round-2 hashes of this attempt are in the log.
+    pub round2: Vec<NodeId>,
+    /// Nodes that confirmed this attempt.
+    pub confirmed: Vec<NodeId>,
+    /// Transcript and outcome hash of the first confirmation; all must be equal.
+    pub outcome: Option<(Sha256, Sha256)>,
+}
+
+/// Steps of a ceremony.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CeremonyStep {
+    /// Waits for round-1 packages.
+    Round1,
+    /// Waits for round-2 hashes.
+    Round2,
+    /// Waits for confirmations.
+    Confirm,
+    /// All confirmed; the keys are in use.
+    Done,
+    /// Given up after too many attempts or with too few participants.
+    Failed,
+}
+
+/// The active CRL of one CA.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CrlRecord {
+    /// The CA's subject, for people.
+    pub issuer: String,
+    /// SHA-256 of the list.
+    pub hash: Sha256,
+    /// CRLNumber, big-endian without leading zeros.
+    pub number: Vec<u8>,
+    /// thisUpdate.
+    pub this_update: UnixMillis,
+    /// nextUpdate.
+    pub next_update: UnixMillis,
+    /// Entries.
+    pub revoked: u64,
+}
+
+/// A CRL on its way into the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CrlUpload {
+    /// SHA-256 of the whole.
+    pub hash: Sha256,
+    /// CRLNumber as ordered.
+    pub number: Vec<u8>,
+    /// Bytes of the whole.
+    pub size: u64,
+    /// Next piece.
+    pub next: u32,
+    /// Given up after this entry time.
+    pub expires: UnixMillis,
+}
+
+impl CredentialRecord {
+    /// What others may see of it.
+    #[must_use]
+    pub fn view(&self, credential: CredentialId) -> CredentialView {
+        CredentialView {
+            credential,
+            holder: self.holder.clone(),
+            subject: self.subject.clone(),
+            state: self.state,
+            version: self.version,
+            epoch: self.epoch,
+            ceremony: self.ceremony,
+            public_key_package: self.key.as_ref().map(|key| key.public_key_package.clone()),
+            certificate: self.certificate.as_ref().map(|certificate| certificate.der.clone()),
+            authenticators: self
+                .authenticators
+                .iter()
+                .map(|card| warifu_protocol::wire::AuthenticatorView { card: card.card, kind: card.kind })
+                .collect(),
+        }
+    }
+}
+
+impl SessionRecord {
+    /// What others may see of it.
+    #[must_use]
+    pub fn view(&self) -> SessionView {
+        SessionView { session: self.statement.session(), statement: self.statement.clone(), closed: self.closed }
+    }
+}
