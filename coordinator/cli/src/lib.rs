@@ -1,1 +1,3 @@
 //! The one command for people: quickstart, genesis, officer, credential, card, terminal, verify, status.
+
+pub mod card;
