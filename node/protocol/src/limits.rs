@@ -22,6 +22,10 @@ pub const CRL_CHUNK_BYTES: usize = 256 * 1024;
 pub const CRL_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// CRLs that may be on their way into the log at once; a further one is refused until one ends or expires.
 pub const CRL_UPLOADS_MAX: usize = 4;
+/// Oldest statement that still opens a session: time to type a PIN, not to keep a statement in a drawer.
+pub const STATEMENT_AGE_MILLIS_MAX: u64 = 10 * 60 * 1000;
+/// A CRL whose pieces do not all arrive in this time is forgotten.
+pub const CRL_UPLOAD_MILLIS_MAX: u64 = 10 * 60 * 1000;
 /// Largest certificate, as DER.
 pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
 /// Intermediate certificates beside an end-entity certificate.

@@ -48,7 +48,7 @@ pub enum OrderCommand {
         intermediates: Vec<Blob>,
         /// The card's signature over [`Binding::message`].
         card_signature: Blob,
-        /// For a further card: the hash of a bound card's certificate and its signature over the same message.
+        /// For a further card: a bound card's certificate and its signature over the same message.
         bound_card: Option<BoundCardApproval>,
     },
     /// Ends a binding; the sessions opened with the card end with it.
@@ -101,8 +101,8 @@ pub enum OrderCommand {
     UpdateCrl {
         /// SHA-256 of the whole DER.
         hash: Sha256,
-        /// Its CRLNumber, as big-endian bytes without leading zeros.
-        number: Blob,
+        /// Its CRLNumber.
+        number: u64,
         /// Its size in bytes.
         size: u64,
     },
@@ -112,8 +112,8 @@ pub enum OrderCommand {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoundCardApproval {
-    /// Its certificate.
-    pub card: CertificateHash,
+    /// DER of its certificate.
+    pub certificate: Blob,
     /// Its signature over [`Binding::message`].
     pub signature: Blob,
 }
@@ -237,7 +237,10 @@ impl OrderCommand {
                 format!("BIND A CARD ({}) to credential {}", card_kind(binding.kind), binding.credential),
                 format!("  SHA-256 of the card's certificate {}", binding.card),
                 match bound_card {
-                    Some(approval) => format!("  agreed to by the bound card {}", approval.card),
+                    Some(approval) => format!(
+                        "  agreed to by the bound card {}",
+                        CertificateHash::new(crate::canonical::sha256(approval.certificate.as_slice()))
+                    ),
                     None => "  as the credential's first card".to_owned(),
                 },
                 "  whoever holds this card and its PIN will sign as the holder".to_owned(),
@@ -255,7 +258,7 @@ impl OrderCommand {
             Self::Revoke { credential } => vec![format!("REVOKE credential {credential} for good; its sessions end")],
             Self::CloseSession { session } => vec![format!("CLOSE SESSION {session}")],
             Self::UpdateCrl { hash, number, size } => {
-                vec![format!("UPDATE A CRL: number {}, {size} bytes, SHA-256 {hash}", hex::encode(number.as_slice()))]
+                vec![format!("UPDATE A CRL: number {number}, {size} bytes, SHA-256 {hash}")]
             }
         }
     }

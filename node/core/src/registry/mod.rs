@@ -1,9 +1,19 @@
 //! The replicated registry: what every node knows, decided by the log and by nothing else.
 
+mod apply;
+mod cards;
+mod ceremonies;
+mod credentials;
+mod crls;
+mod nodes;
+mod orders;
 mod reader;
 mod records;
+mod sessions;
+pub mod state_root;
 mod store;
 
+pub use apply::{EntryOutcome, apply, found};
 pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, table};
 pub use records::*;
 pub use store::{Changes, MemoryStore, Overlay, StateStore, StateStoreError};

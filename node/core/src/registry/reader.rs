@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use warifu_protocol::{CeremonyId, CredentialId, Name, NodeId, OrderId, SessionId, Sha256, TerminalId, UnixMillis};
+use warifu_protocol::{CeremonyId, CredentialId, Name, NodeId, OrderId, SessionId, Sha256, SpkiHash, TerminalId, UnixMillis};
 
 use super::records::{
     CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, NodeRecord, SerialOwner, SessionRecord,
@@ -16,6 +16,8 @@ pub mod table {
     pub const TREE: u8 = 0x01;
     /// Keys by hash bucket.
     pub const BUCKET: u8 = 0x02;
+    /// State roots after `NodeStarted` entries, by index.
+    pub const ROOT: u8 = 0x03;
     /// First table that the state root covers.
     pub const HASHED_FROM: u8 = 0x10;
     /// The cluster record.
@@ -243,12 +245,19 @@ pub trait Registry: StateStore {
         read(self, &ceremony_message_key(id, attempt, message, from))
     }
 
-    /// The active CRL of the CA with this subject digest.
+    /// The active CRLs of the CA with this key, with the name of their series.
     ///
     /// # Errors
     /// When the store fails.
-    fn crl(&self, issuer: Sha256) -> Result<Option<CrlRecord>, StateStoreError> {
-        read(self, &key(table::CRL, &[issuer.as_ref()]))
+    fn crls_of(&self, issuer: SpkiHash) -> Result<Vec<(Sha256, CrlRecord)>, StateStoreError> {
+        let prefix = key(table::CRL, &[issuer.as_ref()]);
+        let mut found = Vec::new();
+        for (key, value) in self.scan(&prefix, &prefix_end(&prefix), CRL_SERIES_MAX)? {
+            let series = key.get(prefix.len()..).and_then(|series| <[u8; 32]>::try_from(series).ok());
+            let series = series.ok_or_else(|| StateStoreError { reason: "a CRL's key is damaged".to_owned() })?;
+            found.push((Sha256::new(series), decode(&value)?));
+        }
+        Ok(found)
     }
 
     /// All active CRLs.
@@ -256,16 +265,23 @@ pub trait Registry: StateStore {
     /// # Errors
     /// When the store fails.
     fn crls(&self) -> Result<Vec<CrlRecord>, StateStoreError> {
-        const CAS_MAX: usize = 64;
-        self.scan(&[table::CRL], &[table::CRL + 1], CAS_MAX)?.iter().map(|(_, value)| decode(value)).collect()
+        self.scan(&[table::CRL], &[table::CRL + 1], CRL_SERIES_MAX)?.iter().map(|(_, value)| decode(value)).collect()
     }
 
-    /// Whether a serial is on the CA's active CRL.
+    /// Whether a serial is on the active CRL of a series.
     ///
     /// # Errors
     /// When the store fails.
-    fn is_revoked(&self, serial_digest: Sha256) -> Result<bool, StateStoreError> {
-        Ok(self.get(&key(table::CRL_ENTRY, &[serial_digest.as_ref()]))?.is_some())
+    fn is_revoked(&self, series: Sha256, serial_digest: Sha256) -> Result<bool, StateStoreError> {
+        Ok(self.get(&key(table::CRL_ENTRY, &[series.as_ref(), serial_digest.as_ref()]))?.is_some())
+    }
+
+    /// The state root after the `NodeStarted` entry at `index`, if this store applied it itself.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn root_at(&self, index: u64) -> Result<Option<Sha256>, StateStoreError> {
+        read(self, &key(table::ROOT, &[&index.to_be_bytes()]))
     }
 
     /// A CRL on its way.
@@ -278,6 +294,9 @@ pub trait Registry: StateStore {
 }
 
 impl<S: StateStore + ?Sized> Registry for S {}
+
+/// Lists that are read at once: all series of all pinned CAs. Those beyond it would not be found, so that certificates under them are refused.
+const CRL_SERIES_MAX: usize = 256;
 
 /// Key of a ceremony's message.
 #[must_use]

@@ -8,6 +8,8 @@ use warifu_protocol::{
     Threshold, UnixMillis,
 };
 
+use crate::pki::CrlScope;
+
 /// The cluster as it stands: genesis, changed by orders only.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClusterRecord {
@@ -105,7 +107,7 @@ pub struct AuthenticatorRecord {
     pub card: CertificateHash,
     /// How it is recognised.
     pub kind: AuthenticatorKind,
-    /// Digest of issuer and serial.
+    /// Digest of the issuer's key and the serial.
     pub serial_digest: Sha256,
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub spki: SpkiHash,
@@ -215,8 +217,10 @@ pub struct CrlRecord {
     pub issuer: String,
     /// SHA-256 of the list.
     pub hash: Sha256,
-    /// CRLNumber, big-endian without leading zeros.
-    pub number: Vec<u8>,
+    /// CRLNumber.
+    pub number: u64,
+    /// Which certificates of its CA it covers.
+    pub scope: CrlScope,
     /// thisUpdate.
     pub this_update: UnixMillis,
     /// nextUpdate.
@@ -231,7 +235,7 @@ pub struct CrlUpload {
     /// SHA-256 of the whole.
     pub hash: Sha256,
     /// CRLNumber as ordered.
-    pub number: Vec<u8>,
+    pub number: u64,
     /// Bytes of the whole.
     pub size: u64,
     /// Next piece.

@@ -1,0 +1,137 @@
+//! Applies log entries: every node reaches the same verdict from the entry and the state alone.
+
+use warifu_protocol::wire::{Applied, Verdict};
+use warifu_protocol::{Command, Genesis, LogEntry, Refusal, Sha256, UnixMillis};
+
+use super::reader::{Registry, encode, key, read, table};
+use super::records::ClusterRecord;
+use super::state_root;
+use super::store::{Changes, Overlay, StateStore, StateStoreError};
+use super::{ceremonies, crls, nodes, orders, sessions};
+
+/// What applying one entry came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EntryOutcome {
+    /// Answer to whoever proposed it.
+    pub verdict: Verdict,
+    /// Kind of the command, or `malformed`.
+    pub kind: &'static str,
+    /// State root after the entry.
+    pub root: Sha256,
+}
+
+/// Why a command changes nothing.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is refused; every node refuses it.
+    Refused(Refusal),
+    /// This node's store failed; the entry is not applied here.
+    Store(StateStoreError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StateStoreError> for Stop {
+    fn from(error: StateStoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The state before the first entry.
+///
+/// # Errors
+/// When the store fails.
+pub fn found<S: StateStore>(state: &mut Overlay<'_, S>, genesis: &Genesis) -> Result<Sha256, StateStoreError> {
+    let body = genesis.body();
+    let record = ClusterRecord {
+        cluster: genesis.cluster(),
+        threshold: body.threshold,
+        liars: body.liars,
+        policy: body.policy.clone(),
+        nodes: body.nodes.clone(),
+        coordinators: body.coordinators.clone(),
+        officers: body.officers.clone(),
+        anchors: body.anchors.clone(),
+    };
+    let changes = Changes::from([(key(table::CLUSTER, &[]), Some(encode(&record))), (key(table::TIME, &[]), Some(encode(&body.created)))]);
+    state.absorb(changes.clone());
+    state_root::update(state, &changes)
+}
+
+/// Applies the entry at `index`. A refused command changes nothing but the time.
+///
+/// # Errors
+/// Only when the store fails: then nothing of the entry is in `state`.
+pub fn apply<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, bytes: &[u8]) -> Result<EntryOutcome, StateStoreError> {
+    let mut pending = Overlay::new(&*state);
+    let (kind, outcome, started) = match LogEntry::decode(bytes) {
+        Err(error) => ("malformed", Err(Refusal::Malformed { what: "log entry".to_owned(), reason: error.to_string() }), false),
+        Ok(entry) => {
+            let now = pending.time()?.max(entry.at);
+            pending.put(key(table::TIME, &[]), encode(&now));
+            let outcome = apply_command(&mut pending, index, now, &entry.command)?;
+            (entry.command.kind(), outcome, matches!(entry.command, Command::NodeStarted(_)))
+        }
+    };
+    let changes = pending.into_changes();
+    let mut merged = Overlay::new(&*state);
+    merged.absorb(changes.clone());
+    let root = state_root::update(&mut merged, &changes)?;
+    if started && outcome.is_ok() {
+        merged.put(key(table::ROOT, &[&index.to_be_bytes()]), encode(&root));
+    }
+    let all = merged.into_changes();
+    state.absorb(all);
+    Ok(EntryOutcome { verdict: Verdict { index, outcome }, kind, root })
+}
+
+fn apply_command<S: StateStore>(
+    pending: &mut Overlay<'_, S>,
+    index: u64,
+    now: UnixMillis,
+    command: &Command,
+) -> Result<Result<Applied, Refusal>, StateStoreError> {
+    let mut trial = Overlay::new(&*pending);
+    let cluster = trial.cluster()?;
+    let context = Context { index, now, cluster: &cluster };
+    let outcome = match command {
+        Command::NodeStarted(started) => nodes::started(&mut trial, &context, started),
+        Command::CheckpointWitnessed(checkpoint) => nodes::checkpoint(&mut trial, &context, checkpoint),
+        Command::Order(order) => orders::apply(&mut trial, &context, order),
+        Command::CrlChunk { order, index, bytes } => crls::chunk(&mut trial, &context, *order, *index, bytes.as_slice()),
+        Command::SessionOpened(opening) => sessions::open(&mut trial, &context, opening),
+        Command::SessionClosed(closing) => sessions::close_by_key(&mut trial, closing),
+        Command::CeremonyRound1(message) => ceremonies::round1(&mut trial, &context, message),
+        Command::CeremonyRound2Hash(message) => ceremonies::round2_hashes(&mut trial, &context, message),
+        Command::CeremonyConfirm(message) => ceremonies::confirm(&mut trial, &context, message),
+        Command::CeremonyAbort(message) => ceremonies::abort(&mut trial, &context, message),
+    };
+    match outcome {
+        Ok(applied) => {
+            let changes = trial.into_changes();
+            pending.absorb(changes);
+            Ok(Ok(applied))
+        }
+        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stop::Store(error)) => Err(error),
+    }
+}
+
+/// What every command is checked against beside the records that it names.
+pub(super) struct Context<'a> {
+    /// Index of the entry.
+    pub(super) index: u64,
+    /// Time of the entry: the largest so far.
+    pub(super) now: UnixMillis,
+    /// The cluster.
+    pub(super) cluster: &'a ClusterRecord,
+}
+
+/// Reads, changes and writes one record.
+pub(super) fn must_read<S: StateStore, T: serde::de::DeserializeOwned>(state: &S, key: &[u8], missing: Refusal) -> Result<T, Stop> {
+    read(state, key)?.ok_or(Stop::Refused(missing))
+}

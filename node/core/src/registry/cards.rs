@@ -1,0 +1,109 @@
+//! Checks of certificates against the pinned anchors and the active CRLs in the state.
+
+use sha2::{Digest, Sha256 as Hasher};
+use warifu_protocol::limits::{INTERMEDIATES_MAX, SIGNATURE_BYTES_MAX};
+use warifu_protocol::{AnchorKind, AuthenticatorKind, Blob, Refusal, Sha256, SpkiHash};
+
+use super::apply::{Context, Stop};
+use super::reader::Registry;
+use super::store::StateStore;
+use crate::pki::{Certificate, CertificateSerial, TrustAnchor, verify_card_signature, verify_path};
+
+/// A card's signature with all that is needed to check it.
+pub(super) struct Evidence<'a> {
+    pub(super) kind: AuthenticatorKind,
+    pub(super) certificate: &'a [u8],
+    pub(super) intermediates: &'a [Blob],
+    pub(super) message: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
+/// A card that passed every check.
+pub(super) struct CheckedCard {
+    pub(super) certificate: Certificate,
+    pub(super) serial_digest: Sha256,
+}
+
+/// Chain, validity, profile, revocation and signature; whether the card is bound is the caller's matter.
+pub(super) fn check<S: StateStore>(state: &S, context: &Context<'_>, evidence: &Evidence<'_>) -> Result<CheckedCard, Stop> {
+    let refused = |error: &dyn std::error::Error| Refusal::CardRefused { reason: chain(error) };
+    if evidence.signature.len() > SIGNATURE_BYTES_MAX {
+        return Err(Refusal::TooLarge { what: "the card's signature".to_owned(), limit: SIGNATURE_BYTES_MAX as u64 }.into());
+    }
+    let certificate = Certificate::parse(evidence.certificate).map_err(|error| refused(&error))?;
+    let intermediates = parse_all(evidence.intermediates, |error| refused(error))?;
+    let kind = evidence.kind.anchor_kind();
+    let anchors = anchors(context, kind)?;
+    let path = verify_path(&certificate, &intermediates, &anchors, kind, context.now).map_err(|error| refused(&error))?;
+    let issuer = path.issuer();
+    let serial_digest = serial_digest(issuer.spki_hash(), certificate.serial());
+    if is_revoked(state, context, &certificate, issuer, serial_digest)? {
+        return Err(Refusal::CardRevoked.into());
+    }
+    verify_card_signature(certificate.key(), evidence.message, evidence.signature).map_err(|_| Refusal::CardSignatureInvalid)?;
+    Ok(CheckedCard { certificate, serial_digest })
+}
+
+/// Whether the certificate is on its issuer's fresh list. Fails closed: no list, or a stale one, is a refusal.
+pub(super) fn is_revoked<S: StateStore>(
+    state: &S,
+    context: &Context<'_>,
+    certificate: &Certificate,
+    issuer: &Certificate,
+    serial_digest: Sha256,
+) -> Result<bool, Stop> {
+    let mut refusal = Refusal::CrlMissing { issuer: issuer.subject().to_string() };
+    for (series, record) in state.crls_of(issuer.spki_hash())? {
+        if record.scope.covers(certificate).is_err() {
+            continue;
+        }
+        let policy = &context.cluster.policy;
+        let until = record.next_update.min(record.this_update.plus(policy.crl_age_millis_max));
+        if context.now > until {
+            refusal = Refusal::CrlStale { issuer: issuer.subject().to_string() };
+            continue;
+        }
+        return Ok(state.is_revoked(series, serial_digest)?);
+    }
+    Err(refusal.into())
+}
+
+/// Names a certificate without saying its serial in plain.
+pub(super) fn serial_digest(issuer: SpkiHash, serial: &CertificateSerial) -> Sha256 {
+    let mut hasher = Hasher::new();
+    hasher.update(issuer.as_bytes());
+    hasher.update(serial.as_bytes());
+    Sha256::new(hasher.finalize().into())
+}
+
+/// The pinned anchors of one kind.
+pub(super) fn anchors(context: &Context<'_>, kind: AnchorKind) -> Result<Vec<TrustAnchor>, Refusal> {
+    context
+        .cluster
+        .anchors
+        .iter()
+        .filter(|entry| entry.kind == kind)
+        .map(|entry| {
+            TrustAnchor::from_entry(entry).map_err(|error| Refusal::Malformed { what: "a pinned anchor".to_owned(), reason: chain(&error) })
+        })
+        .collect()
+}
+
+pub(super) fn parse_all(ders: &[Blob], refused: impl Fn(&dyn std::error::Error) -> Refusal) -> Result<Vec<Certificate>, Refusal> {
+    if ders.len() > INTERMEDIATES_MAX {
+        return Err(Refusal::TooLarge { what: "intermediate certificates".to_owned(), limit: INTERMEDIATES_MAX as u64 });
+    }
+    ders.iter().map(|der| Certificate::parse(der.as_slice()).map_err(|error| refused(&error))).collect()
+}
+
+/// An error with its causes, since refusals carry text.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

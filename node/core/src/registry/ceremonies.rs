@@ -1,0 +1,224 @@
+//! Key-generation ceremonies as the log sees them: the broadcast channel of round 1, the hashes of round 2, and the confirmations of all.
+
+use frost_ed25519::keys::PublicKeyPackage;
+use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
+use warifu_protocol::wire::{Applied, CredentialState};
+use warifu_protocol::{
+    Blob, CeremonyAbort, CeremonyConfirm, CeremonyId, CredentialId, NodeId, NodeSigned, NodeStatement, Refusal, Round1, Round2Hashes,
+    Sha256,
+};
+
+use super::apply::{Context, Stop};
+use super::credentials;
+use super::nodes::check_signature;
+use super::reader::{CeremonyMessage, Registry, ceremony_message_key, encode, key, table};
+use super::records::{CeremonyRecord, CeremonyStep, CredentialKey};
+use super::store::{Overlay, StateStore};
+
+pub(super) fn start<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, id: CeremonyId, credentials: Vec<CredentialId>) {
+    let record = CeremonyRecord {
+        attempt: 1,
+        credentials,
+        participants: context.cluster.node_ids(),
+        deadline: context.now.plus(context.cluster.policy.ceremony_millis_max),
+        step: CeremonyStep::Round1,
+        round1: Vec::new(),
+        round2: Vec::new(),
+        confirmed: Vec::new(),
+        outcome: None,
+    };
+    write(state, id, &record);
+    state.put(key(table::CEREMONY_OPEN, &[id.as_ref()]), Vec::new());
+}
+
+pub(super) fn round1<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<Round1>,
+) -> Result<Applied, Stop> {
+    let body = &message.body;
+    let mut record = current(state, context, message, body.ceremony, body.attempt, CeremonyStep::Round1)?;
+    check_count(&record, body.packages.len())?;
+    note(&mut record.round1, message.node)?;
+    state.put(ceremony_message_key(body.ceremony, body.attempt, CeremonyMessage::Round1, message.node), encode(message));
+    if record.round1.len() == record.participants.len() {
+        record.step = CeremonyStep::Round2;
+    }
+    write(state, body.ceremony, &record);
+    Ok(Applied::Done)
+}
+
+pub(super) fn round2_hashes<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<Round2Hashes>,
+) -> Result<Applied, Stop> {
+    let body = &message.body;
+    let mut record = current(state, context, message, body.ceremony, body.attempt, CeremonyStep::Round2)?;
+    let recipients: Vec<NodeId> = record.participants.iter().copied().filter(|node| *node != message.node).collect();
+    if !body.hashes.iter().map(|(node, _)| *node).eq(recipients) {
+        return Err(Refusal::CeremonyPackages { expected: record.participants.len() as u64 - 1 }.into());
+    }
+    note(&mut record.round2, message.node)?;
+    state.put(ceremony_message_key(body.ceremony, body.attempt, CeremonyMessage::Round2Hashes, message.node), encode(message));
+    if record.round2.len() == record.participants.len() {
+        record.step = CeremonyStep::Confirm;
+    }
+    write(state, body.ceremony, &record);
+    Ok(Applied::Done)
+}
+
+pub(super) fn confirm<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<CeremonyConfirm>,
+) -> Result<Applied, Stop> {
+    let body = &message.body;
+    let mut record = current(state, context, message, body.ceremony, body.attempt, CeremonyStep::Confirm)?;
+    check_count(&record, body.public_key_packages.len())?;
+    let outcome = (body.transcript, Sha256::new(warifu_protocol::canonical::sha256(&encode(&body.public_key_packages))));
+    if record.outcome.is_some_and(|agreed| agreed != outcome) {
+        return Err(Refusal::CeremonyMismatch.into());
+    }
+    record.outcome = Some(outcome);
+    note(&mut record.confirmed, message.node)?;
+    if record.confirmed.len() < record.participants.len() {
+        write(state, body.ceremony, &record);
+        return Ok(Applied::Done);
+    }
+    for (id, package) in record.credentials.iter().zip(&body.public_key_packages) {
+        let mut credential = credentials::existing(state, *id)?;
+        credential.key = Some(CredentialKey { group_key: group_key(&record, context, package)?, public_key_package: package.clone() });
+        credential.holders = record.participants.clone();
+        credential.state = CredentialState::Generated;
+        credentials::write_changed(state, *id, credential);
+    }
+    record.step = CeremonyStep::Done;
+    finish(state, body.ceremony, &record)?;
+    Ok(Applied::Done)
+}
+
+/// A participant gives an attempt up. Before the deadline that costs the participant its own place; after it, those who were missing.
+pub(super) fn abort<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<CeremonyAbort>,
+) -> Result<Applied, Stop> {
+    let body = &message.body;
+    check_signature(context, message)?;
+    let mut record = at_attempt(state, body.ceremony, body.attempt)?;
+    check_participant(&record, message.node)?;
+    let leaving: Vec<NodeId> = if context.now >= record.deadline {
+        let spoken = match record.step {
+            CeremonyStep::Round1 => &record.round1,
+            CeremonyStep::Round2 => &record.round2,
+            CeremonyStep::Confirm | CeremonyStep::Done | CeremonyStep::Failed => &record.confirmed,
+        };
+        record.participants.iter().copied().filter(|node| !spoken.contains(node)).collect()
+    } else {
+        vec![message.node]
+    };
+    drop_messages(state, body.ceremony)?;
+    let staying: Vec<NodeId> = record.participants.iter().copied().filter(|node| !leaving.contains(node)).collect();
+    // Too few are left: begin again with all, for those who were away may be back.
+    let enough = usize::from(context.cluster.threshold.0) + 1;
+    record.participants = if staying.len() >= enough { staying } else { context.cluster.node_ids() };
+    record.attempt += 1;
+    record.deadline = context.now.plus(context.cluster.policy.ceremony_millis_max);
+    record.step = CeremonyStep::Round1;
+    record.round1.clear();
+    record.round2.clear();
+    record.confirmed.clear();
+    record.outcome = None;
+    if record.attempt > CEREMONY_ATTEMPTS_MAX {
+        record.step = CeremonyStep::Failed;
+        forget_credentials(state, &record)?;
+        finish(state, body.ceremony, &record)?;
+    } else {
+        write(state, body.ceremony, &record);
+    }
+    Ok(Applied::Done)
+}
+
+fn current<S: StateStore, T: NodeStatement>(
+    state: &S,
+    context: &Context<'_>,
+    message: &NodeSigned<T>,
+    id: CeremonyId,
+    attempt: u32,
+    step: CeremonyStep,
+) -> Result<CeremonyRecord, Stop> {
+    check_signature(context, message)?;
+    let record = at_attempt(state, id, attempt)?;
+    check_participant(&record, message.node)?;
+    if record.step != step {
+        return Err(Refusal::CeremonyStep.into());
+    }
+    Ok(record)
+}
+
+fn at_attempt<S: StateStore>(state: &S, ceremony: CeremonyId, attempt: u32) -> Result<CeremonyRecord, Stop> {
+    let record = state.ceremony(ceremony)?.filter(|record| record.attempt == attempt).ok_or(Refusal::CeremonyUnknown { ceremony })?;
+    match record.step {
+        CeremonyStep::Done | CeremonyStep::Failed => Err(Refusal::CeremonyStep.into()),
+        CeremonyStep::Round1 | CeremonyStep::Round2 | CeremonyStep::Confirm => Ok(record),
+    }
+}
+
+fn check_participant(record: &CeremonyRecord, node: NodeId) -> Result<(), Refusal> {
+    if record.participants.contains(&node) { Ok(()) } else { Err(Refusal::CeremonyParticipant { node }) }
+}
+
+fn check_count(record: &CeremonyRecord, count: usize) -> Result<(), Refusal> {
+    let expected = record.credentials.len();
+    if count == expected { Ok(()) } else { Err(Refusal::CeremonyPackages { expected: expected as u64 }) }
+}
+
+fn note(spoken: &mut Vec<NodeId>, node: NodeId) -> Result<(), Refusal> {
+    if spoken.contains(&node) {
+        return Err(Refusal::CeremonyDuplicate { node });
+    }
+    spoken.push(node);
+    spoken.sort_unstable();
+    Ok(())
+}
+
+fn group_key(record: &CeremonyRecord, context: &Context<'_>, package: &Blob) -> Result<[u8; 32], Refusal> {
+    let malformed = |reason: &str| Refusal::Malformed { what: "a public key package".to_owned(), reason: reason.to_owned() };
+    let package = PublicKeyPackage::deserialize(package.as_slice()).map_err(|_| malformed("it cannot be decoded"))?;
+    if package.verifying_shares().len() != record.participants.len()
+        || package.min_signers() != Some(u16::from(context.cluster.threshold.0))
+    {
+        return Err(malformed("it is for other participants or another threshold"));
+    }
+    let bytes = package.verifying_key().serialize().map_err(|_| malformed("it has no group key"))?;
+    bytes.try_into().map_err(|_| malformed("its group key is not 32 bytes"))
+}
+
+fn forget_credentials<S: StateStore>(state: &mut Overlay<'_, S>, record: &CeremonyRecord) -> Result<(), Stop> {
+    for id in &record.credentials {
+        let credential = credentials::existing(state, *id)?;
+        state.delete(key(table::CREDENTIAL, &[id.as_ref()]));
+        state.delete(key(table::HOLDER, &[credential.holder.as_str().as_bytes()]));
+    }
+    Ok(())
+}
+
+fn finish<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) -> Result<(), Stop> {
+    drop_messages(state, id)?;
+    state.delete(key(table::CEREMONY_OPEN, &[id.as_ref()]));
+    write(state, id, record);
+    Ok(())
+}
+
+fn drop_messages<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId) -> Result<(), Stop> {
+    let prefix = key(table::CEREMONY_MESSAGE, &[id.as_ref()]);
+    for (message, _) in state.scan(&prefix, &super::reader::prefix_end(&prefix), usize::MAX)? {
+        state.delete(message);
+    }
+    Ok(())
+}
+
+fn write<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) {
+    state.put(key(table::CEREMONY, &[id.as_ref()]), encode(record));
+}

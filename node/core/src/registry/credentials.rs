@@ -1,0 +1,254 @@
+//! The life of a credential: enrolled, certified, bound, suspended, resumed, revoked.
+
+use std::collections::BTreeSet;
+
+use warifu_protocol::limits::{AUTHENTICATORS_MAX, CEREMONY_CREDENTIALS_MAX};
+use warifu_protocol::wire::{Applied, CredentialState};
+use warifu_protocol::{
+    AnchorKind, AuthenticatorKind, Binding, Blob, BoundCardApproval, CeremonyId, CertificateHash, CredentialId, Enrolment, Epoch,
+    ObjectVersion, OrderId, Refusal,
+};
+
+use super::apply::{Context, Stop};
+use super::cards::{self, Evidence};
+use super::reader::{Registry, encode, key, table};
+use super::records::{AuthenticatorRecord, CertificateRecord, CredentialRecord, SerialOwner};
+use super::store::{Overlay, StateStore};
+use super::{ceremonies, sessions};
+use crate::pki::{Certificate, check_signing_certificate, verify_card_signature};
+
+pub(super) fn enrol<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    order: OrderId,
+    enrolments: &[Enrolment],
+) -> Result<Applied, Stop> {
+    if enrolments.is_empty() || enrolments.len() > CEREMONY_CREDENTIALS_MAX {
+        return Err(Refusal::TooLarge { what: "enrolments (1 or more)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 }.into());
+    }
+    let ceremony = CeremonyId::new(*order.as_bytes());
+    let mut seen = BTreeSet::new();
+    for enrolment in enrolments {
+        let Enrolment { credential, holder, subject } = enrolment;
+        if !seen.insert(*credential) || state.credential(*credential)?.is_some() {
+            return Err(Refusal::CredentialExists { credential: *credential }.into());
+        }
+        if state.credential_of(holder)?.is_some() {
+            return Err(Refusal::HolderHasCredential { holder: holder.clone() }.into());
+        }
+        let record = CredentialRecord {
+            holder: holder.clone(),
+            subject: subject.clone(),
+            state: CredentialState::Generating,
+            resume_to: None,
+            version: ObjectVersion(1),
+            epoch: Epoch(1),
+            enrolled_by: order,
+            ceremony,
+            holders: Vec::new(),
+            key: None,
+            certificate: None,
+            authenticators: Vec::new(),
+        };
+        write(state, *credential, &record);
+        state.put(key(table::HOLDER, &[holder.as_str().as_bytes()]), encode(credential));
+    }
+    ceremonies::start(state, context, ceremony, seen_in_order(enrolments));
+    Ok(Applied::CeremonyStarted(ceremony))
+}
+
+fn seen_in_order(enrolments: &[Enrolment]) -> Vec<CredentialId> {
+    enrolments.iter().map(|enrolment| enrolment.credential).collect()
+}
+
+pub(super) fn install_certificate<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    id: CredentialId,
+    der: &Blob,
+    intermediates: &[Blob],
+) -> Result<Applied, Stop> {
+    let mut credential = existing(state, id)?;
+    let Some(group_key) = credential.key.as_ref().map(|key| key.group_key) else {
+        return Err(wrong_state(&credential, "a generated key").into());
+    };
+    if credential.state == CredentialState::Revoked {
+        return Err(wrong_state(&credential, "a credential that is not revoked").into());
+    }
+    let refused = |error: &dyn std::error::Error| Refusal::CertificateRefused { reason: cards::chain(error) };
+    let certificate = Certificate::parse(der.as_slice()).map_err(|error| refused(&error))?;
+    let intermediates = cards::parse_all(intermediates, |error| refused(error))?;
+    let anchors = cards::anchors(context, AnchorKind::HpkiSigning)?;
+    let checked = check_signing_certificate(&certificate, &group_key, &credential.subject, &intermediates, &anchors, context.now)
+        .map_err(|error| refused(&error))?;
+    let issuer = checked.path.issuer();
+    let serial_digest = cards::serial_digest(issuer.spki_hash(), certificate.serial());
+    if cards::is_revoked(state, context, &certificate, issuer, serial_digest)? {
+        return Err(Refusal::CertificateRevoked.into());
+    }
+    state.put(key(table::SERIAL, &[serial_digest.as_ref()]), encode(&SerialOwner::Certificate(id)));
+    credential.certificate = Some(CertificateRecord {
+        der: der.clone(),
+        hash: certificate.hash(),
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+        roles: checked.roles,
+    });
+    let next = if credential.authenticators.is_empty() { CredentialState::Certified } else { CredentialState::Active };
+    // An officer's suspension outlasts a new certificate; one that followed from the old certificate's revocation ends with it.
+    match (credential.state, credential.resume_to) {
+        (CredentialState::Suspended, Some(_)) => credential.resume_to = Some(next),
+        _ => credential.state = next,
+    }
+    write_changed(state, id, credential);
+    Ok(Applied::Done)
+}
+
+/// All that a binding rests on.
+pub(super) struct BindingEvidence<'a> {
+    pub(super) binding: &'a Binding,
+    pub(super) certificate: &'a Blob,
+    pub(super) intermediates: &'a [Blob],
+    pub(super) card_signature: &'a Blob,
+    pub(super) bound_card: Option<&'a BoundCardApproval>,
+}
+
+pub(super) fn bind<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    evidence: &BindingEvidence<'_>,
+) -> Result<Applied, Stop> {
+    let binding = evidence.binding;
+    if binding.cluster != context.cluster.cluster {
+        return Err(Refusal::WrongCluster { found: binding.cluster }.into());
+    }
+    let mut credential = existing(state, binding.credential)?;
+    if !matches!(credential.state, CredentialState::Certified | CredentialState::Active) {
+        return Err(wrong_state(&credential, "a certified or active credential").into());
+    }
+    if credential.authenticators.len() >= AUTHENTICATORS_MAX {
+        return Err(Refusal::TooLarge { what: "bound cards".to_owned(), limit: AUTHENTICATORS_MAX as u64 }.into());
+    }
+    let message = binding.message();
+    let checked = cards::check(
+        state,
+        context,
+        &Evidence {
+            kind: binding.kind,
+            certificate: evidence.certificate.as_slice(),
+            intermediates: evidence.intermediates,
+            message: &message,
+            signature: evidence.card_signature.as_slice(),
+        },
+    )?;
+    let card = checked.certificate.hash();
+    if card != binding.card {
+        return Err(Refusal::CardRefused { reason: "the binding names another certificate".to_owned() }.into());
+    }
+    if binding.kind == AuthenticatorKind::HpkiCard {
+        let subject = checked.certificate.subject().to_subject_fields().map_err(|_| Refusal::CardSubjectMismatch)?;
+        if subject != credential.subject {
+            return Err(Refusal::CardSubjectMismatch.into());
+        }
+    }
+    if state.serial_owner(checked.serial_digest)?.is_some() {
+        return Err(Refusal::CardBoundAlready.into());
+    }
+    if !credential.authenticators.is_empty() {
+        check_bound_card(&credential, evidence.bound_card.ok_or(Refusal::BoundCardNeeded)?, &message)?;
+    }
+    state.put(key(table::SERIAL, &[checked.serial_digest.as_ref()]), encode(&SerialOwner::Card(binding.credential)));
+    credential.authenticators.push(AuthenticatorRecord {
+        card,
+        kind: binding.kind,
+        serial_digest: checked.serial_digest,
+        spki: checked.certificate.spki_hash(),
+    });
+    credential.state = CredentialState::Active;
+    write_changed(state, binding.credential, credential);
+    Ok(Applied::Done)
+}
+
+fn check_bound_card(credential: &CredentialRecord, approval: &BoundCardApproval, message: &[u8]) -> Result<(), Refusal> {
+    let certificate =
+        Certificate::parse(approval.certificate.as_slice()).map_err(|error| Refusal::CardRefused { reason: cards::chain(&error) })?;
+    if !credential.authenticators.iter().any(|bound| bound.card == certificate.hash()) {
+        return Err(Refusal::CardUnbound);
+    }
+    verify_card_signature(certificate.key(), message, approval.signature.as_slice()).map_err(|_| Refusal::CardSignatureInvalid)
+}
+
+pub(super) fn unbind<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, card: CertificateHash) -> Result<Applied, Stop> {
+    let mut credential = existing(state, id)?;
+    let place = credential.authenticators.iter().position(|bound| bound.card == card).ok_or(Refusal::CardUnbound)?;
+    let bound = credential.authenticators.remove(place);
+    state.delete(key(table::SERIAL, &[bound.serial_digest.as_ref()]));
+    if credential.authenticators.is_empty() {
+        for open in [Some(&mut credential.state), credential.resume_to.as_mut()].into_iter().flatten() {
+            if *open == CredentialState::Active {
+                *open = CredentialState::Certified;
+            }
+        }
+    }
+    write_changed(state, id, credential);
+    sessions::close_all(state, id, Some(card))?;
+    Ok(Applied::Done)
+}
+
+pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
+    let mut credential = existing(state, id)?;
+    match credential.state {
+        CredentialState::Certified | CredentialState::Active => credential.resume_to = Some(credential.state),
+        CredentialState::Suspended => return Ok(Applied::Done),
+        CredentialState::Generating | CredentialState::Generated | CredentialState::Revoked => {
+            return Err(wrong_state(&credential, "a certified or active credential").into());
+        }
+    }
+    credential.state = CredentialState::Suspended;
+    write_changed(state, id, credential);
+    sessions::close_all(state, id, None)?;
+    Ok(Applied::Done)
+}
+
+pub(super) fn resume<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
+    let mut credential = existing(state, id)?;
+    match (credential.state, credential.resume_to.take()) {
+        (CredentialState::Suspended, Some(state)) => credential.state = state,
+        (CredentialState::Suspended, None) => return Err(Refusal::CertificateRevoked.into()),
+        _ => return Err(wrong_state(&credential, "a suspended credential").into()),
+    }
+    write_changed(state, id, credential);
+    Ok(Applied::Done)
+}
+
+pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
+    let mut credential = existing(state, id)?;
+    if credential.state == CredentialState::Generating {
+        return Err(wrong_state(&credential, "a generated key").into());
+    }
+    if credential.state != CredentialState::Revoked {
+        credential.state = CredentialState::Revoked;
+        credential.resume_to = None;
+        write_changed(state, id, credential);
+        sessions::close_all(state, id, None)?;
+    }
+    Ok(Applied::Done)
+}
+
+pub(super) fn existing<S: StateStore>(state: &S, credential: CredentialId) -> Result<CredentialRecord, Stop> {
+    state.credential(credential)?.ok_or(Stop::Refused(Refusal::CredentialUnknown { credential }))
+}
+
+/// Writes a record with its version raised.
+pub(super) fn write_changed<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, mut record: CredentialRecord) {
+    record.version.0 += 1;
+    write(state, id, &record);
+}
+
+fn write<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, record: &CredentialRecord) {
+    state.put(key(table::CREDENTIAL, &[id.as_ref()]), encode(record));
+}
+
+fn wrong_state(credential: &CredentialRecord, needs: &str) -> Refusal {
+    Refusal::CredentialState { state: credential.state.to_string(), needs: needs.to_owned() }
+}

@@ -1,0 +1,179 @@
+//! CRLs: announced by an order, brought in pieces, checked whole and activated with the last piece.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256 as Hasher};
+use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES, CRL_UPLOAD_MILLIS_MAX, CRL_UPLOADS_MAX};
+use warifu_protocol::wire::{Applied, CredentialState};
+use warifu_protocol::{AnchorKind, CertificateHash, OrderId, Refusal, Sha256};
+
+use super::apply::{Context, Stop};
+use super::reader::{Registry, decode, encode, key, prefix_end, table};
+use super::records::{CredentialRecord, CrlRecord, CrlUpload, SerialOwner};
+use super::store::{Overlay, StateStore};
+use super::{cards, credentials, sessions};
+use crate::pki::{Certificate, Crl};
+
+pub(super) fn announce<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    order: OrderId,
+    hash: Sha256,
+    number: u64,
+    size: u64,
+) -> Result<Applied, Stop> {
+    if size == 0 || size > CRL_BYTES_MAX {
+        return Err(Refusal::TooLarge { what: "the CRL".to_owned(), limit: CRL_BYTES_MAX }.into());
+    }
+    let mut running = 0;
+    for (upload_key, value) in state.scan(&[table::CRL_UPLOAD], &[table::CRL_UPLOAD + 1], CRL_UPLOADS_MAX + 1)? {
+        let upload: CrlUpload = decode(&value)?;
+        if upload.expires < context.now {
+            let id = upload_key.get(1..).unwrap_or_default().to_vec();
+            drop_chunks(state, &id)?;
+            state.delete(upload_key);
+        } else {
+            running += 1;
+        }
+    }
+    if running >= CRL_UPLOADS_MAX {
+        return Err(Refusal::TooLarge { what: "CRLs on their way".to_owned(), limit: CRL_UPLOADS_MAX as u64 }.into());
+    }
+    let upload = CrlUpload { hash, number, size, next: 0, expires: context.now.plus(CRL_UPLOAD_MILLIS_MAX) };
+    state.put(key(table::CRL_UPLOAD, &[order.as_ref()]), encode(&upload));
+    Ok(Applied::CrlExpected { order, next: 0 })
+}
+
+pub(super) fn chunk<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    order: OrderId,
+    index: u32,
+    bytes: &[u8],
+) -> Result<Applied, Stop> {
+    let unexpected = Refusal::CrlChunkUnexpected { index };
+    let mut upload = state.crl_upload(order)?.ok_or_else(|| unexpected.clone())?;
+    let start = u64::from(index) * CRL_CHUNK_BYTES as u64;
+    if upload.expires < context.now || index != upload.next || start >= upload.size {
+        return Err(unexpected.into());
+    }
+    let wanted = (upload.size - start).min(CRL_CHUNK_BYTES as u64);
+    if bytes.len() as u64 != wanted {
+        return Err(unexpected.into());
+    }
+    state.put(key(table::CRL_CHUNK, &[order.as_ref(), &index.to_be_bytes()]), bytes.to_vec());
+    if start + wanted < upload.size {
+        upload.next += 1;
+        state.put(key(table::CRL_UPLOAD, &[order.as_ref()]), encode(&upload));
+        return Ok(Applied::CrlExpected { order, next: upload.next });
+    }
+    activate(state, context, order, &upload)
+}
+
+fn activate<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, order: OrderId, upload: &CrlUpload) -> Result<Applied, Stop> {
+    let prefix = key(table::CRL_CHUNK, &[order.as_ref()]);
+    let mut der = Vec::new();
+    for (_, piece) in state.scan(&prefix, &prefix_end(&prefix), usize::MAX)? {
+        der.extend_from_slice(&piece);
+    }
+    let refused = |reason: String| Refusal::CrlRefused { reason };
+    if Sha256::new(Hasher::digest(&der).into()) != upload.hash {
+        return Err(refused("its bytes do not have the hash that the order names".to_owned()).into());
+    }
+    let crl = Crl::parse(&der).map_err(|error| refused(cards::chain(&error)))?;
+    if crl.number() != upload.number {
+        return Err(refused("its number is not the one that the order names".to_owned()).into());
+    }
+    let issuer = issuer(context, &crl)?;
+    let policy = &context.cluster.policy;
+    crl.freshness(context.now, policy.crl_age_millis_max, policy.clock_skew_millis_max).map_err(|error| refused(cards::chain(&error)))?;
+    let record_key = key(table::CRL, &[issuer.spki_hash().as_ref(), crl.series().as_ref()]);
+    if let Some(active) = super::reader::read::<_, CrlRecord>(state, &record_key)?
+        && crl.number() <= active.number
+    {
+        return Err(Refusal::CrlOlder.into());
+    }
+    let record = CrlRecord {
+        issuer: issuer.subject().to_string(),
+        hash: crl.hash(),
+        number: crl.number(),
+        scope: crl.scope().clone(),
+        this_update: crl.this_update(),
+        next_update: crl.next_update(),
+        revoked: crl.revoked().len() as u64,
+    };
+    state.put(record_key, encode(&record));
+    replace_entries(state, &issuer, &crl)?;
+    drop_chunks(state, order.as_ref())?;
+    state.delete(key(table::CRL_UPLOAD, &[order.as_ref()]));
+    Ok(Applied::CrlActive)
+}
+
+fn issuer(context: &Context<'_>, crl: &Crl) -> Result<Certificate, Refusal> {
+    let mut reason = "no pinned CA has its issuer's name".to_owned();
+    for kind in [AnchorKind::HpkiSigning, AnchorKind::HpkiAuthentication, AnchorKind::JpkiUserAuthentication] {
+        for anchor in cards::anchors(context, kind)? {
+            match crl.verify(&anchor.certificate) {
+                Ok(()) => return Ok(anchor.certificate),
+                Err(error) if crl.issuer_der() == anchor.certificate.subject().der() => reason = cards::chain(&error),
+                Err(_) => {}
+            }
+        }
+    }
+    Err(Refusal::CrlRefused { reason })
+}
+
+fn replace_entries<S: StateStore>(state: &mut Overlay<'_, S>, issuer: &Certificate, crl: &Crl) -> Result<(), Stop> {
+    let prefix = key(table::CRL_ENTRY, &[crl.series().as_ref()]);
+    let mut old: BTreeSet<Vec<u8>> = state.scan(&prefix, &prefix_end(&prefix), usize::MAX)?.into_iter().map(|(entry, _)| entry).collect();
+    for entry in crl.revoked() {
+        let digest = cards::serial_digest(issuer.spki_hash(), &entry.serial);
+        let entry_key = key(table::CRL_ENTRY, &[crl.series().as_ref(), digest.as_ref()]);
+        if old.remove(&entry_key) {
+            continue;
+        }
+        state.put(entry_key, Vec::new());
+        match state.serial_owner(digest)? {
+            Some(SerialOwner::Certificate(credential)) => suspend(state, credential)?,
+            Some(SerialOwner::Card(credential)) => end_card(state, credential, digest)?,
+            None => {}
+        }
+    }
+    for entry in old {
+        state.delete(entry);
+    }
+    Ok(())
+}
+
+fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: warifu_protocol::CredentialId) -> Result<(), Stop> {
+    if let Some(mut credential) = state.credential(id)?
+        && matches!(credential.state, CredentialState::Certified | CredentialState::Active | CredentialState::Suspended)
+    {
+        credential.state = CredentialState::Suspended;
+        // A revoked certificate does not come back; another one may be installed.
+        credential.resume_to = None;
+        credentials::write_changed(state, id, credential);
+        sessions::close_all(state, id, None)?;
+    }
+    Ok(())
+}
+
+fn end_card<S: StateStore>(state: &mut Overlay<'_, S>, id: warifu_protocol::CredentialId, digest: Sha256) -> Result<(), Stop> {
+    let card = state.credential(id)?.and_then(|credential: CredentialRecord| card_of(&credential, digest));
+    match card {
+        Some(card) => sessions::close_all(state, id, Some(card)),
+        None => Ok(()),
+    }
+}
+
+fn card_of(credential: &CredentialRecord, digest: Sha256) -> Option<CertificateHash> {
+    credential.authenticators.iter().find(|bound| bound.serial_digest == digest).map(|bound| bound.card)
+}
+
+fn drop_chunks<S: StateStore>(state: &mut Overlay<'_, S>, order: &[u8]) -> Result<(), Stop> {
+    let prefix = key(table::CRL_CHUNK, &[order]);
+    for (chunk, _) in state.scan(&prefix, &prefix_end(&prefix), usize::MAX)? {
+        state.delete(chunk);
+    }
+    Ok(())
+}
