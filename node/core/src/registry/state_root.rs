@@ -168,7 +168,8 @@ mod tests {
         let pairs: Vec<(u8, Option<&[u8]>)> = (0..50).rev().filter(|id| *id != 7).map(|id| (id, Some(b"x".as_slice()))).collect();
         put(&mut two, &pairs);
         for id in (0..50).filter(|id| *id != 7) {
-            put(&mut two, &[(id, Some(if id == 9 { b"other" } else { &[id; 3][..] }.to_vec().leak()))]);
+            let value = if id == 9 { b"other".to_vec() } else { vec![id; 3] };
+            put(&mut two, &[(id, Some(&value))]);
         }
         assert_eq!(root(&one), root(&two));
         assert_eq!(one.0, two.0);
