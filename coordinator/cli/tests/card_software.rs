@@ -212,6 +212,18 @@ fn what_is_no_card_file_is_refused() {
         ("negative tries", good.replace("\"tries_left\": 3", "\"tries_left\": -1")),
         ("an algorithm that is not the key's", good.replace("ecdsa-p384-sha384", "rsa-2048-sha256")),
     ];
+    let edited = |field: &str, value: String| {
+        let mut card: serde_json::Value = serde_json::from_str(&good).unwrap();
+        card[field] = value.into();
+        card.to_string()
+    };
+    let table = table.into_iter().chain([
+        ("a short salt", edited("salt", "AAAA".into())),
+        ("a short nonce", edited("nonce", "AAAA".into())),
+        ("a key that is none", edited("spki", "AAAA".into())),
+        ("text that is not base64", edited("salt", "?".into())),
+        ("an oversized certificate", edited("certificate", "AAAA".repeat(CERTIFICATE_SIZE_MAX / 3 + 1))),
+    ]);
     for (what, content) in table {
         assert_ne!(content, good, "{what}");
         fs::write(&made.path, content).unwrap();

@@ -112,9 +112,6 @@ impl CardPublicKey {
     }
 }
 
-/// Largest signature a card returns, in bytes: RSA with the largest modulus.
-pub const SIGNATURE_SIZE_MAX: usize = RSA_BITS_MAX / 8;
-
 /// Smallest RSA modulus accepted (CRYPTREC: 2048 bits, 112-bit security).
 const RSA_BITS_MIN: usize = 2048;
 

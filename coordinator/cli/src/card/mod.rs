@@ -11,7 +11,7 @@ mod pin;
 mod pkcs11;
 mod software;
 
-pub use algorithm::{CardAlgorithm, CardPublicKey, SIGNATURE_SIZE_MAX};
+pub use algorithm::{CardAlgorithm, CardPublicKey};
 pub use args::{CardArgs, HexBytes, PIN_ENVIRONMENT};
 pub use error::{CardError, Remedy, TriesLeft};
 pub use interface::{CERTIFICATE_SIZE_MAX, Card, CardDescription, MESSAGE_SIZE_MAX, PinEntry, PinState};

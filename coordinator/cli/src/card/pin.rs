@@ -37,6 +37,9 @@ pub enum PinError {
     /// Nobody is there to type it.
     #[error("no PIN: standard input is not a terminal; give `--pin-file FILE`")]
     NoTerminal,
+    /// The person typed two different PINs for a new card.
+    #[error("the two PINs differ: nothing was made")]
+    Different,
     /// The terminal failed, or the person gave up.
     #[error("the PIN could not be read from the terminal")]
     Prompt(#[source] io::Error),
@@ -85,6 +88,23 @@ impl Pin {
         Self::new(line.to_owned())
     }
 
+    /// Asks for the PIN of a new card, twice: a PIN mistyped once would make a card that nobody can use.
+    ///
+    /// # Errors
+    /// As [`Pin::prompt`], and [`PinError::Different`].
+    pub fn prompt_new() -> Result<Self, PinError> {
+        Self::typed_twice(Self::prompt)
+    }
+
+    fn typed_twice(mut prompt: impl FnMut(&str) -> Result<Self, PinError>) -> Result<Self, PinError> {
+        let first = prompt("PIN for the new card: ")?;
+        let second = prompt("the same PIN again: ")?;
+        if first.as_str() != second.as_str() {
+            return Err(PinError::Different);
+        }
+        Ok(first)
+    }
+
     /// Stands for a PIN that the person types on the reader itself; no other card accepts it.
     pub(super) fn on_reader() -> Self {
         Self(Zeroizing::new(String::new()))
@@ -124,6 +144,16 @@ mod tests {
     fn a_pin_is_never_printed() {
         let pin = Pin::new("4711".into()).expect("well-formed");
         assert_eq!(format!("{pin:?}"), "Pin(<redacted>)");
+    }
+
+    #[test]
+    fn a_new_cards_pin_is_typed_twice_alike() {
+        let typed = |first: &str, second: &str| {
+            let mut answers = vec![second.to_owned(), first.to_owned()];
+            Pin::typed_twice(move |_| Pin::new(answers.pop().expect("asked twice only")))
+        };
+        assert_eq!(typed("4711", "4711").expect("alike").as_str(), "4711");
+        assert!(matches!(typed("4711", "4712"), Err(PinError::Different)));
     }
 
     #[test]

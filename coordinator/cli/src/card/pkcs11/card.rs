@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::mechanism::Mechanism;
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 
 use super::classify::{Circumstances, TokenFlags, classify};
 use super::select::{Pkcs11Options, TokenName, find_certificate, find_private_key, find_token};
-use crate::card::algorithm::{CardAlgorithm, CardPublicKey, SIGNATURE_SIZE_MAX};
+use crate::card::algorithm::{CardAlgorithm, CardPublicKey};
 use crate::card::error::CardError;
 use crate::card::interface::{Card, CardDescription, PinEntry, PinState, check_message};
 use crate::card::pin::Pin;
@@ -83,14 +83,10 @@ impl Pkcs11Card {
         let doing = "signing with the card";
         let failed = |e| self.failed(doing, e);
         let private_key = find_private_key(session, &self.object_id, &self.token).map_err(failed)??;
-        let (mechanism, kind) = match self.key.algorithm() {
-            CardAlgorithm::RsaSha256 => (Mechanism::RsaPkcs, MechanismType::RSA_PKCS),
-            CardAlgorithm::EcdsaP384Sha384 => (Mechanism::Ecdsa, MechanismType::ECDSA),
+        let mechanism = match self.key.algorithm() {
+            CardAlgorithm::RsaSha256 => Mechanism::RsaPkcs,
+            CardAlgorithm::EcdsaP384Sha384 => Mechanism::Ecdsa,
         };
-        if !self.pkcs11.get_mechanism_list(self.slot).map_err(failed)?.contains(&kind) {
-            let mechanism = mechanism_name(self.key.algorithm());
-            return Err(CardError::UnsupportedMechanism { token: self.token.to_string(), mechanism });
-        }
         session.sign(&mechanism, private_key, input).map_err(failed)
     }
 }
@@ -122,7 +118,7 @@ impl Card for Pkcs11Card {
         // A card that went away meanwhile is logged out already, and the outcome of signing says so.
         let _ = session.logout();
         let signature = signed?;
-        if signature.len() > SIGNATURE_SIZE_MAX || !self.key.verifies(message, &signature) {
+        if !self.key.verifies(message, &signature) {
             return Err(CardError::KeyMismatch);
         }
         Ok(signature)

@@ -10,7 +10,6 @@ use cryptoki::slot::Slot;
 
 use super::classify::{Circumstances, TokenFlags, classify};
 use crate::card::error::CardError;
-use crate::card::interface::CERTIFICATE_SIZE_MAX;
 
 /// Which card to open.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -176,9 +175,6 @@ pub(super) fn find_certificate(
             Attribute::Value(value) => der = value,
             _ => {}
         }
-    }
-    if der.is_empty() || der.len() > CERTIFICATE_SIZE_MAX {
-        return Err(CardError::BadCertificate { problem: format!("{} bytes", der.len()) });
     }
     Ok(CardCertificate { id, der })
 }
