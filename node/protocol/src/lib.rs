@@ -18,6 +18,8 @@ pub mod request;
 pub mod roster;
 pub mod session;
 pub mod subject;
+#[cfg(feature = "transport")]
+pub mod transport;
 pub mod wire;
 
 pub use audit::{AuditEntry, AuditEvent};

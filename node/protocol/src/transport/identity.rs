@@ -126,9 +126,7 @@ impl TlsIdentity {
     pub(super) fn reset_key(&self) -> aws_lc_rs::hmac::Key {
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"warifu-quic-reset-v1").extract(&self.key);
         let mut bytes = Zeroizing::new([0; 32]);
-        prk.expand(&[], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(bytes.as_mut()))
-            .expect("32 bytes are one block of HKDF-SHA256");
+        prk.expand(&[], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(bytes.as_mut())).expect("32 bytes are one block of HKDF-SHA256");
         aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, bytes.as_ref())
     }
 

@@ -29,7 +29,11 @@ pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
 }
 
 /// Settings of a server that admits the directory's peers.
-pub(super) fn server_config(identity: &TlsIdentity, directory: Arc<dyn PeerDirectory>, roles: &[Role]) -> Result<quinn::ServerConfig, rustls::Error> {
+pub(super) fn server_config(
+    identity: &TlsIdentity,
+    directory: Arc<dyn PeerDirectory>,
+    roles: &[Role],
+) -> Result<quinn::ServerConfig, rustls::Error> {
     let crypto = crypto_provider();
     let verifier = PinnedClients { directory, algorithms: crypto.signature_verification_algorithms };
     let mut tls = rustls::ServerConfig::builder_with_provider(crypto)

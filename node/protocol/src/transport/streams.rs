@@ -1,0 +1,99 @@
+//! Reading and writing frames on QUIC streams.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{ReadExactError, ReadToEndError, RecvStream};
+use tokio::time::timeout;
+
+use super::frame::{HEADER_LEN, KIND_STREAMED, KIND_UNARY, PROTOCOL_VERSION, RpcRefusal, SUITE_FROST_ED25519_SHA512, parse_header};
+use super::limits::{REQUEST_READ_DEADLINE, STREAM_CHUNK, STREAM_HEAD_MAX};
+use super::role::Role;
+
+/// The body of a streamed request, read by the handler at its own pace.
+#[derive(Debug)]
+pub struct BodyStream {
+    recv: RecvStream,
+    remaining: u64,
+}
+
+/// A body that ended wrongly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The sender went on past what the handler allows.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// No chunk arrived in time.
+    #[error("the body stopped arriving")]
+    TooSlow,
+    /// The connection or the sender broke off.
+    #[error("the body broke off")]
+    BrokenOff,
+}
+
+impl BodyStream {
+    /// Allows this many bytes in all, from here on. Nothing is allowed before this is called.
+    pub const fn allow(&mut self, bytes: u64) {
+        self.remaining = bytes;
+    }
+
+    /// The next chunk, at most 256 KiB, or nothing after the last.
+    ///
+    /// # Errors
+    /// [`BodyError`]; the body is then useless.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let chunk = timeout(REQUEST_READ_DEADLINE, self.recv.read_chunk(STREAM_CHUNK, true)).await.map_err(|_| BodyError::TooSlow)?;
+        let Some(chunk) = chunk.map_err(|_| BodyError::BrokenOff)? else { return Ok(None) };
+        let len = chunk.bytes.len() as u64;
+        self.remaining = self.remaining.checked_sub(len).ok_or(BodyError::TooLarge)?;
+        Ok(Some(chunk.bytes))
+    }
+}
+
+/// A request as it came from the stream.
+pub(super) enum Incoming {
+    Unary(Bytes),
+    Streamed { head: Bytes, body: BodyStream },
+}
+
+/// Reads one request. The deadline covers all of it but a streamed body.
+pub(super) async fn read_request(recv: RecvStream, role: Role) -> Result<Incoming, RpcRefusal> {
+    within(REQUEST_READ_DEADLINE, read_parts(recv, role)).await
+}
+
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, RpcRefusal>>) -> Result<T, RpcRefusal> {
+    timeout(deadline, work).await.unwrap_or(Err(RpcRefusal::TooSlow))
+}
+
+async fn read_parts(mut recv: RecvStream, role: Role) -> Result<Incoming, RpcRefusal> {
+    let mut header = [0; HEADER_LEN];
+    recv.read_exact(&mut header).await.map_err(|error| broken_header(&error))?;
+    let kind =
+        parse_header(header).map_err(|_| RpcRefusal::WrongVersion { version: PROTOCOL_VERSION, suite: SUITE_FROST_ED25519_SHA512 })?;
+    match kind {
+        KIND_UNARY => match recv.read_to_end(role.frame_max()).await {
+            Ok(body) => Ok(Incoming::Unary(body.into())),
+            Err(ReadToEndError::TooLong) => Err(RpcRefusal::TooLarge { limit: role.frame_max() as u64 }),
+            Err(ReadToEndError::Read(_)) => Err(RpcRefusal::malformed("the stream broke off")),
+        },
+        KIND_STREAMED => {
+            let mut len = [0; 4];
+            recv.read_exact(&mut len).await.map_err(|error| broken_header(&error))?;
+            let len = u32::from_be_bytes(len) as usize;
+            if len > STREAM_HEAD_MAX {
+                return Err(RpcRefusal::TooLarge { limit: STREAM_HEAD_MAX as u64 });
+            }
+            let mut head = vec![0; len];
+            recv.read_exact(&mut head).await.map_err(|error| broken_header(&error))?;
+            Ok(Incoming::Streamed { head: head.into(), body: BodyStream { recv, remaining: 0 } })
+        }
+        other => Err(RpcRefusal::malformed(format!("frame kind {other}"))),
+    }
+}
+
+fn broken_header(error: &ReadExactError) -> RpcRefusal {
+    match error {
+        ReadExactError::FinishedEarly(read) => RpcRefusal::malformed(format!("the stream ends {read} bytes into a fixed part")),
+        ReadExactError::ReadError(_) => RpcRefusal::malformed("the stream broke off"),
+    }
+}
