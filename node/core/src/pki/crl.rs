@@ -2,14 +2,12 @@
 
 use std::fmt;
 
-use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
 use der::asn1::Uint;
 use der::{Decode, Header, Reader, SliceReader, Tag};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Sha256Hasher};
 use spki::AlgorithmIdentifierRef;
-use warifu_protocol::{Blob, Sha256, UnixMillis, limits};
+use warifu_protocol::{Sha256, UnixMillis, limits};
 use x509_cert::Version;
 use x509_cert::crl::RevokedCert;
 use x509_cert::ext::pkix::crl::{CrlReason, IssuingDistributionPoint};
@@ -19,6 +17,7 @@ use x509_cert::time::Time;
 
 use super::certificate::{Certificate, Signed, instant};
 use super::certificate_key::{CertificateKeyError, SignatureAlgorithm, SignatureError};
+use super::crl_scope::CrlScope;
 use super::extensions::{self, ExtensionError, KeyUsage};
 use super::name::DistinguishedName;
 use super::serial::{self, CertificateSerial, SerialError};
@@ -185,17 +184,6 @@ pub enum CrlError {
     },
 }
 
-/// Which certificates of its issuer a list covers (issuingDistributionPoint, RFC 5280 section 5.2.5).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct CrlScope {
-    /// Certificates of end entities only.
-    only_user: bool,
-    /// Certificates of CAs only.
-    only_ca: bool,
-    /// DER of the names of the distribution point; empty for a list that is not one of several.
-    names: Vec<Blob>,
-}
-
 impl Crl {
     /// Largest list in bytes: about a million entries, which take some 48 MiB once parsed.
     pub const DER_LEN_MAX: usize = limits::CRL_BYTES_MAX as usize;
@@ -218,7 +206,7 @@ impl Crl {
         let list = ListExtensions::parse(body.extensions.as_deref().unwrap_or_default())?;
         let issuer = DistinguishedName::from_name(&body.issuer).map_err(malformed)?;
         Ok(Self {
-            series: series(&issuer, &list),
+            series: list.scope.series(&issuer, &list.authority_key_id),
             hash: Sha256::new(Sha256Hasher::digest(der).into()),
             issuer,
             authority_key_id: list.authority_key_id,
@@ -453,60 +441,6 @@ impl ListExtensions {
     }
 }
 
-impl CrlScope {
-    /// Checks that a certificate of the list's issuer is one that the list speaks of.
-    ///
-    /// # Errors
-    ///
-    /// [`CrlError::OutOfScope`].
-    pub fn covers(&self, certificate: &Certificate) -> Result<(), CrlError> {
-        if self.only_ca && !certificate.is_ca() {
-            return Err(CrlError::OutOfScope { why: "it lists CA certificates only" });
-        }
-        if self.only_user && certificate.is_ca() {
-            return Err(CrlError::OutOfScope { why: "it lists end-entity certificates only" });
-        }
-        let published = certificate.distribution_points();
-        let published_here = self.names.iter().any(|name| published.iter().any(|point| point == name.as_slice()));
-        if !self.names.is_empty() && !published_here {
-            return Err(CrlError::OutOfScope { why: "it belongs to another distribution point" });
-        }
-        Ok(())
-    }
-
-    fn new(point: &IssuingDistributionPoint) -> Result<Self, CrlError> {
-        if point.indirect_crl {
-            return Err(CrlError::NotComplete { kind: "an indirect list" });
-        }
-        if point.only_some_reasons.is_some() {
-            return Err(CrlError::NotComplete { kind: "a list for some reasons only" });
-        }
-        if point.only_contains_attribute_certs {
-            return Err(CrlError::NotComplete { kind: "a list of attribute certificates" });
-        }
-        let names = extensions::full_names(point.distribution_point.as_ref()).map_err(malformed)?;
-        if point.distribution_point.is_some() && names.is_empty() {
-            return Err(CrlError::NotComplete { kind: "a list of a distribution point without a full name" });
-        }
-        Ok(Self {
-            only_user: point.only_contains_user_certs,
-            only_ca: point.only_contains_ca_certs,
-            names: names.into_iter().map(Blob::from).collect(),
-        })
-    }
-}
-
-fn series(issuer: &DistinguishedName, list: &ListExtensions) -> Sha256 {
-    let mut hasher = Sha256Hasher::new();
-    let parts = [issuer.der(), &list.authority_key_id].into_iter().chain(list.scope.names.iter().map(Blob::as_slice));
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    hasher.update([u8::from(list.scope.only_user), u8::from(list.scope.only_ca)]);
-    Sha256::new(hasher.finalize().into())
-}
-
 fn parse_entries(der: &[u8]) -> Result<Vec<RevokedEntry>, CrlError> {
     let mut reader = SliceReader::new(der).map_err(malformed)?;
     let mut entries = Vec::new();
@@ -544,7 +478,7 @@ fn parse_entry_extensions(list: &[Extension]) -> Result<Option<RevocationReason>
                     CrlReason::AaCompromise => RevocationReason::AaCompromise,
                 });
             }
-            CERTIFICATE_ISSUER => return Err(CrlError::NotComplete { kind: "an indirect list (certificateIssuer)" }),
+            rfc5280::ID_CE_CERTIFICATE_ISSUER => return Err(CrlError::NotComplete { kind: "an indirect list (certificateIssuer)" }),
             extension_id => extensions::refuse_critical(extension, extension_id).map_err(refused)?,
         }
     }
@@ -554,6 +488,3 @@ fn parse_entry_extensions(list: &[Extension]) -> Result<Option<RevocationReason>
 fn malformed(source: der::Error) -> CrlError {
     CrlError::Malformed { source }
 }
-
-/// id-ce-certificateIssuer, RFC 5280 section 5.3.3.
-const CERTIFICATE_ISSUER: ObjectIdentifier = rfc5280::ID_CE_CERTIFICATE_ISSUER;

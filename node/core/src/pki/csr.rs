@@ -118,10 +118,12 @@ pub fn verify_csr(der: &[u8]) -> Result<(SubjectFields, [u8; 32]), CsrError> {
         .to_subject_fields()
         .map_err(|source| CsrError::Subject { source })?;
     let rendered = render_csr(&subject, &group_key).info;
-    if request.info.to_der().map_err(malformed)? != rendered {
+    let signature: [u8; 64] = request.signature.raw_bytes().try_into().map_err(|_| CsrError::NotCanonical)?;
+    // The whole is compared, since the decoder is laxer than DER about what stands around the values.
+    if assemble_csr(&rendered, &signature)? != der {
         return Err(CsrError::NotCanonical);
     }
-    key.verify(SignatureAlgorithm::Ed25519, &rendered, request.signature.raw_bytes()).map_err(|source| CsrError::Signature { source })?;
+    key.verify(SignatureAlgorithm::Ed25519, &rendered, &signature).map_err(|source| CsrError::Signature { source })?;
     Ok((subject, group_key))
 }
 
