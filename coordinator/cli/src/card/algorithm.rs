@@ -124,6 +124,8 @@ const DIGEST_INFO_SHA256: [u8; 19] =
 
 #[cfg(test)]
 mod tests {
+    use der::asn1::{BitString, UintRef};
+
     use super::*;
 
     #[test]
@@ -157,10 +159,30 @@ mod tests {
     }
 
     #[test]
-    fn malformed_and_oversized_certificates_are_refused() {
-        for (certificate, what) in [(vec![], "empty"), (vec![0x30; 40], "malformed"), (vec![0; CERTIFICATE_SIZE_MAX + 1], "oversized")] {
-            let refused = CardPublicKey::from_certificate(&certificate);
-            assert!(matches!(refused, Err(CardError::BadCertificate { .. })), "{what}: {refused:?}");
+    fn rsa_keys_outside_the_bounds_are_refused() {
+        for (bits, accepted) in [(1024, false), (2047, false), (2048, true), (4096, true), (4104, false), (8192, false)] {
+            let outcome = CardPublicKey::from_spki(&rsa_spki(bits));
+            assert_eq!(outcome.is_ok(), accepted, "{bits} bits: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn malformed_and_oversized_certificates_are_refused() {
+        for (certificate, reason) in [(vec![], "DER"), (vec![0x30; 40], "DER"), (vec![0; CERTIFICATE_SIZE_MAX + 1], "more than 8192")] {
+            let refused = CardPublicKey::from_certificate(&certificate);
+            let Err(CardError::BadCertificate { problem }) = refused else { panic!("{reason}: {refused:?}") };
+            assert!(problem.contains(reason), "{reason}: {problem}");
+        }
+    }
+
+    /// A public key of so many bits; nobody has its private key, as it need not even be a product of two primes.
+    fn rsa_spki(bits: usize) -> Vec<u8> {
+        let mut modulus = vec![0xff; bits.div_ceil(8)];
+        modulus[0] >>= modulus.len() * 8 - bits;
+        let integers = [&modulus[..], &[1, 0, 1]].map(|bytes| UintRef::new(bytes).expect("short enough"));
+        let key = integers.to_vec().to_der().expect("integers encode");
+        let subject_public_key = BitString::from_bytes(&key).expect("whole bytes");
+        let algorithm = spki::AlgorithmIdentifierOwned { oid: RSA_ENCRYPTION, parameters: Some(der::Any::null()) };
+        SubjectPublicKeyInfoOwned { algorithm, subject_public_key }.to_der().expect("a key encodes")
     }
 }

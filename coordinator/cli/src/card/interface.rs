@@ -56,7 +56,7 @@ impl fmt::Display for CardDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name, self.location)?;
         match self.pin_state {
-            PinState::Unknown => Ok(()),
+            PinState::Unknown | PinState::Fresh => Ok(()),
             state => write!(f, ": {state}"),
         }
     }
