@@ -1,3 +1,4 @@
 //! The one command for people: quickstart, genesis, officer, credential, card, terminal, verify, status.
 
 pub mod card;
+pub mod verify;
