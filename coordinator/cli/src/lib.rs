@@ -2,3 +2,4 @@
 
 pub mod card;
 pub mod verify;
+pub mod trial_pki;
