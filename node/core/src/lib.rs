@@ -1,4 +1,8 @@
 //! Sans-IO core of a Warifu node: registry, evidence checks, policy, nonces, ceremonies and audit.
-pub mod registry;
 
+pub mod audit;
+pub mod ceremony;
+pub mod identity;
 pub mod pki;
+pub mod registry;
+pub mod signer;

@@ -1,0 +1,297 @@
+//! One attempt of one ceremony at one node.
+
+use std::collections::BTreeMap;
+
+use frost_ed25519::keys::dkg::{round1, round2};
+use warifu_protocol::wire::Round2;
+use warifu_protocol::{
+    CeremonyAbort, CeremonyConfirm, CeremonyId, Command, CredentialId, Epoch, NodeId, NodeSigned, Round1, Round2Hashes, Sha256, UnixMillis,
+};
+
+use super::effect::{CeremonyEffect, CeremonyError};
+use super::rounds::{self, Blame, Round1Packages};
+use super::transcript::{round2_hash, transcript};
+use crate::identity::NodeIdentity;
+use crate::registry::{CeremonyMessage, CeremonyRecord, CeremonyStep, Registry, StateStore};
+use crate::signer::ShareRecord;
+
+/// After how many milliseconds a command that is not in the log is proposed again: a leader that was lost is replaced by then.
+pub const PROPOSE_RETRY_MILLIS: u64 = 2_000;
+/// After how many milliseconds round-2 packages that nobody acknowledged are sent again. It ends with the attempt.
+pub const SEND_RETRY_MILLIS: u64 = 1_000;
+
+/// What an attempt needs to know of its surroundings in one step.
+pub(super) struct Scene<'a, S> {
+    pub(super) state: &'a S,
+    pub(super) identity: &'a NodeIdentity,
+    pub(super) ceremony: CeremonyId,
+    pub(super) record: &'a CeremonyRecord,
+    pub(super) now: UnixMillis,
+}
+
+pub(super) struct Attempt {
+    pub(super) number: u32,
+    stage: Stage,
+    proposed_at: Option<UnixMillis>,
+    /// What the others sent, one message each, with its hash. Held before the log has that hash, compared with it once it has.
+    incoming: BTreeMap<NodeId, (Sha256, NodeSigned<Round2>)>,
+    /// What has not been acknowledged.
+    outgoing: BTreeMap<NodeId, Outgoing>,
+}
+
+struct Outgoing {
+    message: NodeSigned<Round2>,
+    sent_at: Option<UnixMillis>,
+}
+
+enum Stage {
+    Round1 {
+        secrets: Vec<round1::SecretPackage>,
+        message: NodeSigned<Round1>,
+    },
+    Round2 {
+        secrets: Vec<round2::SecretPackage>,
+        round1: Vec<Round1Packages>,
+        message: NodeSigned<Round2Hashes>,
+    },
+    /// The shares are kept until the confirmation is in the log, so that a shell that failed to store them is asked again.
+    Confirm {
+        shares: Vec<ShareRecord>,
+        message: NodeSigned<CeremonyConfirm>,
+    },
+    Confirmed,
+    GivenUp {
+        message: NodeSigned<CeremonyAbort>,
+    },
+}
+
+/// What became of a message of another participant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Held {
+    Taken,
+    /// Another one than that whose hash is in the log, or than the first.
+    Different,
+    GivenUp,
+}
+
+impl Attempt {
+    /// Begins with the packages of round 1.
+    pub(super) fn new(number: u32, secrets: Vec<round1::SecretPackage>, message: NodeSigned<Round1>) -> Self {
+        Self::at(number, Stage::Round1 { secrets, message })
+    }
+
+    /// Takes up an attempt in which this node had said something before it restarted. The secrets are gone with the memory that held
+    /// them: either everything was done, or the attempt cannot end well.
+    pub(super) fn resume<S: StateStore>(scene: &Scene<'_, S>) -> Self {
+        let mut attempt = Self::at(scene.record.attempt, Stage::Confirmed);
+        if !scene.record.confirmed.contains(&scene.identity.node()) {
+            attempt.give_up(scene, None, None);
+        }
+        attempt
+    }
+
+    fn at(number: u32, stage: Stage) -> Self {
+        Self { number, stage, proposed_at: None, incoming: BTreeMap::new(), outgoing: BTreeMap::new() }
+    }
+
+    /// Goes as far as the log and the messages allow, then asks for what is missing. `past_deadline` ends the attempt.
+    pub(super) fn step<S: StateStore>(
+        &mut self,
+        scene: &Scene<'_, S>,
+        past_deadline: bool,
+        effects: &mut Vec<CeremonyEffect>,
+    ) -> Result<(), CeremonyError> {
+        if past_deadline && !matches!(self.stage, Stage::GivenUp { .. }) {
+            self.give_up(scene, None, None);
+        }
+        self.finish_round1(scene)?;
+        self.finish_round2(scene)?;
+        if matches!(self.stage, Stage::Confirm { .. }) && scene.record.confirmed.contains(&scene.identity.node()) {
+            self.enter(Stage::Confirmed);
+        }
+        self.emit(scene, effects);
+        Ok(())
+    }
+
+    /// Holds a message whose sender, signature and bounds have been checked.
+    pub(super) fn hold<S: StateStore>(&mut self, scene: &Scene<'_, S>, message: NodeSigned<Round2>) -> Result<Held, CeremonyError> {
+        match self.stage {
+            Stage::Confirm { .. } | Stage::Confirmed => return Ok(Held::Taken),
+            Stage::GivenUp { .. } => return Ok(Held::GivenUp),
+            Stage::Round1 { .. } | Stage::Round2 { .. } => {}
+        }
+        let hash = round2_hash(&message.body.packages);
+        if let Some((held, _)) = self.incoming.get(&message.node) {
+            return Ok(if *held == hash { Held::Taken } else { Held::Different });
+        }
+        if scene.record.round2.contains(&message.node) {
+            let logged: NodeSigned<Round2Hashes> = scene.message(CeremonyMessage::Round2Hashes, message.node)?;
+            if hash_for(&logged.body, scene.identity.node()) != Some(hash) {
+                return Ok(Held::Different);
+            }
+        }
+        self.incoming.insert(message.node, (hash, message));
+        Ok(Held::Taken)
+    }
+
+    pub(super) fn acknowledged(&mut self, to: NodeId) {
+        self.outgoing.remove(&to);
+    }
+
+    fn finish_round1<S: StateStore>(&mut self, scene: &Scene<'_, S>) -> Result<(), CeremonyError> {
+        let own = scene.identity.node();
+        let Stage::Round1 { secrets, message } = &mut self.stage else { return Ok(()) };
+        if !scene.record.round1.contains(&own) {
+            return Ok(());
+        }
+        let logged: NodeSigned<Round1> = scene.message(CeremonyMessage::Round1, own)?;
+        if logged != *message {
+            // Said before a restart and logged after it: nobody has its secrets.
+            self.give_up(scene, None, None);
+            return Ok(());
+        }
+        if scene.record.step == CeremonyStep::Round1 {
+            return Ok(());
+        }
+        let others = scene.messages_of_others(CeremonyMessage::Round1)?;
+        match rounds::part2(std::mem::take(secrets), &scene.record.credentials, &others) {
+            Ok(made) => {
+                let hashes = made.packages.iter().map(|(to, packages)| (*to, round2_hash(packages))).collect();
+                let (ceremony, attempt) = (scene.ceremony, self.number);
+                let message = scene.identity.sign(Round2Hashes { ceremony, attempt, hashes });
+                self.enter(Stage::Round2 { secrets: made.secrets, round1: made.round1, message });
+                self.outgoing = made
+                    .packages
+                    .into_iter()
+                    .map(|(to, packages)| {
+                        let message = scene.identity.sign(Round2 { ceremony, attempt, to, packages });
+                        (to, Outgoing { message, sent_at: None })
+                    })
+                    .collect();
+            }
+            Err(blame) => self.accuse(scene, &blame),
+        }
+        Ok(())
+    }
+
+    fn finish_round2<S: StateStore>(&mut self, scene: &Scene<'_, S>) -> Result<(), CeremonyError> {
+        let own = scene.identity.node();
+        let Stage::Round2 { secrets, round1, message } = &self.stage else { return Ok(()) };
+        if scene.record.step != CeremonyStep::Confirm {
+            return Ok(());
+        }
+        let hashes: Vec<NodeSigned<Round2Hashes>> = scene.messages(CeremonyMessage::Round2Hashes)?;
+        if !hashes.contains(message) {
+            self.give_up(scene, None, None);
+            return Ok(());
+        }
+        for logged in hashes.iter().filter(|logged| logged.node != own) {
+            match self.incoming.get(&logged.node) {
+                None => return Ok(()),
+                // It signed one thing for this node and another for the log.
+                Some((hash, _)) if hash_for(&logged.body, own) != Some(*hash) => {
+                    self.give_up(scene, Some(logged.node), None);
+                    return Ok(());
+                }
+                Some(_) => {}
+            }
+        }
+        let received = std::mem::take(&mut self.incoming).into_iter().map(|(node, (_, message))| (node, message)).collect();
+        match rounds::part3(secrets, round1, &scene.record.credentials, &received) {
+            Ok(keys) => {
+                let mut public_key_packages = Vec::with_capacity(keys.len());
+                let mut shares = Vec::with_capacity(keys.len());
+                for (credential, (key_package, public)) in scene.record.credentials.iter().zip(&keys) {
+                    let public = public.serialize().map_err(|source| CeremonyError::Own { ceremony: scene.ceremony, source })?;
+                    public_key_packages.push(public.into());
+                    // A generated key begins with epoch 1.
+                    shares.push(ShareRecord::new(*credential, Epoch(1), key_package));
+                }
+                let message = scene.identity.sign(CeremonyConfirm {
+                    ceremony: scene.ceremony,
+                    attempt: self.number,
+                    transcript: transcript(&scene.messages(CeremonyMessage::Round1)?, &hashes),
+                    public_key_packages,
+                });
+                self.enter(Stage::Confirm { shares, message });
+            }
+            Err(blame) => self.accuse(scene, &blame),
+        }
+        Ok(())
+    }
+
+    /// Asks for what is neither in the log nor acknowledged, at most once in each retry interval.
+    fn emit<S: StateStore>(&mut self, scene: &Scene<'_, S>, effects: &mut Vec<CeremonyEffect>) {
+        let own = scene.identity.node();
+        let record = scene.record;
+        let command = match &self.stage {
+            Stage::Round1 { message, .. } if !record.round1.contains(&own) => Some(Command::CeremonyRound1(message.clone())),
+            Stage::Round2 { message, .. } if !record.round2.contains(&own) => Some(Command::CeremonyRound2Hash(message.clone())),
+            Stage::Confirm { message, .. } => Some(Command::CeremonyConfirm(message.clone())),
+            Stage::GivenUp { message } => Some(Command::CeremonyAbort(message.clone())),
+            Stage::Round1 { .. } | Stage::Round2 { .. } | Stage::Confirmed => None,
+        };
+        if let Some(command) = command
+            && is_due(self.proposed_at, scene.now, PROPOSE_RETRY_MILLIS)
+        {
+            self.proposed_at = Some(scene.now);
+            if let Stage::Confirm { shares, .. } = &self.stage {
+                let (ceremony, attempt, shares) = (scene.ceremony, self.number, shares.clone());
+                effects.push(CeremonyEffect::StorePending { ceremony, attempt, shares });
+            }
+            effects.push(CeremonyEffect::Propose(command));
+        }
+        // Whoever has confirmed has everybody's packages.
+        self.outgoing.retain(|to, _| !record.confirmed.contains(to));
+        for (to, outgoing) in &mut self.outgoing {
+            if is_due(outgoing.sent_at, scene.now, SEND_RETRY_MILLIS) {
+                outgoing.sent_at = Some(scene.now);
+                effects.push(CeremonyEffect::SendRound2 { to: *to, message: outgoing.message.clone() });
+            }
+        }
+    }
+
+    fn accuse<S: StateStore>(&mut self, scene: &Scene<'_, S>, blame: &Blame) {
+        self.give_up(scene, blame.culprit, Some(blame.credential));
+    }
+
+    /// Drops every secret of the attempt and tells the others.
+    fn give_up<S: StateStore>(&mut self, scene: &Scene<'_, S>, culprit: Option<NodeId>, credential: Option<CredentialId>) {
+        let body = CeremonyAbort { ceremony: scene.ceremony, attempt: self.number, culprit, credential };
+        self.incoming.clear();
+        self.outgoing.clear();
+        self.enter(Stage::GivenUp { message: scene.identity.sign(body) });
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.proposed_at = None;
+    }
+}
+
+impl<S: StateStore> Scene<'_, S> {
+    fn message<T: serde::de::DeserializeOwned>(&self, message: CeremonyMessage, from: NodeId) -> Result<T, CeremonyError> {
+        self.state
+            .ceremony_message(self.ceremony, self.record.attempt, message, from)?
+            .ok_or(CeremonyError::MessageMissing { ceremony: self.ceremony, node: from })
+    }
+
+    /// Of all participants, in the order of the nodes.
+    fn messages<T: serde::de::DeserializeOwned>(&self, message: CeremonyMessage) -> Result<Vec<T>, CeremonyError> {
+        self.record.participants.iter().map(|node| self.message(message, *node)).collect()
+    }
+
+    fn messages_of_others<T: serde::de::DeserializeOwned>(&self, message: CeremonyMessage) -> Result<Vec<T>, CeremonyError> {
+        let others = self.record.participants.iter().filter(|node| **node != self.identity.node());
+        others.map(|node| self.message(message, *node)).collect()
+    }
+}
+
+fn hash_for(hashes: &Round2Hashes, to: NodeId) -> Option<Sha256> {
+    hashes.hashes.iter().find(|(recipient, _)| *recipient == to).map(|(_, hash)| *hash)
+}
+
+/// A clock that was set back counts as time that has passed: a message too many does no harm.
+fn is_due(last: Option<UnixMillis>, now: UnixMillis, interval: u64) -> bool {
+    last.is_none_or(|last| now.distance(last) >= interval)
+}

@@ -1,0 +1,20 @@
+//! Ceremonies: how nodes come to hold shares of a key that exists nowhere whole.
+//!
+//! [`Dkg`] runs distributed key generation (Pedersen's, with proofs of knowledge, as frost-core implements it) for batches of credentials.
+//! Its round 1 and the hashes of its round 2 go through the log, so that all participants have one view; the round-2 packages
+//! themselves go from node to node.
+
+mod attempt;
+mod dkg;
+mod effect;
+mod rounds;
+mod transcript;
+
+#[cfg(test)]
+mod tests;
+
+pub use attempt::{PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS};
+pub use dkg::{ATTEMPTS_MAX, CEREMONIES_BEGUN_MAX, DEADLINE_GRACE_MILLIS, Dkg};
+pub use effect::{CeremonyEffect, CeremonyError};
+pub use rounds::ROUND2_PACKAGE_BYTES_MAX;
+pub use transcript::{round2_hash, transcript};

@@ -1,0 +1,114 @@
+//! The three parts of frost-core's DKG, for all credentials of a ceremony at once and with whoever is to blame.
+
+use std::collections::BTreeMap;
+
+use frost_ed25519::keys::dkg::{self, round1, round2};
+use frost_ed25519::keys::{KeyPackage, PublicKeyPackage};
+use frost_ed25519::{Error, Identifier};
+use rand_core::CryptoRngCore;
+use warifu_protocol::wire::Round2;
+use warifu_protocol::{Blob, CredentialId, NodeId, NodeSigned, Round1};
+
+use crate::signer::{identifier, node_of};
+
+/// Largest serialized round-2 package; FROST(Ed25519, SHA-512) has 37 bytes.
+pub const ROUND2_PACKAGE_BYTES_MAX: usize = 64;
+
+/// The round-1 packages of the other participants for one credential.
+pub(super) type Round1Packages = BTreeMap<Identifier, round1::Package>;
+
+/// Why a part cannot be done with what the others sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Blame {
+    /// Whose package is wrong, where that can be told.
+    pub(super) culprit: Option<NodeId>,
+    /// Of which credential.
+    pub(super) credential: CredentialId,
+}
+
+/// What this node has after round 1.
+pub(super) struct Round2Made {
+    pub(super) secrets: Vec<round2::SecretPackage>,
+    pub(super) round1: Vec<Round1Packages>,
+    /// Serialized packages by recipient, in the order of the credentials.
+    pub(super) packages: BTreeMap<NodeId, Vec<Blob>>,
+}
+
+/// Part 1 for `count` credentials.
+pub(super) fn part1(
+    own: NodeId,
+    participants: &[NodeId],
+    threshold: u16,
+    count: usize,
+    rng: &mut impl CryptoRngCore,
+) -> Result<(Vec<round1::SecretPackage>, Vec<Blob>), Error> {
+    let max_signers = u16::try_from(participants.len()).map_err(|_| Error::InvalidMaxSigners)?;
+    let mut secrets = Vec::with_capacity(count);
+    let mut packages = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (secret, package) = dkg::part1(identifier(own), max_signers, threshold, &mut *rng)?;
+        packages.push(Blob(package.serialize()?));
+        secrets.push(secret);
+    }
+    Ok((secrets, packages))
+}
+
+/// Part 2: checks the others' round-1 packages and makes the packages for each of them.
+pub(super) fn part2(
+    secrets: Vec<round1::SecretPackage>,
+    credentials: &[CredentialId],
+    others: &[NodeSigned<Round1>],
+) -> Result<Round2Made, Blame> {
+    let senders: Vec<NodeId> = others.iter().map(|message| message.node).collect();
+    let mut made = Round2Made { secrets: Vec::new(), round1: Vec::new(), packages: BTreeMap::new() };
+    for (place, (secret, credential)) in secrets.into_iter().zip(credentials).enumerate() {
+        let mut packages = Round1Packages::new();
+        for message in others {
+            let blame = || Blame { culprit: Some(message.node), credential: *credential };
+            let package = message.body.packages.get(place).ok_or_else(blame)?;
+            let package = round1::Package::deserialize(package.as_slice()).map_err(|_| blame())?;
+            // frost-core finds a polynomial of another degree too, but does not say whose it is.
+            let degree = package.commitment().serialize().map_err(|_| blame())?.len();
+            if degree != usize::from(*secret.min_signers()) {
+                return Err(blame());
+            }
+            packages.insert(identifier(message.node), package);
+        }
+        let (secret, outgoing) = dkg::part2(secret, &packages).map_err(|error| blame(&senders, *credential, &error))?;
+        for message in others {
+            let package = outgoing.get(&identifier(message.node)).and_then(|package| package.serialize().ok());
+            let package = package.ok_or(Blame { culprit: None, credential: *credential })?;
+            made.packages.entry(message.node).or_default().push(Blob(package));
+        }
+        made.secrets.push(secret);
+        made.round1.push(packages);
+    }
+    Ok(made)
+}
+
+/// Part 3: checks the packages that the others sent to this node and makes its shares.
+pub(super) fn part3(
+    secrets: &[round2::SecretPackage],
+    round1: &[Round1Packages],
+    credentials: &[CredentialId],
+    received: &BTreeMap<NodeId, NodeSigned<Round2>>,
+) -> Result<Vec<(KeyPackage, PublicKeyPackage)>, Blame> {
+    let senders: Vec<NodeId> = received.keys().copied().collect();
+    let mut keys = Vec::with_capacity(credentials.len());
+    for (place, ((secret, round1), credential)) in secrets.iter().zip(round1).zip(credentials).enumerate() {
+        let mut packages = BTreeMap::new();
+        for (node, message) in received {
+            let package = message.body.packages.get(place).and_then(|bytes| round2::Package::deserialize(bytes.as_slice()).ok());
+            let package = package.ok_or(Blame { culprit: Some(*node), credential: *credential })?;
+            packages.insert(identifier(*node), package);
+        }
+        let made = dkg::part3(secret, round1, &packages).map_err(|error| blame(&senders, *credential, &error))?;
+        keys.push(made);
+    }
+    Ok(keys)
+}
+
+fn blame(senders: &[NodeId], credential: CredentialId, error: &Error) -> Blame {
+    let culprit = error.culprits().first().and_then(|culprit| node_of(senders, *culprit));
+    Blame { culprit, credential }
+}

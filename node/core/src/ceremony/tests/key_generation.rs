@@ -1,0 +1,295 @@
+use std::collections::BTreeMap;
+
+use frost_ed25519::keys::PublicKeyPackage;
+use frost_ed25519::{SigningPackage, aggregate, round1, round2};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use warifu_protocol::wire::CredentialState;
+use warifu_protocol::{Blob, Command, Epoch, NodeId};
+
+use super::cluster::{CEREMONY, CREDENTIALS, Cluster, NODES, START, identity, node};
+use crate::ceremony::{CeremonyEffect, DEADLINE_GRACE_MILLIS, PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS, round2_hash};
+use crate::registry::CeremonyStep;
+
+/// Signs with the pending shares of three nodes and verifies with another library.
+#[track_caller]
+fn assert_signs(cluster: &Cluster, nodes: [u8; 3]) {
+    for (place, credential) in CREDENTIALS.into_iter().enumerate() {
+        let record = cluster.credential(nodes[0], credential);
+        assert_eq!(record.state, CredentialState::Generated);
+        let key = record.key.unwrap();
+        let public = PublicKeyPackage::deserialize(key.public_key_package.as_slice()).unwrap();
+        let mut rng = ChaCha20Rng::seed_from_u64(99);
+        let shares = nodes.map(|number| {
+            let share = &cluster.sites[&node(number)].pending[place];
+            assert_eq!((share.credential, share.epoch), (credential, Epoch(1)));
+            share.key_package().unwrap()
+        });
+        let nonces = shares.each_ref().map(|share| round1::commit(share.signing_share(), &mut rng));
+        let commitments: BTreeMap<_, _> =
+            shares.iter().zip(&nonces).map(|(share, (_, commitments))| (*share.identifier(), *commitments)).collect();
+        let package = SigningPackage::new(commitments, b"trial");
+        let signature_shares: BTreeMap<_, _> = shares
+            .iter()
+            .zip(&nonces)
+            .map(|(share, (nonces, _))| (*share.identifier(), round2::sign(&package, nonces, share).unwrap()))
+            .collect();
+        let signature = aggregate(&package, &signature_shares, &public).unwrap().serialize().unwrap();
+        ed25519_dalek::VerifyingKey::from_bytes(&key.group_key)
+            .unwrap()
+            .verify_strict(b"trial", &ed25519_dalek::Signature::from_slice(&signature).unwrap())
+            .unwrap();
+    }
+}
+
+fn all_participants() -> Vec<NodeId> {
+    (1..=NODES).map(node).collect()
+}
+
+#[test]
+fn five_nodes_end_with_shares_of_one_key_that_three_of_them_sign_with() {
+    let mut cluster = Cluster::new(1);
+    cluster.run_until(1, CeremonyStep::Done);
+    assert!(cluster.aborts().is_empty());
+    for credential in CREDENTIALS {
+        assert_eq!(cluster.credential(1, credential).holders, all_participants());
+    }
+    assert_ne!(cluster.credential(1, CREDENTIALS[0]).key, cluster.credential(1, CREDENTIALS[1]).key);
+    assert_signs(&cluster, [1, 2, 3]);
+    assert_signs(&cluster, [2, 4, 5]);
+}
+
+#[test]
+fn late_repeated_and_reordered_messages_do_no_harm() {
+    for seed in 10..16 {
+        let mut cluster = Cluster::new(seed);
+        cluster.rough = true;
+        cluster.run_until(1, CeremonyStep::Done);
+        assert!(cluster.aborts().is_empty(), "seed {seed}");
+        assert_signs(&cluster, [1, 3, 5]);
+    }
+}
+
+#[test]
+fn a_lie_in_round_2_is_found_and_its_author_named() {
+    let mut cluster = Cluster::new(2);
+    // Node 2 sends node 3 the packages of node 4, consistently with the hash that it logs, in the first attempt.
+    cluster.mischief = Box::new(|who, mut effects| {
+        if who.node() != node(2) {
+            return effects;
+        }
+        effects.retain(is_no_abort);
+        let packages = effects.iter().find_map(|effect| match effect {
+            CeremonyEffect::SendRound2 { to, message } if *to == node(4) && message.body.attempt == 1 => {
+                Some(message.body.packages.clone())
+            }
+            CeremonyEffect::SendRound2 { .. } | CeremonyEffect::Propose(_) | CeremonyEffect::StorePending { .. } => None,
+        });
+        let Some(packages) = packages else { return effects };
+        for effect in &mut effects {
+            match effect {
+                CeremonyEffect::SendRound2 { to, message } if *to == node(3) => {
+                    let mut body = message.body.clone();
+                    body.packages = packages.clone();
+                    *message = identity(2).sign(body);
+                }
+                CeremonyEffect::Propose(Command::CeremonyRound2Hash(message)) => {
+                    let mut body = message.body.clone();
+                    body.hashes.iter_mut().filter(|(to, _)| *to == node(3)).for_each(|(_, hash)| *hash = round2_hash(&packages));
+                    *message = identity(2).sign(body);
+                }
+                CeremonyEffect::SendRound2 { .. } | CeremonyEffect::Propose(_) | CeremonyEffect::StorePending { .. } => {}
+            }
+        }
+        effects
+    });
+    cluster.run_until(2, CeremonyStep::Done);
+    let aborts = cluster.aborts();
+    assert_eq!((aborts.len(), aborts[0].node), (1, node(3)));
+    assert_eq!((aborts[0].body.attempt, aborts[0].body.culprit, aborts[0].body.credential), (1, Some(node(2)), Some(CREDENTIALS[0])));
+}
+
+/// A liar does not give itself away: it keeps quiet about its own log entries being others than it made.
+fn is_no_abort(effect: &CeremonyEffect) -> bool {
+    !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_)))
+}
+
+#[test]
+fn a_bad_package_in_round_1_is_found_and_its_author_named() {
+    let other_degree = {
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let (_, package) = frost_ed25519::keys::dkg::part1(crate::signer::identifier(node(2)), 5, 2, &mut rng).unwrap();
+        package.serialize().unwrap()
+    };
+    let other_proof = {
+        let mut rng = ChaCha20Rng::seed_from_u64(6);
+        let (_, package) = frost_ed25519::keys::dkg::part1(crate::signer::identifier(node(4)), 5, 3, &mut rng).unwrap();
+        package.serialize().unwrap()
+    };
+    for bad in [Vec::new(), vec![0; 200], other_degree, other_proof] {
+        let mut cluster = Cluster::new(3);
+        let bad = Blob(bad);
+        cluster.mischief = Box::new(move |who, mut effects| {
+            for effect in &mut effects {
+                if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
+                    && who.node() == node(2)
+                    && message.body.attempt == 1
+                {
+                    let mut body = message.body.clone();
+                    body.packages[1] = bad.clone();
+                    *message = identity(2).sign(body);
+                }
+            }
+            effects
+        });
+        cluster.run_until(2, CeremonyStep::Done);
+        let accusations = cluster.aborts();
+        let named = accusations.iter().filter(|abort| abort.node != node(2)).collect::<Vec<_>>();
+        assert!(!named.is_empty());
+        for abort in named {
+            assert_eq!((abort.body.culprit, abort.body.credential), (Some(node(2)), Some(CREDENTIALS[1])));
+        }
+    }
+}
+
+#[test]
+fn packages_that_are_not_those_in_the_log_are_held_against_their_sender() {
+    let mut cluster = Cluster::new(4);
+    // Node 2 logs another hash than that of what it sends to node 3.
+    cluster.mischief = Box::new(|who, mut effects| {
+        effects.retain(|effect| who.node() != node(2) || is_no_abort(effect));
+        for effect in &mut effects {
+            if let CeremonyEffect::Propose(Command::CeremonyRound2Hash(message)) = effect
+                && who.node() == node(2)
+                && message.body.attempt == 1
+            {
+                let mut body = message.body.clone();
+                body.hashes.iter_mut().filter(|(to, _)| *to == node(3)).for_each(|(_, hash)| *hash = [9; 32].into());
+                *message = identity(2).sign(body);
+            }
+        }
+        effects
+    });
+    cluster.run_until(2, CeremonyStep::Done);
+    let aborts = cluster.aborts();
+    assert_eq!((aborts.len(), aborts[0].node, aborts[0].body.culprit), (1, node(3), Some(node(2))));
+}
+
+#[test]
+fn a_node_that_is_away_is_left_out_after_the_deadline() {
+    let mut cluster = Cluster::new(5);
+    cluster.site(4).alive = false;
+    cluster.run_until(2, CeremonyStep::Done);
+    let four: Vec<_> = [1, 2, 3, 5].map(node).to_vec();
+    assert_eq!(cluster.record(1).participants, four);
+    assert!(cluster.now >= START.plus(20_000 + DEADLINE_GRACE_MILLIS));
+    assert!(cluster.aborts().iter().all(|abort| abort.body.culprit.is_none()));
+    assert_signs(&cluster, [1, 2, 5]);
+}
+
+#[test]
+fn no_abort_is_asked_for_before_the_deadline() {
+    let mut cluster = Cluster::new(6);
+    cluster.site(4).alive = false;
+    while cluster.now < START.plus(20_000 + DEADLINE_GRACE_MILLIS - 400) {
+        cluster.tick();
+    }
+    assert!(cluster.aborts().is_empty());
+}
+
+#[test]
+fn a_node_that_restarts_after_its_round_1_gives_the_attempt_up() {
+    for step in [CeremonyStep::Round1, CeremonyStep::Round2, CeremonyStep::Confirm] {
+        let mut cluster = Cluster::new(7);
+        if step == CeremonyStep::Round1 {
+            cluster.site(5).alive = false;
+            cluster.tick();
+            cluster.site(5).alive = true;
+        } else {
+            cluster.run_until(1, step);
+        }
+        cluster.restart(3);
+        cluster.run_until(2, CeremonyStep::Done);
+        let abort = &cluster.aborts()[0];
+        assert_eq!((abort.node, abort.body.culprit), (node(3), None), "at {step:?}");
+        assert_eq!(cluster.record(1).participants, [1, 2, 4, 5].map(node));
+        assert_signs(&cluster, [1, 2, 4]);
+    }
+}
+
+#[test]
+fn packages_that_were_logged_after_a_restart_are_known_as_lost() {
+    let mut cluster = Cluster::new(8);
+    let before = cluster.step(3);
+    cluster.restart(3);
+    // The proposal of before wins the race.
+    cluster.carry_out(3, before);
+    cluster.run_until(2, CeremonyStep::Done);
+    assert_eq!(cluster.aborts()[0].node, node(3));
+}
+
+#[test]
+fn a_node_that_restarts_after_its_confirmation_has_nothing_left_to_do() {
+    let mut cluster = Cluster::new(9);
+    // Node 5 is kept from confirming, so that the ceremony stays open.
+    cluster.mischief = Box::new(|who, mut effects| {
+        effects.retain(|effect| who.node() != node(5) || !matches!(effect, CeremonyEffect::Propose(Command::CeremonyConfirm(_))));
+        effects
+    });
+    while !cluster.record(1).confirmed.contains(&node(3)) {
+        cluster.tick();
+    }
+    cluster.restart(3);
+    assert_eq!(cluster.step(3), Vec::new());
+    cluster.mischief = Box::new(|_, effects| effects);
+    cluster.run_until(1, CeremonyStep::Done);
+    assert_signs(&cluster, [1, 3, 5]);
+}
+
+#[test]
+fn nothing_is_asked_for_twice_before_its_interval_has_passed() {
+    let mut cluster = Cluster::new(10);
+    assert_eq!(cluster.step(1).len(), 1);
+    assert!(cluster.step(1).is_empty());
+    cluster.now = START.plus(PROPOSE_RETRY_MILLIS);
+    assert_eq!(cluster.step(1).len(), 1);
+
+    let mut cluster = Cluster::new(11);
+    cluster.run_until(1, CeremonyStep::Round2);
+    let sent = |effects: &[CeremonyEffect]| effects.iter().filter(|effect| matches!(effect, CeremonyEffect::SendRound2 { .. })).count();
+    let first = cluster.step(1);
+    assert_eq!((first.len(), sent(&first)), (5, 4));
+    assert!(cluster.step(1).is_empty());
+    cluster.site(1).dkg.round2_acknowledged(CEREMONY, 2, node(2));
+    cluster.site(1).dkg.round2_acknowledged(CEREMONY, 1, node(2));
+    cluster.now = cluster.now.plus(SEND_RETRY_MILLIS);
+    assert_eq!(sent(&cluster.step(1)), 3);
+}
+
+#[test]
+fn shares_are_asked_to_be_stored_again_with_each_confirmation() {
+    let mut cluster = Cluster::new(12);
+    cluster.mischief = Box::new(|_, mut effects| {
+        // The disk is full: nothing after the failed effect is carried out.
+        if let Some(place) = effects.iter().position(|effect| matches!(effect, CeremonyEffect::StorePending { .. })) {
+            effects.truncate(place);
+        }
+        effects
+    });
+    cluster.run_until(1, CeremonyStep::Confirm);
+    for _ in 0..20 {
+        cluster.tick();
+    }
+    assert!(cluster.record(1).confirmed.is_empty());
+    cluster.mischief = Box::new(|_, effects| effects);
+    cluster.run_until(1, CeremonyStep::Done);
+    assert_signs(&cluster, [1, 2, 3]);
+}
+
+#[test]
+fn what_is_under_way_does_not_print_its_secrets() {
+    let mut cluster = Cluster::new(13);
+    cluster.run_until(1, CeremonyStep::Round2);
+    let effects = cluster.step(1);
+    assert!(format!("{effects:?} {:?}", cluster.site(1).dkg).contains("<redacted>"));
+}

@@ -1,0 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod cluster;
+mod key_generation;
+mod messages;
