@@ -1,0 +1,219 @@
+//! Bodies of calls and answers. Objects of the protocol appear in them in their own JSON form.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use warifu_protocol::wire::{Applied, CredentialView, CrlView, NodeStatus, SessionView};
+use warifu_protocol::{Blob, ClusterId, CredentialId, Name, NodeId, ObjectVersion, SessionId, SignedRequest};
+
+use crate::Problem;
+
+/// A session was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionOpened {
+    /// The session.
+    #[schema(value_type = String)]
+    pub session: SessionId,
+    /// Place of the entry in the log; absent if the outcome of the first try was lost and the session was found open afterwards.
+    pub index: Option<u64>,
+}
+
+/// A session as the nodes know it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionAnswer {
+    /// The session.
+    #[schema(value_type = Object)]
+    pub session: SessionView,
+}
+
+/// Documents to sign.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignBody {
+    /// 1 to [`DOCUMENTS_MAX`](crate::limits::DOCUMENTS_MAX) documents; each succeeds or fails by itself.
+    pub documents: Vec<SignDocument>,
+}
+
+/// One document to sign.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignDocument {
+    /// The whole document with an empty place for its signature.
+    pub xml: String,
+    /// The request that the session key signed. Its session and number are the idempotency key: the same request again is signed again.
+    #[schema(value_type = Object)]
+    pub request: SignedRequest,
+}
+
+/// What became of the documents, in the order of the call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignAnswerBody {
+    /// One for each document.
+    pub results: Vec<SignResult>,
+}
+
+/// What became of one document.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "status", rename_all = "lowercase", deny_unknown_fields)]
+pub enum SignResult {
+    /// It is signed, and the signature was verified.
+    Signed {
+        /// Session of the request.
+        #[schema(value_type = String)]
+        session: SessionId,
+        /// Number of the request.
+        seq: u32,
+        /// The document with its signature.
+        xml: String,
+        /// The Ed25519 signature value, 64 bytes.
+        #[schema(value_type = String)]
+        signature: Blob,
+        /// The sites that signed.
+        #[schema(value_type = Vec<u8>)]
+        signers: Vec<NodeId>,
+        /// Sets of sites that were asked, 1 if nothing went wrong.
+        attempts: u32,
+    },
+    /// It is not.
+    Failed {
+        /// Session of the request.
+        #[schema(value_type = String)]
+        session: SessionId,
+        /// Number of the request.
+        seq: u32,
+        /// Why.
+        problem: Problem,
+    },
+}
+
+/// A command was applied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderAnswer {
+    /// Place of the entry in the log; absent if the outcome of the first try was lost and the order was found applied afterwards.
+    pub index: Option<u64>,
+    /// What it made.
+    #[schema(value_type = Object)]
+    pub applied: Applied,
+}
+
+/// One credential.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialAnswer {
+    /// The credential.
+    #[schema(value_type = Object)]
+    pub credential: CredentialView,
+}
+
+/// A page of credentials in ascending order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsAnswer {
+    /// The credentials.
+    #[schema(value_type = Vec<Object>)]
+    pub credentials: Vec<CredentialView>,
+    /// `after` of the next page; absent at the end.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<CredentialId>,
+}
+
+/// A certificate signing request (PKCS#10).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsrAnswer {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// PEM, `CERTIFICATE REQUEST`.
+    pub pem: String,
+    /// The same in DER.
+    #[schema(value_type = String)]
+    pub der: Blob,
+}
+
+/// An object's version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VersionAnswer {
+    /// To be written into the next order that changes it; 0 for an object that does not exist.
+    #[schema(value_type = u64)]
+    pub version: ObjectVersion,
+}
+
+/// The active CRLs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CrlsAnswer {
+    /// One for each CA that has one.
+    #[schema(value_type = Vec<Object>)]
+    pub crls: Vec<CrlView>,
+}
+
+/// A ceremony.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CeremonyAnswer {
+    /// The ceremony.
+    #[schema(value_type = Object)]
+    pub ceremony: warifu_protocol::wire::CeremonyView,
+}
+
+/// The cluster as this coordinator sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatusAnswer {
+    /// The cluster.
+    #[schema(value_type = String)]
+    pub cluster: ClusterId,
+    /// Which coordinator answers.
+    #[schema(value_type = String)]
+    pub coordinator: Name,
+    /// Version of its program.
+    pub version: String,
+    /// t: nodes that a signature needs.
+    pub threshold: u8,
+    /// Nodes that can be asked for a share now.
+    pub signers_ready: u64,
+    /// Why signing is not possible; empty if it is.
+    pub reasons: Vec<String>,
+    /// Every node of the roster.
+    pub nodes: Vec<NodeReport>,
+}
+
+/// One node as this coordinator sees it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeReport {
+    /// Which.
+    #[schema(value_type = u8)]
+    pub node: NodeId,
+    /// What it says of itself, if it answers.
+    #[schema(value_type = Option<Object>)]
+    pub status: Option<NodeStatus>,
+    /// Why it does not answer, if it does not.
+    pub unreachable: Option<String>,
+    /// Whether it may be asked for shares now.
+    pub usable: bool,
+    /// Whether it is left out because it gave a false signature share.
+    pub excluded: bool,
+    /// Its unused commitments here.
+    pub commitments: u64,
+    /// Its latency here in microseconds, once measured.
+    pub latency_micros: Option<u64>,
+}
+
+/// Query of a page of credentials.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsQuery {
+    /// Credentials after this one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub after: Option<CredentialId>,
+    /// 1 to [`CREDENTIALS_PAGE_MAX`](crate::limits::CREDENTIALS_PAGE_MAX).
+    #[serde(default)]
+    pub limit: Option<u16>,
+}
