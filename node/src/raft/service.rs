@@ -1,0 +1,170 @@
+//! The answering side: other nodes' requests to this one's raft.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use warifu_protocol::NodeId;
+use warifu_protocol::transport::{BodyStream, RpcRefusal};
+
+use super::config::{SNAPSHOT_BYTES_MAX, TERM_LEAD_MAX};
+use super::inspect::{InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, examine};
+use super::messages::{self, RaftRequest, SnapshotHead};
+use super::propose;
+use super::snapshot::SnapshotDirectory;
+use super::state::{LogPosition, MembershipView, ReplicatedState};
+use super::state_machine::StateMachine;
+use super::types::{LeaderId, Membership, TypeConfig, Vote};
+
+/// Answers the role `warifu-raft/1`. A node speaks for itself only: a vote, an append or a snapshot in another node's name is refused, and so is whatever
+/// [`InspectEntries`] or the form of raft's messages does not allow, before raft hears of it.
+pub struct RaftService<S: ReplicatedState, I> {
+    pub(super) me: NodeId,
+    pub(super) raft: Raft<TypeConfig, StateMachine<S>>,
+    pub(super) inspector: Arc<I>,
+    pub(super) snapshots: Arc<SnapshotDirectory>,
+}
+
+impl<S: ReplicatedState, I> std::fmt::Debug for RaftService<S, I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftService").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
+    /// Answers a unary request of the node `from`.
+    ///
+    /// # Errors
+    /// [`RpcRefusal`].
+    pub async fn handle(&self, from: NodeId, request: Bytes) -> Result<Vec<u8>, RpcRefusal> {
+        let request = messages::decode(&request).map_err(|error| RpcRefusal::malformed(error.to_string()))?;
+        match request {
+            RaftRequest::Append(request) => {
+                self.check_append(from, &request)?;
+                self.raft.append_entries(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
+            }
+            RaftRequest::Vote(request) => {
+                self.check_vote(from, &request.vote, false)?;
+                self.raft.vote(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
+            }
+            RaftRequest::PreVote(request) => {
+                self.check_vote(from, &request.vote, false)?;
+                self.raft.pre_vote(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
+            }
+            RaftRequest::TransferLeader(request) => {
+                self.check_transfer(from, &request)?;
+                self.raft.handle_transfer_leader(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
+            }
+            RaftRequest::Propose(command) => {
+                Ok(messages::encode(&propose::at_leader(&self.raft, self.inspector.as_ref(), from, command.0).await))
+            }
+        }
+    }
+
+    /// Receives a snapshot of the leader `from` and installs it.
+    ///
+    /// # Errors
+    /// [`RpcRefusal`].
+    pub async fn handle_snapshot(&self, from: NodeId, head: Bytes, mut body: BodyStream) -> Result<Vec<u8>, RpcRefusal> {
+        let head: SnapshotHead = messages::decode(&head).map_err(|error| RpcRefusal::malformed(error.to_string()))?;
+        self.check_snapshot(from, &head)?;
+        if head.bytes > SNAPSHOT_BYTES_MAX {
+            return Err(RpcRefusal::TooLarge { limit: SNAPSHOT_BYTES_MAX });
+        }
+        body.allow(head.bytes);
+        let disk = |error: std::io::Error| RpcRefusal::failed(format!("storing the snapshot: {error}"));
+        let mut file = self.snapshots.temporary().map_err(disk)?;
+        let mut received = 0;
+        while let Some(chunk) = body.next().await.map_err(|error| RpcRefusal::malformed(error.to_string()))? {
+            received += chunk.len() as u64;
+            file = tokio::task::spawn_blocking(move || file.write_all(&chunk).map(|()| file))
+                .await
+                .map_err(|error| RpcRefusal::failed(error.to_string()))?
+                .map_err(disk)?;
+        }
+        if received != head.bytes {
+            return Err(RpcRefusal::malformed(format!("{received} bytes of a snapshot of {}", head.bytes)));
+        }
+        let snapshots = Arc::clone(&self.snapshots);
+        let snapshot = tokio::task::spawn_blocking(move || snapshots.adopt(file))
+            .await
+            .map_err(|error| RpcRefusal::failed(error.to_string()))?
+            .map_err(disk)?;
+        let (stated, _) = snapshot.open().map_err(|error| RpcRefusal::malformed(error.to_string()))?;
+        if stated != head.meta {
+            return Err(RpcRefusal::malformed("the snapshot's file is of another position than was announced"));
+        }
+        // Again, for time has passed: raft stops the node for good over a snapshot that contradicts what it knows to be committed.
+        self.check_snapshot(from, &head)?;
+        let reply = self.raft.install_full_snapshot(head.vote, openraft::Snapshot { meta: head.meta, snapshot }).await;
+        reply.map(|reply| messages::encode(&reply)).map_err(stopped)
+    }
+
+    fn check_append(&self, from: NodeId, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), RpcRefusal> {
+        self.check_vote(from, &request.vote, true)?;
+        let leader = &request.vote.leader_id;
+        let entries = examine(leader, request.prev_log_id.as_ref(), &request.entries, request.leader_commit.as_ref()).map_err(denied)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.inspector.inspect(from, &entries).map_err(|refusal| {
+            tracing::warn!(%from, %refusal, "refused a leader's entries");
+            denied(refusal)
+        })
+    }
+
+    fn check_vote(&self, from: NodeId, vote: &Vote, committed: bool) -> Result<(), RpcRefusal> {
+        let LeaderId { term, node_id } = vote.leader_id;
+        if node_id != u64::from(from.get()) {
+            tracing::warn!(%from, claimed = node_id, "refused a raft message in another node's name");
+            return Err(RpcRefusal::denied(format!("node {from} speaks for node {node_id}")));
+        }
+        if vote.committed != committed {
+            return Err(RpcRefusal::denied("a leader's vote is committed, a candidate's is not"));
+        }
+        let own = self.raft.metrics().borrow_watched().current_term;
+        if term > own.saturating_add(TERM_LEAD_MAX) {
+            return Err(RpcRefusal::denied(format!("term {term} is too far ahead of term {own}")));
+        }
+        Ok(())
+    }
+
+    fn check_transfer(&self, from: NodeId, request: &TransferLeaderRequest<TypeConfig>) -> Result<(), RpcRefusal> {
+        self.check_vote(from, request.from_leader(), true)?;
+        if *request.to_node_id() == u64::from(self.me.get()) {
+            Ok(())
+        } else {
+            Err(RpcRefusal::denied("this is not the node that is to lead"))
+        }
+    }
+
+    fn check_snapshot(&self, from: NodeId, head: &SnapshotHead) -> Result<(), RpcRefusal> {
+        self.check_vote(from, &head.vote, true)?;
+        let Some(last) = head.meta.last_log_id else { return Err(RpcRefusal::denied("a snapshot of nothing")) };
+        if last.leader_id > head.vote.leader_id {
+            return Err(RpcRefusal::denied("the snapshot is of a later leader than its sender"));
+        }
+        let committed = self.raft.metrics().borrow_watched().local_committed;
+        if committed.is_some_and(|committed| last > committed && last.index <= committed.index) {
+            return Err(RpcRefusal::denied("the snapshot contradicts what is committed here"));
+        }
+        let view = |membership: &Membership| MembershipView::of(membership).filter(|view| !view.voters.is_empty());
+        let Some(members) = view(head.meta.last_membership.membership()) else {
+            return Err(RpcRefusal::denied("the snapshot names members that cannot be"));
+        };
+        let position = head.meta.last_membership.log_id().as_ref().map_or_else(|| LogPosition::of(&last), LogPosition::of);
+        let entry = InspectedEntry { position, payload: InspectedPayload::Membership(members), claimed_committed: true };
+        self.inspector.inspect(from, &[entry]).map_err(denied)
+    }
+}
+
+fn denied(refusal: InspectRefusal) -> RpcRefusal {
+    RpcRefusal::denied(refusal.reason)
+}
+
+fn stopped(error: impl std::fmt::Display) -> RpcRefusal {
+    RpcRefusal::failed(format!("raft has stopped here: {error}"))
+}

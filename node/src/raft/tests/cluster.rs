@@ -1,0 +1,108 @@
+//! Three nodes together.
+
+use std::time::Duration;
+
+use super::harness::{Cluster, node};
+use crate::raft::ProposeError;
+use crate::store::StoreHealth;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_proposed_at_any_node_is_applied_at_every_node() {
+    let cluster = Cluster::start(|_| {}).await;
+    for number in 1..=3 {
+        let command = format!("command {number}");
+        let proposed = cluster.must_propose(node(number), command.as_bytes()).await;
+        assert_eq!(proposed.response, command.bytes().rev().collect::<Vec<_>>());
+        assert!(cluster.nodes[&node(number)].raft.wait_applied(proposed.position.index, super::harness::PATIENCE).await);
+    }
+    cluster.must_agree_on(3).await;
+    let status = cluster.nodes[&node(1)].raft.status();
+    assert_eq!((status.failed, status.store), (None, StoreHealth::Sound));
+    assert_eq!(status.members.unwrap().nodes.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_leader_dies_another_takes_over_and_the_first_catches_up_after_its_restart() {
+    let mut cluster = Cluster::start(|_| {}).await;
+    let old = cluster.leader().await;
+    cluster.must_propose(cluster.follower_of(old), b"before").await;
+    cluster.stop_node(old).await;
+    let new = cluster.leader().await;
+    assert_ne!(new, old);
+    cluster.must_propose(new, b"while it is away").await;
+    cluster.start_node(old, true).await;
+    cluster.must_agree_on(2).await;
+    cluster.must_propose(old, b"after").await;
+    cluster.must_agree_on(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_away_too_long_or_lost_its_disk_is_sent_a_snapshot() {
+    const COMMANDS: usize = 120;
+    let mut cluster = Cluster::start(|config| {
+        config.snapshot_every = 50;
+        config.entries_kept = 5;
+    })
+    .await;
+    let leader = cluster.leader().await;
+    let away = cluster.follower_of(leader);
+    for wiped in [false, true] {
+        let before = cluster.nodes[&leader].ledger.commands().len();
+        cluster.stop_node(away).await;
+        if wiped {
+            cluster.wipe(away);
+        }
+        // Several chunks of the transport.
+        for number in 0..COMMANDS {
+            cluster.must_propose(leader, &vec![u8::try_from(number).unwrap(); 8 * 1024]).await;
+        }
+        cluster
+            .eventually("the log is cut", || {
+                cluster.nodes[&leader].raft.status().snapshot.is_some_and(|at| at.index as usize > before + 50)
+            })
+            .await;
+        // Without first members, as on a replaced disk.
+        cluster.start_node(away, !wiped).await;
+        cluster.must_agree_on(before + COMMANDS).await;
+        let status = cluster.nodes[&away].raft.status();
+        assert!(status.snapshot.is_some_and(|at| at.index as usize > before), "it came as a snapshot: {status:?}");
+    }
+    // A restart keeps the snapshot and needs nothing from the others.
+    cluster.stop_node(away).await;
+    cluster.start_node(away, true).await;
+    assert!(cluster.nodes[&away].raft.status().snapshot.is_some());
+    cluster.must_agree_on(2 * COMMANDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_followers_refuse_reach_no_log_but_the_leaders_and_another_leader_goes_on() {
+    let mut cluster = Cluster::start(|_| {}).await;
+    let bad = cluster.leader().await;
+    cluster.must_propose(bad, b"good").await;
+    cluster.must_agree_on(1).await;
+    let ends = |cluster: &Cluster| {
+        cluster.nodes.iter().filter(|(id, _)| **id != bad).map(|(_, node)| node.raft.status().last_log_index).collect::<Vec<_>>()
+    };
+    let before = ends(&cluster);
+    let refused = cluster.nodes[&bad].raft.propose(b"BAD command".to_vec(), Duration::from_secs(2)).await;
+    assert!(matches!(refused, Err(ProposeError::Deadline { .. })), "{refused:?}");
+    assert_eq!(ends(&cluster), before);
+    cluster.stop_node(bad).await;
+    let next = cluster.leader().await;
+    cluster.must_propose(next, b"good again").await;
+    cluster.start_node(bad, true).await;
+    cluster.must_agree_on(2).await;
+    assert!(cluster.nodes.values().all(|node| node.ledger.commands() == [b"good".to_vec(), b"good again".to_vec()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_the_leader_does_not_admit_is_refused_with_its_reason_wherever_it_was_proposed() {
+    let cluster = Cluster::start(|_| {}).await;
+    let leader = cluster.leader().await;
+    for at in [leader, cluster.follower_of(leader)] {
+        let refused = cluster.nodes[&at].raft.propose(b"NO".to_vec(), super::harness::PATIENCE).await;
+        assert_eq!(refused, Err(ProposeError::Refused { reason: format!("not from {at}") }));
+    }
+    let huge = vec![0; crate::raft::ENTRY_BYTES_MAX + 1];
+    assert!(matches!(cluster.nodes[&leader].raft.propose(huge, super::harness::PATIENCE).await, Err(ProposeError::TooLarge { .. })));
+}

@@ -1,0 +1,108 @@
+//! Where the key-encryption key lives.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Length of a record key in bytes: AES-256.
+pub const RECORD_KEY_LEN: usize = 32;
+
+/// Which KEK sealed a record. The first is 1; a rotation makes the next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KekGeneration(pub u32);
+
+impl fmt::Display for KekGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A record key as it is stored: encrypted by the KEK, useless without it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WrappedKey(pub Vec<u8>);
+
+/// Wraps and unwraps record keys. Used at start and at rotation only, never per record, so it may be slow and may block.
+pub trait KekProvider: Send + Sync {
+    /// The generation under which new record keys are wrapped.
+    fn current(&self) -> KekGeneration;
+
+    /// Encrypts a record key under the current generation. `context` must be given again to unwrap.
+    ///
+    /// # Errors
+    /// [`KekError`].
+    fn wrap(&self, key: &[u8; RECORD_KEY_LEN], context: &[u8]) -> Result<WrappedKey, KekError>;
+
+    /// Decrypts a record key that was wrapped under `generation` with the same context.
+    ///
+    /// # Errors
+    /// [`KekError::UnknownGeneration`] if it is destroyed or was never here, [`KekError::Unwrap`] if key, context or bytes are not the ones.
+    fn unwrap(&self, generation: KekGeneration, wrapped: &WrappedKey, context: &[u8]) -> Result<Zeroizing<[u8; RECORD_KEY_LEN]>, KekError>;
+
+    /// Whether [`KekProvider::destroy`] provably leaves no copy. False for anything on a file system.
+    fn proves_destruction(&self) -> bool;
+
+    /// Destroys a generation that is not the current one.
+    ///
+    /// # Errors
+    /// [`KekError`].
+    fn destroy(&self, generation: KekGeneration) -> Result<(), KekError>;
+}
+
+/// A key-encryption key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KekError {
+    /// A key file cannot be read or written.
+    #[error("KEK file {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Others can read the file, so the key may be known.
+    #[error("KEK file {} has mode {mode:03o}; it must be 0600: if others may have read it, rotate to a new generation", path.display())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is not 32 bytes.
+    #[error("KEK file {} has {len} bytes, not 32; restore it from its backup", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// There is no key at all.
+    #[error("no KEK in {}; run the node's `init` once", path.display())]
+    Missing {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// The generation is not here.
+    #[error("KEK generation {generation} is not here: destroyed, or of another machine")]
+    UnknownGeneration {
+        /// Which one.
+        generation: KekGeneration,
+    },
+    /// The current generation is in use.
+    #[error("KEK generation {generation} is the current one; rotate before destroying it")]
+    Current {
+        /// Which one.
+        generation: KekGeneration,
+    },
+    /// The wrapped key was not made by this KEK for this purpose, or was changed.
+    #[error("the record key cannot be unwrapped by KEK generation {generation}")]
+    Unwrap {
+        /// Which one.
+        generation: KekGeneration,
+    },
+    /// The cryptographic library or its random generator failed.
+    #[error("the cryptographic library failed")]
+    Library,
+}

@@ -1,0 +1,11 @@
+//! Sealing of secrets at rest: share records are encrypted under a record key, which is wrapped by a key-encryption key (KEK) generation.
+//!
+//! A generation is the unit of shredding: when it is destroyed, every record sealed under it is noise, wherever copies of it are.
+
+mod file_kek;
+mod kek;
+mod sealer;
+
+pub use file_kek::FileKek;
+pub use kek::{KekError, KekGeneration, KekProvider, RECORD_KEY_LEN, WrappedKey};
+pub use sealer::{RecordSealer, SealError};

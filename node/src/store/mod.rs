@@ -1,0 +1,9 @@
+//! Durable storage: one redb file, written by a thread of its own.
+
+mod database;
+mod error;
+mod writer;
+
+pub use database::{Database, DatabaseOptions};
+pub use error::StoreError;
+pub use writer::{JOBS_PER_COMMIT_MAX, JOBS_WAITING_MAX, StoreHealth, WriteDurability};
