@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use const_oid::ObjectIdentifier;
-use der::Encode;
 use der::asn1::{Int, OctetString};
+use der::{Decode, Encode};
 use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, SerialNumber};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::crl::{CertificateList, TbsCertList};
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::crl::CrlDistributionPoints;
+use x509_cert::ext::pkix::crl::dp::{DistributionPoint, Reasons};
 
-use super::support::{Case, DAY, NOW, TestCa, card_params, remake_crl};
+use super::support::{Case, DAY, NOW, TestCa, card_params, remake, remake_crl};
 use crate::pki::certificate_key::CertificateKeyError as K;
 use crate::pki::{Certificate, CertificateSerial, Crl, CrlError as E, ExtensionError as X, RevocationReason};
 
@@ -74,6 +76,8 @@ fn a_list_of_another_ca_or_key_does_not_count() {
     assert!(matches!(check(&TestCa::root("Other").crl(&[])), Err(E::WrongIssuer { .. })));
     let impostor = TestCa::root("CA");
     assert!(matches!(check(&impostor.crl(&[])), Err(E::WrongIssuer { .. })), "same name, another key identifier");
+    let foreign = Crl::parse(&impostor.crl(&[])).unwrap();
+    assert!(matches!(foreign.verify(&issuer), Err(E::WrongIssuer { .. })), "the list's own check sees it too");
     assert!(matches!(check(&remake_crl(&ca.crl(&[]), &impostor.key, |_| {})), Err(E::Signature { .. })), "signed by another key");
 
     // rcgen itself will not sign a list for such a CA, so the list is made over.
@@ -97,6 +101,8 @@ fn a_list_counts_only_for_the_certificates_that_it_covers() {
     assert!(outside(&scoped(&ca, "http://crl.example/third.crl", None), &near));
     let authorities = scoped(&ca, NEAR, Some(CrlScope::CaCertsOnly));
     assert!(outside(&authorities, &near) && !outside(&authorities, &child));
+    let refused = authorities.check_not_revoked(&near, &ca.certificate(), NOW, DAY, 0);
+    assert!(matches!(refused, Err(E::OutOfScope { .. })), "{refused:?}");
     let holders = scoped(&ca, NEAR, Some(CrlScope::UserCertsOnly));
     assert!(!outside(&holders, &near) && outside(&holders, &child));
 
@@ -107,6 +113,28 @@ fn a_list_counts_only_for_the_certificates_that_it_covers() {
     }
     assert_eq!(whole.series(), Crl::parse(&ca.crl(&[&[1]])).unwrap().series(), "the next list of the same series");
     assert_ne!(whole.series(), Crl::parse(&TestCa::root("CA").crl(&[])).unwrap().series(), "another key of the same name");
+}
+
+#[test]
+fn a_point_for_some_reasons_or_of_another_issuer_is_not_where_a_certificates_list_is() {
+    let ca = TestCa::root("CA");
+    let list = scoped(&ca, NEAR, None);
+    let with_point = |edit: fn(&mut DistributionPoint)| {
+        let der = remake(card(&ca, &[NEAR]).der(), &ca.key, |parts| {
+            let extensions = parts.tbs_certificate.extensions.as_mut().unwrap();
+            let extension = extensions.iter_mut().find(|extension| extension.extn_id == oid("2.5.29.31")).unwrap();
+            let mut points = CrlDistributionPoints::from_der(extension.extn_value.as_bytes()).unwrap();
+            edit(&mut points.0[0]);
+            extension.extn_value = OctetString::new(points.to_der().unwrap()).unwrap();
+        });
+        list.covers(&Certificate::parse(&der).unwrap())
+    };
+    assert_eq!(with_point(|_| {}), Ok(()));
+    let some_reasons: fn(&mut DistributionPoint) = |point| point.reasons = Some(Reasons::KeyCompromise.into());
+    let other_issuer: fn(&mut DistributionPoint) = |point| point.crl_issuer = Some(Vec::new());
+    for edit in [some_reasons, other_issuer] {
+        assert!(matches!(with_point(edit), Err(E::OutOfScope { .. })));
+    }
 }
 
 #[test]

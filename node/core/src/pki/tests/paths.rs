@@ -1,6 +1,6 @@
 //! Which certificates chain to an anchor.
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384};
 use warifu_protocol::{AnchorEntry, AnchorKind, Blob, UnixMillis};
 use x509_cert::ext::Extension;
 
@@ -186,6 +186,13 @@ fn nothing_chains_to_a_stranger() {
     assert!(no_anchor(&anchor(&stranger, MNC)), "another name");
     assert!(no_anchor(&anchor(&impostor, MNC)), "another key identifier");
     assert!(no_anchor(&anchor(&ca, AnchorKind::HpkiAuthentication)), "another kind");
+
+    // The same key under another name is another issuer.
+    let mut renamed = ca.params.clone();
+    renamed.distinguished_name.push(DnType::CommonName, "Renamed CA");
+    let der = renamed.self_signed(&ca.key).unwrap().der().to_vec();
+    let renamed = TrustAnchor { certificate: Certificate::parse(&der).unwrap(), ..ca.anchor(MNC, &[CARD_POLICY]) };
+    assert!(no_anchor(&[renamed]));
 
     // Same name and no key identifier to tell them apart: the signature decides.
     let plain = issue(&ca, |params| params.use_authority_key_identifier_extension = false);
