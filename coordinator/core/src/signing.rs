@@ -106,6 +106,8 @@ pub struct Signing {
     attempts: BTreeMap<AttemptId, Attempt>,
     /// When the next set is to be started.
     launch_at: Option<MonotonicMillis>,
+    /// A set came to nothing and has not been replaced.
+    lacks_set: bool,
     /// Nodes that are of no use for this document until then.
     avoid: BTreeMap<NodeId, MonotonicMillis>,
     nonces_unknown: BTreeSet<NodeId>,
@@ -127,6 +129,7 @@ impl Signing {
             hedges: 0,
             attempts: BTreeMap::new(),
             launch_at: Some(now),
+            lacks_set: false,
             avoid: BTreeMap::new(),
             nonces_unknown: BTreeSet::new(),
             refusals: Refusals::default(),
@@ -165,6 +168,7 @@ impl Signing {
                 let item = attempt.item(&self.job);
                 self.effects.extend(attempt.nodes().map(|node| Effect::Send { attempt: id, node, item: item.clone() }));
                 self.attempts.insert(id, attempt);
+                self.lacks_set = false;
             }
             Err(_) => self.launch_at = Some(now.plus(SIGNERS_RETRY_MILLIS)),
         }
@@ -306,6 +310,7 @@ impl Signing {
     fn void(&mut self, attempt: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&attempt) {
             attempt.is_void = true;
+            self.lacks_set = true;
         }
     }
 
@@ -316,8 +321,10 @@ impl Signing {
         }
         let awaits_verdict = !self.refusals.is_empty();
         self.attempts.retain(|_, attempt| !attempt.is_void || (awaits_verdict && !attempt.is_answered() && attempt.overdue_at.is_some()));
-        // After a refusal the set's other answers most likely bring the quorum for it; another set would only burn nonces.
-        if self.attempts.is_empty() && self.launch_at.is_none() {
+        // After a refusal the set's other answers most likely bring the quorum for it; another set would only burn nonces. A set that is overdue
+        // is not waited for.
+        let waits = self.attempts.values().any(|attempt| attempt.overdue_at.is_some());
+        if (self.attempts.is_empty() || (self.lacks_set && !waits)) && self.launch_at.is_none() {
             self.launch_at = Some(now);
         }
     }

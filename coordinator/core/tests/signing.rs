@@ -119,6 +119,16 @@ fn n_minus_t_dead_nodes_cost_time_but_no_signature() {
 }
 
 #[test]
+fn a_hedge_that_fails_is_replaced_while_the_slow_set_is_still_out() {
+    for seed in 0..60 {
+        let mut world = World::new(5, 3, 1, seed);
+        world.behave(1, Behaviour::Silent);
+        world.behave(3, Behaviour::Down);
+        world.must_sign();
+    }
+}
+
+#[test]
 fn fewer_than_t_nodes_fail_at_the_deadline_and_say_so() {
     let mut world = World::new(5, 3, 1, 9);
     for number in 1..=3 {
@@ -219,7 +229,7 @@ fn a_moved_certificate_makes_the_view_stale() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever n-t nodes do, a signature comes out, it verifies, no nonce is asked for twice, and no honest node is blamed.
     #[test]
