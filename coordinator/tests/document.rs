@@ -134,6 +134,11 @@ fn bad_documents() -> Vec<BadDocument> {
         ("an entity bomb", with(declaration, &format!("{declaration}{bomb}")), "DTD"),
         ("an undeclared entity", with(element_open, &format!("{element_open}&a;")), "well-formed"),
         ("a processing instruction", with("<Prescription>", "<?php x?><Prescription>"), "processing instruction `php`"),
+        ("XML 1.1", with("version=\"1.0\"", "version=\"1.1\""), "XML 1.1"),
+        ("a prefix bound to nothing", with("<Version ", "<Version xmlns:p='' "), "prefix `p` to nothing"),
+        ("a tab in an attribute", with("EPS1.0", "EPS\t1.0"), "an attribute of Version has a tab or line break"),
+        ("a line break in a namespace", with("<Version ", "<Version xmlns:a='urn:\n' "), "an attribute of Version has a tab or line break"),
+        ("a carriage return in CDATA", with("EPS1.0\"/>", "EPS1.0\"/><![CDATA[\r\n]]>"), "a CDATA section has a tab or line break"),
         ("too deep", with("<Version", &format!("{}{}<Version", "<a>".repeat(depth), "</a>".repeat(depth))), "well-formed"),
         ("too many tags", with("<Version", &format!("{}<Version", "<a/>".repeat(MARKUP_MAX))), "tags"),
         ("too many attributes", with("EPS1.0", &"=".repeat(ATTRIBUTES_MAX)), "attributes"),
@@ -215,7 +220,7 @@ fn the_document_id_is_read_and_its_characters_are_closed() {
     let dispensing = signed_dispensing();
     assert_eq!(document_id(dispensing.as_bytes(), DocumentKind::Dispensing).unwrap().as_str(), OTHER_ID);
     assert_eq!(document_id(sample::prescription(ID).as_bytes(), DocumentKind::Prescription).unwrap().as_str(), ID);
-    for bad in ["", "a b", "a\u{3042}", "&#10;", &"a".repeat(65)] {
+    for bad in ["", "a b", "a\u{3042}", "a&#x2f;b", &"a".repeat(65)] {
         let error = document_id(sample::prescription(bad).as_bytes(), DocumentKind::Prescription).unwrap_err();
         assert!(error.to_string().contains("must have as its Value"), "{bad}: {error}");
     }

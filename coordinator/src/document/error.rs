@@ -22,6 +22,12 @@ pub enum DocumentError {
         /// Where or what.
         detail: String,
     },
+    /// It is of another version of XML, in which other characters are line breaks and namespaces can be taken back.
+    #[error("the document is XML {version}, only XML 1.0 is read")]
+    XmlVersion {
+        /// The version.
+        version: String,
+    },
     /// It holds more tags, attributes or namespaces than any document of the service.
     #[error("the document has {count} {what} and may have {max}")]
     TooMuchMarkup {
@@ -47,6 +53,18 @@ pub enum DocumentError {
         /// What the parser found.
         #[source]
         source: uppsala::XmlError,
+    },
+    /// A prefix that is bound to no namespace, which Namespaces in XML 1.0 section 2.2 forbids.
+    #[error("the document binds the prefix `{prefix}` to nothing; remove the declaration")]
+    UnboundPrefix {
+        /// The prefix.
+        prefix: String,
+    },
+    /// White space that XML parsers have to replace before anyone sees it, and that not all of them do.
+    #[error("{place} has a tab or line break; write it on one line")]
+    LineBreak {
+        /// Where it is.
+        place: String,
     },
     /// Two elements have one id, so a Reference could mean either.
     #[error("the id `{id}` stands more than once")]

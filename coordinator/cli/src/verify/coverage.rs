@@ -1,8 +1,8 @@
 //! What no signature covers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use uppsala::{NodeId, NodeKind};
+use uppsala::{Element, NodeId, NodeKind};
 use warifu_coordinator::document::XmlDocument;
 
 use super::report::UncoveredPart;
@@ -34,13 +34,14 @@ impl Walk<'_, '_> {
     fn visit_children(&mut self, parent: NodeId, path: &str) {
         let document = self.document;
         let tree = document.tree();
+        let mut steps = Steps::of(document, parent);
         for child in tree.children_iter(parent) {
             let covered = self.covered.contains(&child.index());
             match tree.node_kind(child) {
-                Some(NodeKind::Element(_)) if covered => self.push_comments(child, &format!("{path}/{}", self.step(parent, child))),
+                Some(NodeKind::Element(element)) if covered => self.push_comments(child, &format!("{path}/{}", steps.next(element))),
                 Some(NodeKind::Text(_) | NodeKind::CData(_)) if covered => {}
                 Some(NodeKind::Element(element)) => {
-                    let path = format!("{path}/{}", self.step(parent, child));
+                    let path = format!("{path}/{}", steps.next(element));
                     if self.frames.contains(&child.index()) {
                         let attributes = element.attributes.iter();
                         self.parts.extend(attributes.map(|attribute| UncoveredPart {
@@ -73,16 +74,32 @@ impl Walk<'_, '_> {
         let bytes = self.document.tree().node_range(node).map_or(0, |range| range.len());
         self.parts.push(UncoveredPart { path, bytes });
     }
+}
 
-    /// The name of `child` as it is written, with its number among siblings of that name when it has any.
-    fn step(&self, parent: NodeId, child: NodeId) -> String {
-        let tree = self.document.tree();
-        let name = |node| tree.element(node).map(|element| element.name.prefixed_name().into_owned()).unwrap_or_default();
-        let own = name(child);
-        let twins: Vec<_> = self.document.child_elements(parent).filter(|&sibling| name(sibling) == own).collect();
-        match twins.iter().position(|&sibling| sibling == child) {
-            Some(position) if twins.len() > 1 => format!("{own}[{}]", position + 1),
-            Some(_) | None => own,
+/// Gives the child elements of one parent their step in a path, in document order.
+struct Steps {
+    /// For each name as it is written: how many children have it, and how many of them were met.
+    names: BTreeMap<String, (usize, usize)>,
+}
+
+impl Steps {
+    fn of(document: &XmlDocument<'_>, parent: NodeId) -> Self {
+        let mut names = BTreeMap::new();
+        for element in document.child_elements(parent).filter_map(|child| document.tree().element(child)) {
+            names.entry(element.name.prefixed_name().into_owned()).or_insert((0, 0)).0 += 1;
+        }
+        Self { names }
+    }
+
+    /// The element's name, with its number among siblings of that name when it has any.
+    fn next(&mut self, element: &Element<'_>) -> String {
+        let name = element.name.prefixed_name();
+        match self.names.get_mut(name.as_ref()) {
+            Some((count, met)) if *count > 1 => {
+                *met += 1;
+                format!("{name}[{met}]")
+            }
+            Some(_) | None => name.into_owned(),
         }
     }
 }

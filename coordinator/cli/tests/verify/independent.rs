@@ -2,19 +2,35 @@
 
 use std::process::Command;
 
+use warifu_coordinator::document::sample;
+use warifu_protocol::DocumentKind;
 use xml_sec::api::Operation;
 use xml_sec::policy::{PolicyCompileContext, PolicyCompiler, PolicyProfile};
 use xml_sec::provider::RustCryptoProvider;
 use xml_sec::xmldsig::{CallerTrustedSignatureKey, SignatureAlgorithm, VerificationKey, VerificationRequest};
 use xml_sec::{IdAttributeRegistration, XmlSecurity};
 
-use super::support::{Ca, Signer, signed_dispensing, signed_prescription};
+use super::support::{Ca, PRESCRIPTION_ID, Signer, signed_dispensing, signed_prescription};
 use super::tampering::replace_byte;
 
 /// The document with one character of its last signed content changed.
 fn tampered(xml: &str, element: &str) -> String {
     let start = xml.rfind(&format!("<{element} ")).unwrap();
     replace_byte(xml, start + xml[start..].find('>').unwrap() + 5)
+}
+
+/// A prescription whose canonical form differs from how it is written in every way that the format leaves open.
+fn awkward_prescription() -> String {
+    let xml = sample::prescription(PRESCRIPTION_ID)
+        .replace("<Document ", "<Document\r\n\txml:lang='ja' xml:space=\"preserve\" xmlns:unused=\"urn:unused&amp;&#x3042;\"\r\n ")
+        .replace("<Prescription>", "<Prescription xmlns:b=\"urn:b\" xmlns:a=\"urn:a\" a:z=\"1\">\r\n  <!-- outside -->")
+        .replace(
+            "<PrescriptionDocument id=\"PrescriptionDocument\">",
+            "<PrescriptionDocument  z='&quot;\"&lt; &#x20;>' b:y=\"2\" a:x='\u{5272}\u{7b26}' id=\"PrescriptionDocument\"\r\n>\r\n\
+             a\rb\r\nc&#13;\u{85}\u{2028}<![CDATA[<&>\n\t]]>&#13;]&gt;&amp;&apos;\u{1f9fe}<empty b:c=\"d\" /><a:in xmlns:a=\"urn:other\" xmlns=\"urn:default\"><x xmlns=\"\"/></a:in>",
+        );
+    assert!(xml.contains("CDATA") && xml.contains("xml:lang") && xml.contains("outside"));
+    xml
 }
 
 #[test]
@@ -26,7 +42,10 @@ fn the_jdk_accepts_our_documents_and_refuses_their_tampered_twins() {
     let ca = Ca::new("Trial CA");
     let (doctor, pharmacist) = (ca.doctor(), ca.pharmacist());
     let (prescription, dispensing) = (signed_prescription(&doctor), signed_dispensing(&doctor, &pharmacist));
+    let awkward = doctor.sign(&awkward_prescription(), DocumentKind::Prescription);
     let files = [
+        ("awkward.xml", awkward.clone(), "valid 1"),
+        ("awkward-tampered.xml", awkward.replace("urn:other", "urn:odder"), "invalid"),
         ("prescription.xml", prescription.clone(), "valid 1"),
         ("prescription-tampered.xml", tampered(&prescription, "PrescriptionDocument"), "invalid"),
         ("dispensing.xml", dispensing.clone(), "valid 2"),
@@ -55,6 +74,9 @@ fn xml_sec_accepts_our_documents_and_refuses_their_tampered_twins() {
     let dispensing = signed_dispensing(&doctor, &pharmacist);
     let one: &[_] = &[("PrescriptionSign", &doctor)];
     let two: &[_] = &[("PrescriptionSign", &doctor), ("DispensingSign", &pharmacist)];
+    let awkward = doctor.sign(&awkward_prescription(), DocumentKind::Prescription);
+    assert!(xml_sec_accepts(&awkward, one, "PrescriptionDocument"));
+    assert!(!xml_sec_accepts(&awkward.replace("urn:other", "urn:odder"), one, "PrescriptionDocument"));
     assert!(xml_sec_accepts(&prescription, one, "PrescriptionDocument"));
     assert!(!xml_sec_accepts(&tampered(&prescription, "PrescriptionDocument"), one, "PrescriptionDocument"));
     assert!(xml_sec_accepts(&dispensing, two, "Dispensing"));

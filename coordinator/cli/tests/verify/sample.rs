@@ -89,7 +89,7 @@ fn shape(xml: &str) -> Vec<String> {
     let mut shape = Vec::new();
     for node in document.nodes() {
         let Some(element) = tree.element(node) else { continue };
-        if archived.is_some_and(|archived| document.is_within(node, archived)) {
+        if archived.is_some_and(|archived| node == archived || tree.ancestors(node).contains(&archived)) {
             continue;
         }
         shape.push(element.name.prefixed_name().into_owned());

@@ -92,7 +92,7 @@ fn additions_outside_the_signatures_leave_them_valid_and_are_reported() {
     let added = xml
         .replace(
             "<PrescriptionSign>",
-            "<AdditionalPrescriptionInformation>x</AdditionalPrescriptionInformation><PrescriptionSign><!-- note -->",
+            "<Twin/><Twin/><AdditionalPrescriptionInformation>x</AdditionalPrescriptionInformation><PrescriptionSign><!-- note -->",
         )
         .replace("</xs:X509Data>", "<!-- note --></xs:X509Data>")
         .replace("</xa:QualifyingProperties>", "<xa:UnsignedProperties>y</xa:UnsignedProperties></xa:QualifyingProperties>text");
@@ -100,6 +100,8 @@ fn additions_outside_the_signatures_leave_them_valid_and_are_reported() {
     assert!(report.valid, "{report}");
     let signature = "/Document/Prescription/PrescriptionSign/xs:Signature";
     for path in [
+        "/Document/Prescription/Twin[1]".to_owned(),
+        "/Document/Prescription/Twin[2]".to_owned(),
         "/Document/Prescription/AdditionalPrescriptionInformation".to_owned(),
         "/Document/Prescription/PrescriptionSign/comment()".to_owned(),
         format!("{signature}/xs:Object/xa:QualifyingProperties/xa:UnsignedProperties"),
@@ -108,6 +110,17 @@ fn additions_outside_the_signatures_leave_them_valid_and_are_reported() {
     ] {
         assert!(report.uncovered.iter().any(|part| part.path == path), "{path}: {report}");
     }
+}
+
+#[test]
+fn a_document_of_many_parts_is_judged_in_reasonable_time() {
+    let ca = Ca::new("Trial CA");
+    let many = format!("{}<PrescriptionSign>", "<Twin/>".repeat(15_000));
+    let xml = signed_prescription(&ca.doctor()).replace("<PrescriptionSign>", &many);
+    let begun = std::time::Instant::now();
+    let report = check(&xml);
+    assert!(report.valid && report.uncovered.len() > 15_000);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[test]
