@@ -7,7 +7,4 @@ mod note;
 mod tree;
 
 pub use note::{CheckpointError, CheckpointOrigin, NOTE_BYTES_MAX, checkpoint_note, verify_checkpoint};
-pub use tree::{
-    AuditTreeError, InclusionProof, PROOF_HASHES_MAX, append, consistency_proof, inclusion_proof, root, verify_consistency,
-    verify_inclusion,
-};
+pub use tree::{AuditTreeError, InclusionProof, append, consistency_proof, inclusion_proof, root, verify_consistency, verify_inclusion};

@@ -155,13 +155,13 @@ impl Attempt {
         }
         let others = scene.messages_of_others(CeremonyMessage::Round1)?;
         match rounds::part2(std::mem::take(secrets), &scene.record.credentials, &others) {
-            Ok(made) => {
+            Ok(mut made) => {
                 let hashes = made.packages.iter().map(|(to, packages)| (*to, round2_hash(packages))).collect();
                 let (ceremony, attempt) = (scene.ceremony, self.number);
                 let message = scene.identity.sign(Round2Hashes { ceremony, attempt, hashes });
-                self.enter(Stage::Round2 { secrets: made.secrets, round1: made.round1, message });
-                self.outgoing = made
-                    .packages
+                let (secrets, round1) = (std::mem::take(&mut made.secrets), std::mem::take(&mut made.round1));
+                self.enter(Stage::Round2 { secrets, round1, message });
+                self.outgoing = std::mem::take(&mut made.packages)
                     .into_iter()
                     .map(|(to, packages)| {
                         let message = scene.identity.sign(Round2 { ceremony, attempt, to, packages });

@@ -8,6 +8,7 @@ use frost_ed25519::{Error, Identifier};
 use rand_core::CryptoRngCore;
 use warifu_protocol::wire::Round2;
 use warifu_protocol::{Blob, CredentialId, NodeId, NodeSigned, Round1};
+use zeroize::Zeroize as _;
 
 use crate::signer::{identifier, node_of};
 
@@ -26,12 +27,19 @@ pub(super) struct Blame {
     pub(super) credential: CredentialId,
 }
 
-/// What this node has after round 1.
+/// What this node has after round 1. Packages that are not taken out of it are wiped.
+#[derive(Default)]
 pub(super) struct Round2Made {
     pub(super) secrets: Vec<round2::SecretPackage>,
     pub(super) round1: Vec<Round1Packages>,
     /// Serialized packages by recipient, in the order of the credentials.
     pub(super) packages: BTreeMap<NodeId, Vec<Blob>>,
+}
+
+impl Drop for Round2Made {
+    fn drop(&mut self) {
+        self.packages.values_mut().flatten().for_each(|package| package.0.zeroize());
+    }
 }
 
 /// Part 1 for `count` credentials.
@@ -60,7 +68,7 @@ pub(super) fn part2(
     others: &[NodeSigned<Round1>],
 ) -> Result<Round2Made, Blame> {
     let senders: Vec<NodeId> = others.iter().map(|message| message.node).collect();
-    let mut made = Round2Made { secrets: Vec::new(), round1: Vec::new(), packages: BTreeMap::new() };
+    let mut made = Round2Made::default();
     for (place, (secret, credential)) in secrets.into_iter().zip(credentials).enumerate() {
         let mut packages = Round1Packages::new();
         for message in others {

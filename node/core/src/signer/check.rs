@@ -260,7 +260,7 @@ fn check_request(context: &CheckContext, session: &SessionRecord, signed: &Signe
     if request.seq == 0 || request.seq > limit {
         return Err(Refusal::SeqOutOfRange { limit });
     }
-    if request.signing_time.0 % 1000 != 0 {
+    if !request.signing_time.0.is_multiple_of(1000) {
         return Err(Refusal::SigningTimeFraction);
     }
     if request.signing_time.distance(context.now) > context.clock_skew_millis_max {

@@ -226,7 +226,7 @@ const _: fn() = || {
     struct Copied;
     struct Serialized;
     impl<T: ?Sized> Absent<()> for T {}
-    impl<T: ?Sized + Clone> Absent<Copied> for T {}
+    impl<T: Clone> Absent<Copied> for T {}
     impl<T: ?Sized + serde::Serialize> Absent<Serialized> for T {}
     <UnusedNonces as Absent<_>>::holds();
 };

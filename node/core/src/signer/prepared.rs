@@ -42,7 +42,7 @@ impl CheckedWork {
     /// [`Refusal::CommitmentsChanged`] when the item names other commitments for this node than those of the pair. The pair is wiped
     /// then too: it must not be possible to try a pair out.
     pub fn take(self, nonces: UnusedNonces) -> Result<Prepared, Refusal> {
-        if nonces.id() != self.own_nonce || nonces.commitments() != self.own_commitments.as_slice() {
+        if nonces.commitments() != self.own_commitments.as_slice() {
             return Err(Refusal::CommitmentsChanged);
         }
         Ok(Prepared { work: self, nonces })

@@ -91,6 +91,14 @@ impl Cluster {
         self.sites[&node(number)].store.credential(id).unwrap().unwrap()
     }
 
+    /// Opens a ceremony at every node.
+    pub(super) fn put_ceremony(&mut self, id: CeremonyId, record: &CeremonyRecord) {
+        for site in self.sites.values_mut() {
+            site.store.0.insert(key(table::CEREMONY, &[id.as_ref()]), encode(record));
+            site.store.0.insert(key(table::CEREMONY_OPEN, &[id.as_ref()]), Vec::new());
+        }
+    }
+
     pub(super) fn aborts(&self) -> Vec<NodeSigned<CeremonyAbort>> {
         let commands = self.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
         commands.filter_map(|command| if let Command::CeremonyAbort(abort) = command { Some(abort) } else { None }).collect()
@@ -135,9 +143,9 @@ impl Cluster {
         let to = self.log.len().saturating_sub(lag);
         let log = self.log.clone();
         let site = self.site(number);
-        for index in site.applied..to {
+        for (index, entry) in log.iter().enumerate().take(to).skip(site.applied) {
             let mut overlay = Overlay::new(&site.store);
-            apply(&mut overlay, index as u64, &log[index]).unwrap();
+            apply(&mut overlay, index as u64, entry).unwrap();
             let changes = overlay.into_changes();
             site.store.write(&changes);
             site.applied = index + 1;

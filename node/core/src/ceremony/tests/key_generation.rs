@@ -5,10 +5,12 @@ use frost_ed25519::{SigningPackage, aggregate, round1, round2};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{Blob, Command, Epoch, NodeId};
+use warifu_protocol::{Blob, CeremonyId, Command, Epoch, LogEntry, NodeId};
 
 use super::cluster::{CEREMONY, CREDENTIALS, Cluster, NODES, START, identity, node};
-use crate::ceremony::{CeremonyEffect, DEADLINE_GRACE_MILLIS, PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS, round2_hash};
+use crate::ceremony::{
+    ATTEMPTS_MAX, CEREMONIES_BEGUN_MAX, CeremonyEffect, DEADLINE_GRACE_MILLIS, PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS, round2_hash,
+};
 use crate::registry::CeremonyStep;
 
 /// Signs with the pending shares of three nodes and verifies with another library.
@@ -292,4 +294,24 @@ fn what_is_under_way_does_not_print_its_secrets() {
     cluster.run_until(1, CeremonyStep::Round2);
     let effects = cluster.step(1);
     assert!(format!("{effects:?} {:?}", cluster.site(1).dkg).contains("<redacted>"));
+}
+
+#[test]
+fn what_is_under_way_goes_on_when_ceremonies_with_smaller_ids_are_opened() {
+    let mut cluster = Cluster::new(14);
+    cluster.run_until(1, CeremonyStep::Round2);
+    let mut other = cluster.record(1);
+    other.round1.clear();
+    other.step = CeremonyStep::Round1;
+    for number in 0..=u8::try_from(ATTEMPTS_MAX).unwrap() {
+        cluster.put_ceremony(CeremonyId::new([number; 16]), &other);
+    }
+    cluster.tick();
+    let begun = cluster.log.iter().filter(|bytes| match LogEntry::decode(bytes).unwrap().command {
+        Command::CeremonyRound1(message) => message.node == node(1) && message.body.ceremony != CEREMONY,
+        _ => false,
+    });
+    assert_eq!(begun.count(), CEREMONIES_BEGUN_MAX);
+    cluster.run_until(1, CeremonyStep::Done);
+    assert!(cluster.aborts().is_empty());
 }

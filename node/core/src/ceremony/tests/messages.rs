@@ -92,6 +92,17 @@ fn a_message_from_further_ahead_is_asked_for_again() {
 }
 
 #[test]
+fn an_attempt_that_this_node_has_not_begun_is_asked_for_again() {
+    let (mut cluster, good) = must_round2(9);
+    let mut record = cluster.record(2);
+    record.attempt = 2;
+    cluster.site(2).store.0.insert(key(table::CEREMONY, &[CEREMONY.as_ref()]), encode(&record));
+    let message = resigned(1, &good, |body| body.attempt = 2);
+    assert_eq!(reply(&mut cluster, node(1), message), CeremonyReply::NotYet);
+    assert!(matches!(reply(&mut cluster, node(1), good), CeremonyReply::Refused(Refusal::CeremonyUnknown { .. })));
+}
+
+#[test]
 fn a_second_message_with_other_packages_is_refused() {
     let (mut cluster, good) = must_round2(5);
     let other = resigned(1, &good, |body| body.packages.swap(0, 1));

@@ -224,12 +224,23 @@ fn the_signers_are_t_different_holders_with_this_node_among_them() {
 
 #[test]
 fn commitments_are_two_points() {
-    let spoiled = [Vec::new(), vec![0; 68], vec![0; 69], vec![0xff; 69], vec![0; 70], vec![0; 100_000]];
-    for bytes in spoiled {
-        for place in 0..3 {
-            let length = bytes.len();
-            let verdict = verdict(|_, item| item.signers[place].commitments = Blob(bytes.clone()));
-            assert!(matches!(verdict, Err(CheckError::Refused(Refusal::CommitmentsInvalid { .. }))), "{length} at {place}: {verdict:?}");
+    let length = "have the wrong length";
+    let points = "are not two points";
+    let spoiled = [
+        (Vec::new(), length),
+        (vec![0; 68], length),
+        (vec![0; 70], length),
+        (vec![0; 100_000], length),
+        (vec![0; 69], points),
+        (vec![0xff; 69], points),
+    ];
+    for (bytes, what) in spoiled {
+        for (place, signer) in [1, 3, 4].into_iter().enumerate() {
+            let reason = format!("those of node {signer} {what}");
+            assert_refused(
+                verdict(|_, item| item.signers[place].commitments = Blob(bytes.clone())),
+                Refusal::CommitmentsInvalid { reason },
+            );
         }
     }
     // The neutral element in place of the first point.
