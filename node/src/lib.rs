@@ -1,1 +1,21 @@
 //! Shell of a Warifu node: QUIC, raft, store, metrics and the admin socket around the sans-IO core.
+
+pub mod admin;
+pub mod clock;
+mod command_line;
+pub mod config;
+pub mod daemon;
+pub mod gate;
+pub mod http;
+pub mod keys;
+pub mod local;
+pub mod metrics;
+pub mod raft;
+pub mod rate;
+pub mod replicated;
+pub mod sealing;
+pub mod service;
+pub mod state;
+pub mod store;
+
+pub use command_line::run_main;

@@ -118,7 +118,8 @@ async fn an_unknown_key_cannot_open_a_stream() {
     for role in Role::ALL {
         let stranger = TlsIdentity::generate().unwrap();
         let answer = world.client(&stranger).call(node(1), role, b"hello", PATIENCE).await;
-        assert!(matches!(answer, Err(CallError::NotAdmitted { .. } | CallError::Unreachable { .. })), "{answer:?}");
+        // By TLS itself, before the server looks at anything else.
+        assert!(matches!(&answer, Err(CallError::NotAdmitted { reason, .. }) if reason.contains("certificate")), "{answer:?}");
     }
     assert_eq!(world.asked(), 0);
 }
@@ -299,7 +300,8 @@ async fn malformed_frames_get_a_typed_refusal_and_disturb_nobody() {
     let connection =
         raw(&world, &world.coordinator, Some(&world.coordinator), Role::Sign.alpn(), provider::kx_group::X25519MLKEM768).await.unwrap();
     let wrong_version = RpcRefusal::WrongVersion { version: PROTOCOL_VERSION, suite: SUITE_FROST_ED25519_SHA512 };
-    let table: Vec<(&str, Vec<u8>, fn(&RpcRefusal) -> bool)> = vec![
+    type Expected = fn(&RpcRefusal) -> bool;
+    let table: Vec<(&str, Vec<u8>, Expected)> = vec![
         ("empty", vec![], |refusal| matches!(refusal, RpcRefusal::Malformed { .. })),
         ("cut header", vec![1, 1], |refusal| matches!(refusal, RpcRefusal::Malformed { .. })),
         ("unknown kind", vec![1, 1, 7], |refusal| matches!(refusal, RpcRefusal::Malformed { .. })),
@@ -328,10 +330,8 @@ async fn a_certificate_without_its_key_or_no_certificate_at_all_is_refused() {
     // It shows the coordinator's certificate but can sign only with another key.
     let thief = raw(&world, &world.coordinator, Some(&stranger), Role::Sign.alpn(), group).await;
     let nobody = raw(&world, &world.coordinator, None, Role::Sign.alpn(), group).await;
-    for connection in [thief, nobody] {
-        if let Ok(connection) = connection {
-            assert!(send_raw(&connection, &[1, 1, 0]).await.is_err());
-        }
+    for connection in [thief, nobody].into_iter().flatten() {
+        assert!(send_raw(&connection, &[1, 1, 0]).await.is_err());
     }
     assert_eq!(world.asked(), 0);
 }

@@ -83,22 +83,24 @@ async fn a_forged_snapshot_is_refused_and_stops_nobody() {
         |vote, last_log_id, last_membership, bytes| SnapshotHead { vote, meta: SnapshotMeta { last_log_id, last_membership }, bytes };
     let vote = Vote::new_committed(term, own);
     let ours = members(roster_hash());
+    let leaders = Vote::new_committed(term, u64::from(leader.get()));
     let table = [
-        ("in the leader's name", head(Vote::new_committed(term, u64::from(leader.get())), Some(at(term, 99)), ours.clone(), 4)),
+        ("speaks for node", head(leaders, Some(at(term, 99)), ours.clone(), 4)),
         ("of a later leader than its sender", head(vote, Some(at(term + 1, 99)), ours.clone(), 4)),
-        ("in the place of what is committed", head(vote, Some(at(term, committed.index)), ours.clone(), 4)),
+        ("contradicts what is committed", head(vote, Some(at(term, committed.index)), ours.clone(), 4)),
         ("of nothing", head(vote, None, ours.clone(), 4)),
-        ("without members", head(vote, Some(at(term, 99)), StoredMembership::default(), 4)),
-        ("with members of another roster", head(vote, Some(at(term, 99)), members(warifu_protocol::Sha256::new([1; 32])), 4)),
-        ("that is too large", head(vote, Some(at(term, 99)), ours.clone(), u64::MAX)),
-        ("longer than announced", head(vote, Some(at(term, 99)), ours.clone(), 3)),
-        ("shorter than announced", head(vote, Some(at(term, 99)), ours.clone(), 5)),
-        ("that is no snapshot file", head(vote, Some(at(term, 99)), ours, 4)),
+        ("members that cannot be", head(vote, Some(at(term, 99)), StoredMembership::default(), 4)),
+        ("members of another roster", head(vote, Some(at(term, 99)), members(warifu_protocol::Sha256::new([1; 32])), 4)),
+        ("is larger than", head(vote, Some(at(term, 99)), ours.clone(), u64::MAX)),
+        ("body is larger", head(vote, Some(at(term, 99)), ours.clone(), 3)),
+        ("4 bytes of a snapshot of 5", head(vote, Some(at(term, 99)), ours.clone(), 5)),
+        ("failed to fill whole buffer", head(vote, Some(at(term, 99)), ours, 4)),
     ];
     let client = &cluster.nodes[&liar].client;
-    for (what, head) in table {
+    for (reason, head) in table {
         let answer = client.call_streaming(victim, Role::Raft, &messages::encode(&head), &mut b"junk".as_slice(), PATIENCE).await;
-        assert!(matches!(answer, Err(CallError::Refused { .. })), "{what}: {answer:?}");
+        let Err(CallError::Refused { refusal, .. }) = &answer else { panic!("{reason}: {answer:?}") };
+        assert!(refusal.to_string().contains(reason), "{reason}: {refusal}");
     }
     let status = cluster.nodes[&victim].raft.status();
     assert_eq!((status.failed, status.term), (None, committed.term));

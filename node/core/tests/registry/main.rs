@@ -1,0 +1,15 @@
+//! The registry's apply: what every command changes, and that a refused one changes nothing, seen from outside the crate.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod bindings;
+mod ceremonies;
+mod certificates;
+mod determinism;
+mod enrolment;
+mod lists;
+mod malformed;
+mod nodes;
+mod orders;
+mod sessions;
+mod states;
+mod support;

@@ -1,0 +1,184 @@
+//! The local administrator's Unix socket: one JSON request a line, one JSON reply a line. Whoever may open the socket is the administrator.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use warifu_protocol::wire::NodeStatus;
+use warifu_protocol::{AuditEntry, Checkpoint};
+
+use crate::local::LocalStore;
+use crate::replicated::NodeRaft;
+use crate::service::{OrderService, SignService};
+
+/// What the administrator may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AdminRequest {
+    /// How the node is.
+    Status,
+    /// Size and root of the audit log.
+    Checkpoint,
+    /// Entries of the audit log.
+    Audit {
+        /// First position.
+        from: u64,
+        /// At most this many, up to [`AUDIT_PAGE_MAX`].
+        limit: u32,
+    },
+    /// Makes a snapshot now.
+    Snapshot,
+    /// Drops all unused nonces, for instance before the machine is suspended.
+    DropNonces,
+}
+
+/// What the administrator is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminReply {
+    /// How the node is.
+    Status(Box<NodeStatus>),
+    /// Size and root.
+    Checkpoint(Checkpoint),
+    /// Entries with their positions.
+    Audit(Vec<(u64, AuditEntry)>),
+    /// Done.
+    Done,
+    /// The request cannot be read or carried out.
+    Error(String),
+}
+
+/// Entries of the audit log in one reply.
+pub const AUDIT_PAGE_MAX: u32 = 1000;
+/// Longest request line.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Connections at once; a further one waits.
+const CONNECTIONS_MAX: usize = 8;
+/// A connection that says nothing for so long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Time for a whole exchange of a client.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Answers the administrator.
+pub struct AdminService {
+    /// Status.
+    pub orders: Arc<OrderService>,
+    /// Audit log.
+    pub local: Arc<LocalStore>,
+    /// Nonces.
+    pub signing: Arc<SignService>,
+    /// Snapshots.
+    pub raft: NodeRaft,
+}
+
+/// Why the socket does not work.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin socket {path}")]
+pub struct AdminError {
+    /// Which socket.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    source: std::io::Error,
+}
+
+impl AdminService {
+    /// Serves until `stop` says so; removes the socket then.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub async fn run(self: Arc<Self>, path: PathBuf, mut stop: watch::Receiver<bool>) -> Result<(), AdminError> {
+        let failed = |source| AdminError { path: path.clone(), source };
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+            let stream = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(_) => continue,
+                },
+            };
+            let service = Arc::clone(&self);
+            tokio::spawn(async move {
+                if let Err(error) = service.converse(stream).await {
+                    tracing::debug!(%error, "admin connection ended");
+                }
+                drop(permit);
+            });
+        }
+        // Best effort: a stale socket is removed at the next start.
+        let _ = std::fs::remove_file(&path);
+        Ok(())
+    }
+
+    async fn converse(&self, stream: UnixStream) -> std::io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::new(read);
+        loop {
+            let mut line = String::new();
+            let taken = tokio::time::timeout(IDLE_MAX, (&mut read).take(LINE_BYTES_MAX).read_line(&mut line)).await??;
+            if taken == 0 {
+                return Ok(());
+            }
+            let reply = match serde_json::from_str(&line) {
+                Ok(request) => self.answer(request).await,
+                Err(error) => AdminReply::Error(format!("the request cannot be read: {error}")),
+            };
+            let mut text = serde_json::to_string(&reply).map_err(std::io::Error::other)?;
+            text.push('\n');
+            write.write_all(text.as_bytes()).await?;
+        }
+    }
+
+    async fn answer(&self, request: AdminRequest) -> AdminReply {
+        match request {
+            AdminRequest::Status => AdminReply::Status(Box::new(self.orders.status())),
+            AdminRequest::Checkpoint => {
+                self.local.checkpoint().map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Checkpoint)
+            }
+            AdminRequest::Audit { from, limit } => self
+                .local
+                .entries(from, limit.min(AUDIT_PAGE_MAX) as usize)
+                .map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Audit),
+            AdminRequest::Snapshot => {
+                self.raft.snapshot_now().await;
+                AdminReply::Done
+            }
+            AdminRequest::DropNonces => {
+                self.signing.drop_nonces();
+                AdminReply::Done
+            }
+        }
+    }
+}
+
+/// Asks a running node.
+///
+/// # Errors
+/// When the socket cannot be opened or does not answer in time.
+pub async fn ask(path: &Path, request: &AdminRequest) -> Result<AdminReply, AdminError> {
+    let failed = |source| AdminError { path: path.to_owned(), source };
+    let exchange = async {
+        let mut stream = UnixStream::connect(path).await?;
+        let mut text = serde_json::to_string(request).map_err(std::io::Error::other)?;
+        text.push('\n');
+        stream.write_all(text.as_bytes()).await?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await?;
+        serde_json::from_str(&line).map_err(std::io::Error::other)
+    };
+    tokio::time::timeout(CLIENT_DEADLINE, exchange).await.map_err(|elapsed| failed(elapsed.into()))?.map_err(failed)
+}

@@ -1,0 +1,311 @@
+//! The configuration file of a node: TOML, every unknown field refused, secrets by path only.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use warifu_protocol::NodeId;
+
+/// `warifu-node --config FILE`. Relative paths are taken from the file's own directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Who this node is and where its files are.
+    pub node: NodeSection,
+    /// Where it listens.
+    pub listen: ListenSection,
+    /// Addresses of peers that differ from those in the genesis, by node id: for NAT and proxies. Identity stays the SPKI of the genesis.
+    #[serde(default)]
+    pub peers: BTreeMap<String, String>,
+    /// Sizes of the stores' caches.
+    #[serde(default)]
+    pub store: StoreSection,
+    /// The key that seals shares at rest.
+    #[serde(default)]
+    pub kek: KekSection,
+    /// Timing of consensus.
+    #[serde(default)]
+    pub raft: RaftSection,
+    /// Logging.
+    #[serde(default)]
+    pub log: LogSection,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    /// Identifier in the genesis, 1 to 15.
+    pub id: NodeId,
+    /// The signed `genesis.toml`.
+    pub genesis: PathBuf,
+    /// Directory with `tls.crt`, `tls.key`, `identity.key` and `sealing.key`, as `warifu-node init` made them.
+    pub keys: PathBuf,
+    /// Directory of the stores. Must be on a local disk that keeps what it has acknowledged; never copied while the node runs.
+    pub data: PathBuf,
+}
+
+/// Where the node listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenSection {
+    /// UDP address of the QUIC endpoint for peers and coordinators.
+    pub quic: SocketAddr,
+    /// TCP address of `/metrics`, `/healthz` and `/readyz`: plain HTTP, for the operator's network only.
+    pub http: SocketAddr,
+    /// Unix socket for the local administrator. Default: `admin.sock` in the data directory. Whoever may open it administers the node.
+    #[serde(default)]
+    pub admin: Option<PathBuf>,
+}
+
+/// Sizes of caches. The stores hold everything on disk; these bound the memory used for pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// Registry, in bytes. Default 128 MiB: the inner pages of 800,000 credentials.
+    pub state_cache_bytes: usize,
+    /// Raft log, in bytes. Default 32 MiB.
+    pub log_cache_bytes: usize,
+    /// Audit log and shares, in bytes. Default 64 MiB.
+    pub local_cache_bytes: usize,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        Self { state_cache_bytes: 128 << 20, log_cache_bytes: 32 << 20, local_cache_bytes: 64 << 20 }
+    }
+}
+
+/// Where the key-encryption key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "provider", rename_all = "lowercase", deny_unknown_fields)]
+pub enum KekSection {
+    /// Key files in a directory, readable by the node's user only. Cannot prove that a key was destroyed.
+    File {
+        /// Default: `kek` in the keys directory.
+        #[serde(default)]
+        directory: Option<PathBuf>,
+    },
+}
+
+impl Default for KekSection {
+    fn default() -> Self {
+        Self::File { directory: None }
+    }
+}
+
+/// Timing of consensus. Must be equal on all nodes of a cluster to be of use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftSection {
+    /// How often the leader shows itself. Default 150 ms. Should be several round trips between the furthest sites.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// Shortest silence after which a follower stands for election. Default 600 ms.
+    #[serde(with = "humantime_serde")]
+    pub election_min: Duration,
+    /// Longest such silence. Default 1200 ms.
+    #[serde(with = "humantime_serde")]
+    pub election_max: Duration,
+    /// Entries after which a snapshot is taken and the log before it may be dropped. Default 20,000.
+    pub snapshot_entries: u64,
+}
+
+impl Default for RaftSection {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(600),
+            election_max: Duration::from_millis(1200),
+            snapshot_entries: 20_000,
+        }
+    }
+}
+
+/// Logging to standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+    /// Filter such as `info` or `warifu_node=debug,info`. Default `info`. No level shows a secret.
+    pub filter: String,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Largest configuration file that is read.
+const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a configuration's size.
+    #[error("the configuration {path} has more than {CONFIG_BYTES_MAX} bytes")]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file is not a configuration.
+    #[error("the configuration {path} is wrong: {reason}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Line and reason.
+        reason: String,
+    },
+    /// A field has a value that cannot work.
+    #[error("configuration field `{field}` is wrong: {reason}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What it must be.
+        reason: String,
+    },
+}
+
+impl NodeConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        if std::fs::metadata(path).map_err(read)?.len() > CONFIG_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.to_owned() });
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let mut config = Self::from_toml(&text).map_err(|error| match error {
+            ConfigError::Parse { reason, .. } => ConfigError::Parse { path: path.to_owned(), reason },
+            other => other,
+        })?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
+        Ok(config)
+    }
+
+    /// Parses and checks text; paths stay as they are written.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse { path: PathBuf::new(), reason: error.to_string() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where the admin socket is.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.listen.admin.clone().unwrap_or_else(|| self.node.data.join("admin.sock"))
+    }
+
+    /// Where the file KEK is.
+    #[must_use]
+    pub fn kek_directory(&self) -> PathBuf {
+        match &self.kek {
+            KekSection::File { directory } => directory.clone().unwrap_or_else(|| self.node.keys.join("kek")),
+        }
+    }
+
+    /// Overridden addresses by node.
+    #[must_use]
+    pub fn peer_addresses(&self) -> BTreeMap<NodeId, String> {
+        self.peers.iter().filter_map(|(id, address)| Some((NodeId::new(id.parse().ok()?)?, address.clone()))).collect()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, reason: &str| Err(ConfigError::Field { field, reason: reason.to_owned() });
+        if self.peers.keys().any(|id| id.parse().ok().and_then(NodeId::new).is_none()) {
+            return wrong("peers", "keys are node ids, 1 to 15");
+        }
+        let raft = &self.raft;
+        if raft.heartbeat.is_zero() || raft.election_min < raft.heartbeat * 2 {
+            return wrong("raft.election_min", "must be at least twice raft.heartbeat, or every delay costs an election");
+        }
+        if raft.election_max <= raft.election_min {
+            return wrong("raft.election_max", "must be above raft.election_min, or votes split");
+        }
+        if raft.snapshot_entries == 0 {
+            return wrong("raft.snapshot_entries", "must be above 0");
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        let resolve = |path: &mut PathBuf| *path = base.join(&*path);
+        resolve(&mut self.node.genesis);
+        resolve(&mut self.node.keys);
+        resolve(&mut self.node.data);
+        self.listen.admin.as_mut().map(resolve);
+        let KekSection::File { directory } = &mut self.kek;
+        directory.as_mut().map(resolve);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        [node]
+        id = 3
+        genesis = "genesis.toml"
+        keys = "keys"
+        data = "data"
+        [listen]
+        quic = "127.0.0.1:7403"
+        http = "127.0.0.1:7503"
+    "#;
+
+    #[test]
+    fn a_minimal_configuration_gets_the_defaults() {
+        let config = NodeConfig::from_toml(MINIMAL).expect("parses");
+        assert_eq!(config.raft, RaftSection::default());
+        assert_eq!(config.admin_socket(), Path::new("data/admin.sock"));
+    }
+
+    #[test]
+    fn wrong_configurations_are_refused_with_the_field_that_is_wrong() {
+        for (change, named) in [
+            ("[node]\nid = 0", "id"),
+            ("", "missing field"),
+            ("[node", "TOML"),
+            ("PLUS [surprise]", "surprise"),
+            ("PLUS [peers]\n\"sixteen\" = \"h:1\"", "peers"),
+            ("PLUS [raft]\nheartbeat = \"500ms\"", "raft.election_min"),
+            ("PLUS [raft]\nelection_max = \"600ms\"", "raft.election_max"),
+            ("PLUS [raft]\nsnapshot_entries = 0", "raft.snapshot_entries"),
+            ("PLUS [kek]\nprovider = \"paper\"", "paper"),
+            ("PLUS [log]\nformat = \"xml\"", "xml"),
+        ] {
+            let text = change.strip_prefix("PLUS").map_or_else(|| change.to_owned(), |more| format!("{MINIMAL}\n{more}"));
+            let error = NodeConfig::from_toml(&text).expect_err(change).to_string();
+            assert!(error.contains(named), "{change}: {error}");
+        }
+    }
+}

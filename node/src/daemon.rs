@@ -1,0 +1,278 @@
+//! A running node: opens the stores, joins consensus, gets confirmed, serves, and stops in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role, Server};
+use warifu_protocol::{AuditEntry, AuditEvent, Checkpoint, Command, Genesis};
+
+use crate::admin::AdminService;
+use crate::clock::{self, ClockWatch};
+use crate::config::NodeConfig;
+use crate::gate::Gate;
+use crate::http::{self, Pages};
+use crate::keys::NodeKeys;
+use crate::local::LocalStore;
+use crate::metrics::NodeMetrics;
+use crate::raft::{RaftConfig, RaftHandle};
+use crate::replicated::{Inspector, NodeRaft, NodeState, members};
+use crate::sealing::FileKek;
+use crate::service::{CeremonyService, ConfirmService, NodeRpc, OrderService, SignService};
+use crate::state::StateDatabase;
+use crate::store::DatabaseOptions;
+use warifu_core::identity::NodeIdentity;
+
+/// How often clocks are compared and expired nonces dropped.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the audit checkpoint is offered to the others, if the log has grown.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Time that everything together may take to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs a node until `stop` says so. `found` allows empty stores to be founded: only ever at a cluster's or a site's first start.
+///
+/// # Errors
+/// When the node cannot start; the error says whose move it is.
+pub async fn run(config: NodeConfig, found: bool, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(&config.node.genesis)
+        .with_context(|| format!("cannot read the genesis {}", config.node.genesis.display()))?;
+    let genesis = Arc::new(Genesis::from_toml(&text).context("the genesis is refused")?);
+    let node = Node::open(config, Arc::clone(&genesis), found).await?;
+    let served = node.serve(&mut stop).await;
+    node.stop().await;
+    served
+}
+
+/// Everything that runs.
+struct Node {
+    config: NodeConfig,
+    gate: Arc<Gate>,
+    local: Arc<LocalStore>,
+    state: StateDatabase,
+    metrics: NodeMetrics,
+    raft: NodeRaft,
+    peers: PeerClient,
+    orders: Arc<OrderService>,
+    signing: Arc<SignService>,
+    ceremonies: Arc<CeremonyService>,
+    confirm: parking_lot::Mutex<Option<ConfirmService>>,
+    replicated: Arc<NodeState>,
+    identity: NodeIdentity,
+    server: parking_lot::Mutex<Option<Server>>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Node {
+    async fn open(config: NodeConfig, genesis: Arc<Genesis>, found: bool) -> anyhow::Result<Self> {
+        let id = config.node.id;
+        let keys = NodeKeys::load(&config.node.keys).context("the node's keys")?;
+        let identity = keys.identity(id, genesis.cluster());
+        let entry = genesis.node(id).with_context(|| format!("node {id} is not in the genesis"))?;
+        anyhow::ensure!(entry.identity == identity.public_key(), "identity.key is not the key that the genesis names for node {id}");
+        anyhow::ensure!(entry.tls_spki == keys.tls.spki_hash(), "tls.crt is not the identity that the genesis names for node {id}");
+        let data = config.node.data.clone();
+        if !data.join("local.redb").exists() && !found {
+            anyhow::bail!(
+                "there is no store in {}: at the first start of a new site add --found; if a disk was lost, do NOT: the site must be repaired by order",
+                data.display()
+            );
+        }
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+        let (state, local) = {
+            let (config, genesis, data) = (config.clone(), Arc::clone(&genesis), data.clone());
+            tokio::task::spawn_blocking(move || open_stores(&config, genesis, &data)).await.context("opening the stores")??
+        };
+        let local = Arc::new(local);
+        record_start(&local).await?;
+        let metrics = NodeMetrics::new().context("metrics")?;
+        let gate = Arc::new(Gate::new(local.meta().boot));
+        let roster = Arc::new(PeerRoster::new(directory(&config, &genesis)));
+        let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
+        let replicated = Arc::new(NodeState::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), metrics.clone(), data.clone()));
+        let raft_config = RaftConfig {
+            cache_bytes: config.store.log_cache_bytes,
+            election_min: config.raft.election_min,
+            election_max: config.raft.election_max,
+            heartbeat: config.raft.heartbeat,
+            snapshot_every: config.raft.snapshot_entries,
+            bootstrap: Some(members(&genesis)),
+            ..RaftConfig::new(id, data.join("raft"))
+        };
+        let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), Arc::new(Inspector::new(&genesis)))
+            .await
+            .context("consensus")?;
+        let signing = Arc::new(SignService::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), metrics.clone()));
+        let orders = Arc::new(OrderService::new(
+            id,
+            Arc::clone(&genesis),
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&gate),
+            metrics.clone(),
+            raft.clone(),
+        ));
+        let ceremonies =
+            Arc::new(CeremonyService::new(identity.clone(), state.clone(), Arc::clone(&local), Arc::clone(&orders), peers.clone()));
+        let confirm = ConfirmService::new(
+            identity.clone(),
+            Arc::clone(&genesis),
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&gate),
+            Arc::clone(&orders),
+            Arc::clone(&signing),
+            peers.clone(),
+            raft.clone(),
+        );
+        let rpc = NodeRpc {
+            raft: raft.service(),
+            signing: Arc::clone(&signing),
+            orders: Arc::clone(&orders),
+            ceremonies: Arc::clone(&ceremonies),
+        };
+        let server = Server::start(config.listen.quic, &keys.tls, roster, &Role::ALL, Arc::new(rpc)).context("the QUIC endpoint")?;
+        tracing::info!(node = %id, quic = %server.local_addr(), cluster = %genesis.cluster(), "started");
+        Ok(Self {
+            config,
+            gate,
+            local,
+            state,
+            metrics,
+            raft,
+            peers,
+            orders,
+            signing,
+            ceremonies,
+            confirm: parking_lot::Mutex::new(Some(confirm)),
+            replicated,
+            identity,
+            server: parking_lot::Mutex::new(Some(server)),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    async fn serve(&self, stop: &mut watch::Receiver<bool>) -> anyhow::Result<()> {
+        let pages = Arc::new(Pages {
+            metrics: self.metrics.clone(),
+            orders: Arc::clone(&self.orders),
+            local: Arc::clone(&self.local),
+            state: self.state.clone(),
+            raft: self.raft.clone(),
+        });
+        let admin = Arc::new(AdminService {
+            orders: Arc::clone(&self.orders),
+            local: Arc::clone(&self.local),
+            signing: Arc::clone(&self.signing),
+            raft: self.raft.clone(),
+        });
+        let address = self.config.listen.http;
+        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on TCP {address}"))?;
+        let mut http_stop = self.stopping.subscribe();
+        let http = axum::serve(listener, http::router(pages)).with_graceful_shutdown(async move {
+            let _ = http_stop.wait_for(|stop| *stop).await;
+        });
+        tokio::spawn(Arc::clone(&self.ceremonies).run(self.replicated.progress(), self.stopping.subscribe()));
+        if let Some(confirm) = self.confirm.lock().take() {
+            tokio::spawn(confirm.run(self.replicated.progress(), self.stopping.subscribe()));
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => Ok(()),
+            served = http => served.context("serving HTTP"),
+            served = admin.run(self.config.admin_socket(), self.stopping.subscribe()) => served.context("serving the administrator"),
+            () = self.watch() => Ok(()),
+        }
+    }
+
+    /// Ages nonces, compares clocks, and offers checkpoints.
+    async fn watch(&self) {
+        let mut clocks = ClockWatch::start();
+        let mut interval = tokio::time::interval(WATCH_INTERVAL);
+        let mut offered = (tokio::time::Instant::now(), 0);
+        loop {
+            interval.tick().await;
+            if clocks.jumped() {
+                tracing::warn!("the clocks disagree on how long it has been: all nonces are dropped");
+                self.signing.drop_nonces();
+            }
+            self.signing.tick();
+            if offered.0.elapsed() >= CHECKPOINT_INTERVAL {
+                offered.0 = tokio::time::Instant::now();
+                if let Ok(checkpoint) = self.local.checkpoint()
+                    && checkpoint.size > offered.1
+                    && self.gate.is_open()
+                {
+                    offered.1 = checkpoint.size;
+                    self.offer(checkpoint);
+                }
+            }
+        }
+    }
+
+    fn offer(&self, checkpoint: Checkpoint) {
+        let (orders, command) = (Arc::clone(&self.orders), Command::CheckpointWitnessed(self.identity.sign(checkpoint)));
+        tokio::spawn(async move { orders.propose(command).await });
+    }
+
+    async fn stop(self) {
+        self.gate.stop();
+        self.signing.drop_nonces();
+        let _ = self.stopping.send(true);
+        let server = self.server.lock().take();
+        let ended = tokio::time::timeout(STOP_DEADLINE, async {
+            if let Some(server) = server {
+                server.shutdown().await;
+            }
+            self.raft.shutdown().await;
+            self.peers.shutdown().await;
+            let entry = AuditEntry::new(clock::now(), AuditEvent::Stopped);
+            self.local.record(vec![crate::local::AuditWrite { entry, spend: None, otherwise: None }]).await
+        });
+        match ended.await {
+            Ok(Ok(_)) => tracing::info!("stopped"),
+            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "stopped, but the audit log could not be ended"),
+            Err(_) => tracing::error!("not everything stopped in time"),
+        }
+    }
+}
+
+fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &std::path::Path) -> anyhow::Result<(StateDatabase, LocalStore)> {
+    let options = |cache_bytes| DatabaseOptions { cache_bytes, ..DatabaseOptions::default() };
+    let cluster = genesis.cluster();
+    let kek = FileKek::open(&config.kek_directory()).context("the key-encryption key")?;
+    let local = LocalStore::open(&data.join("local.redb"), options(config.store.local_cache_bytes), &kek, config.node.id, cluster)
+        .context("the local store")?;
+    let state =
+        StateDatabase::open(&data.join("state.redb"), options(config.store.state_cache_bytes), genesis).context("the state store")?;
+    Ok((state, local))
+}
+
+async fn record_start(local: &LocalStore) -> anyhow::Result<()> {
+    let meta = local.meta();
+    let event = AuditEvent::Started {
+        store: meta.store,
+        incarnation: meta.incarnation,
+        boot: meta.boot,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let write = crate::local::AuditWrite { entry: AuditEntry::new(clock::now(), event), spend: None, otherwise: None };
+    local.record(vec![write]).await.context("the audit log cannot be written")?;
+    Ok(())
+}
+
+fn directory(config: &NodeConfig, genesis: &Genesis) -> BTreeMap<PeerId, PeerEntry> {
+    let overrides = config.peer_addresses();
+    let body = genesis.body();
+    let nodes = body.nodes.iter().map(|node| {
+        let address = overrides.get(&node.id).unwrap_or(&node.address).clone();
+        (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address })
+    });
+    // Coordinators call; they are never called.
+    let coordinators = body
+        .coordinators
+        .iter()
+        .map(|coordinator| (PeerId::Coordinator(coordinator.id.clone()), PeerEntry { spki: coordinator.tls_spki, address: String::new() }));
+    nodes.chain(coordinators).collect()
+}

@@ -1,0 +1,83 @@
+//! `/metrics`, `/healthz` and `/readyz`, in plain HTTP on an address of their own.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use warifu_core::registry::Registry as _;
+
+use crate::clock;
+use crate::local::LocalStore;
+use crate::metrics::NodeMetrics;
+use crate::replicated::NodeRaft;
+use crate::service::OrderService;
+use crate::state::StateDatabase;
+
+/// What the pages show.
+pub struct Pages {
+    /// Metrics to render.
+    pub metrics: NodeMetrics,
+    /// For readiness.
+    pub orders: Arc<OrderService>,
+    /// For gauges.
+    pub local: Arc<LocalStore>,
+    /// For gauges.
+    pub state: StateDatabase,
+    /// For gauges.
+    pub raft: NodeRaft,
+}
+
+/// The three pages.
+pub fn router(pages: Arc<Pages>) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(metrics)).with_state(pages)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
+    let reasons = pages.orders.reasons();
+    if reasons.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned()).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+    }
+}
+
+async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
+    let rendered = tokio::task::spawn_blocking(move || {
+        pages.update_gauges();
+        pages.metrics.render()
+    });
+    match rendered.await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+impl Pages {
+    fn update_gauges(&self) {
+        let raft = self.raft.status();
+        let metrics = &self.metrics;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.raft_leader.set(i64::from(raft.is_leader));
+        metrics.raft_term.set(gauge(raft.term));
+        let status = self.orders.status();
+        metrics.confirmed.set(i64::from(status.confirmed));
+        metrics.alarm.set(i64::from(status.reasons.iter().any(|reason| reason.starts_with("ALARM"))));
+        metrics.audit_entries.set(gauge(status.audit.size));
+        if let Ok(count) = self.local.share_count() {
+            metrics.shares_stored.set(gauge(count));
+        }
+        let now = clock::now();
+        let first_stale = self.state.view().ok().and_then(|view| view.crls().ok()?.iter().map(|crl| crl.next_update.0).min());
+        if let Some(stale) = first_stale {
+            metrics.crl_fresh_seconds.set((i64::try_from(stale).unwrap_or(i64::MAX) - i64::try_from(now.0).unwrap_or(0)) / 1000);
+        }
+    }
+}

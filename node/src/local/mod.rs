@@ -1,0 +1,109 @@
+//! What belongs to this node alone and never leaves it: its identity as a store, its audit log, the requests that it has signed, its shares.
+
+mod audit;
+mod meta;
+mod shares;
+
+pub use audit::{AuditWrite, SpendOutcome};
+pub use meta::{StartRecord, StoreMeta};
+
+use std::path::Path;
+
+use warifu_protocol::{ClusterId, NodeId};
+
+use crate::sealing::{KekProvider, RecordSealer};
+use crate::store::{Database, DatabaseOptions, StoreHealth};
+
+/// The node's local store.
+pub struct LocalStore {
+    database: Database,
+    sealer: RecordSealer,
+    node: NodeId,
+    cluster: ClusterId,
+    meta: StoreMeta,
+    incarnation: std::sync::atomic::AtomicU64,
+}
+
+impl LocalStore {
+    /// Opens the store, or founds it on an empty disk, and counts this start.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, belongs to another node or cluster, or its keys cannot be unwrapped.
+    pub fn open(
+        path: &Path,
+        options: DatabaseOptions,
+        kek: &dyn KekProvider,
+        node: NodeId,
+        cluster: ClusterId,
+    ) -> Result<Self, LocalStoreError> {
+        let database = Database::open(path, options)?;
+        let meta = meta::start(&database, node, cluster)?;
+        let sealer = shares::open_sealer(&database, kek, node, cluster)?;
+        let incarnation = meta.incarnation.into();
+        Ok(Self { database, sealer, node, cluster, meta, incarnation })
+    }
+
+    /// What is known of this store and this start.
+    #[must_use]
+    pub const fn meta(&self) -> &StoreMeta {
+        &self.meta
+    }
+
+    /// Starts of this store, this one counted.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Counts another start, for a confirmation that begins anew in a running process.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn count_start(&self) -> Result<u64, LocalStoreError> {
+        let incarnation = meta::count_start(&self.database).await?;
+        self.incarnation.store(incarnation, std::sync::atomic::Ordering::Relaxed);
+        Ok(incarnation)
+    }
+
+    /// Whether the store takes writes.
+    #[must_use]
+    pub fn health(&self) -> StoreHealth {
+        self.database.health()
+    }
+}
+
+/// Why the local store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalStoreError {
+    /// The disk or file.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The key-encryption key.
+    #[error("the key-encryption key")]
+    Kek(#[from] crate::sealing::KekError),
+    /// A sealed record.
+    #[error("a sealed record")]
+    Seal(#[from] crate::sealing::SealError),
+    /// The store is another node's.
+    #[error("the store belongs to node {found_node} of cluster {found_cluster}; give each node its own data directory")]
+    OtherNode {
+        /// Node found.
+        found_node: NodeId,
+        /// Cluster found.
+        found_cluster: ClusterId,
+    },
+    /// A record of the audit log cannot be put into its tree.
+    #[error("the audit log is damaged: {reason}")]
+    Audit {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A share cannot be read.
+    #[error("the share of {credential} is damaged: {reason}")]
+    Share {
+        /// Whose.
+        credential: warifu_protocol::CredentialId,
+        /// What is wrong.
+        reason: String,
+    },
+}

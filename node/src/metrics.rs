@@ -1,0 +1,103 @@
+//! The node's metrics, on a registry of its own.
+
+use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+/// All metrics of a node.
+#[derive(Clone)]
+pub struct NodeMetrics {
+    registry: Registry,
+    /// Signature shares given.
+    pub shares_given: IntCounter,
+    /// Items refused, by refusal code.
+    pub items_refused: IntCounterVec,
+    /// Items answered with *not yet*, by reason.
+    pub items_not_yet: IntCounterVec,
+    /// Log entries applied, by kind and outcome.
+    pub entries_applied: IntCounterVec,
+    /// Time from a batch's arrival to its reply.
+    pub sign_seconds: Histogram,
+    /// Time of the group commit that a batch waited for.
+    pub audit_seconds: Histogram,
+    /// Unused nonces.
+    pub nonces_unused: IntGauge,
+    /// Times that all nonces were dropped because clocks disagreed.
+    pub nonces_dropped: IntCounter,
+    /// 1 when shares may leave.
+    pub confirmed: IntGauge,
+    /// 1 when an alarm was raised.
+    pub alarm: IntGauge,
+    /// 1 when this node leads.
+    pub raft_leader: IntGauge,
+    /// Raft term.
+    pub raft_term: IntGauge,
+    /// Last applied index.
+    pub raft_applied: IntGauge,
+    /// Entries in the audit log.
+    pub audit_entries: IntGauge,
+    /// Sealed shares.
+    pub shares_stored: IntGauge,
+    /// Seconds until the first active CRL goes stale; negative when one has.
+    pub crl_fresh_seconds: IntGauge,
+}
+
+/// Latency buckets in seconds, from a local write to the request deadline.
+const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+impl NodeMetrics {
+    /// Registers all metrics.
+    ///
+    /// # Errors
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let histogram = |name: &str, help: &str| -> Result<Histogram, prometheus::Error> {
+            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        Ok(Self {
+            shares_given: counter("warifu_node_signature_shares_total", "Signature shares given")?,
+            items_refused: counters("warifu_node_items_refused_total", "Items refused, by refusal code", &["code"])?,
+            items_not_yet: counters("warifu_node_items_not_yet_total", "Items answered with not-yet, by reason", &["reason"])?,
+            entries_applied: counters("warifu_node_entries_applied_total", "Log entries applied", &["kind", "outcome"])?,
+            sign_seconds: histogram("warifu_node_sign_batch_seconds", "From a batch's arrival to its reply")?,
+            audit_seconds: histogram("warifu_node_audit_commit_seconds", "Group commit that a batch waited for")?,
+            nonces_unused: gauge("warifu_node_nonces_unused", "Unused nonces in memory")?,
+            nonces_dropped: counter("warifu_node_nonces_dropped_total", "Times that all nonces were dropped because clocks disagreed")?,
+            confirmed: gauge("warifu_node_confirmed", "1 when signature shares may leave")?,
+            alarm: gauge("warifu_node_alarm", "1 when a promise looks broken and the node has stopped signing")?,
+            raft_leader: gauge("warifu_node_raft_leader", "1 when this node leads")?,
+            raft_term: gauge("warifu_node_raft_term", "Raft term")?,
+            raft_applied: gauge("warifu_node_raft_applied_index", "Last applied log index")?,
+            audit_entries: gauge("warifu_node_audit_entries", "Entries in the audit log")?,
+            shares_stored: gauge("warifu_node_shares_stored", "Sealed key shares")?,
+            crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
+            registry,
+        })
+    }
+
+    /// The exposition text.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}

@@ -1,0 +1,255 @@
+//! Between consensus and the registry: applies entries, records them, and judges what a leader sends before it is appended.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, LogEntry, NodeId, NodeSigned, NodeStarted, Sha256, UnixMillis, canonical};
+
+use crate::clock;
+use crate::gate::Gate;
+use crate::local::{AuditWrite, LocalStore};
+use crate::metrics::NodeMetrics;
+use crate::raft::{
+    AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, MembershipView,
+    ReplicatedState, RosterNode, StateError, StateSnapshot,
+};
+use crate::state::{EntryBytes, FrozenState, StateDatabase};
+
+/// What other parts of the node hear of applying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Last applied index.
+    pub applied: u64,
+    /// Snapshots installed since the start: each needs a new confirmation.
+    pub snapshots: u64,
+}
+
+/// The registry as consensus drives it.
+pub struct NodeState {
+    node: NodeId,
+    database: StateDatabase,
+    local: Arc<LocalStore>,
+    gate: Arc<Gate>,
+    metrics: NodeMetrics,
+    progress: watch::Sender<Progress>,
+    spool: PathBuf,
+}
+
+impl NodeState {
+    /// Puts the parts together. `spool` is a directory for snapshots that are being installed.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        database: StateDatabase,
+        local: Arc<LocalStore>,
+        gate: Arc<Gate>,
+        metrics: NodeMetrics,
+        spool: PathBuf,
+    ) -> Self {
+        Self { node, database, local, gate, metrics, progress: watch::Sender::new(Progress::default()), spool }
+    }
+
+    /// Hears of applied entries and installed snapshots.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    fn decode_position(bytes: &[u8]) -> Result<AppliedState, StateError> {
+        if bytes.is_empty() {
+            return Ok(AppliedState::default());
+        }
+        postcard::from_bytes(bytes).map_err(|error| StateError::new("reading its position", error))
+    }
+
+    /// A start of this node under another boot id than this process's means that a copy of it is running.
+    fn watch_for_clones(&self, payload: &[u8], refused: bool) {
+        if refused {
+            return;
+        }
+        if let Ok(LogEntry {
+            command: Command::NodeStarted(NodeSigned { node, body: NodeStarted { store, incarnation, boot, .. }, .. }),
+            ..
+        }) = LogEntry::decode(payload)
+            && node == self.node
+            && store == self.local.meta().store
+            && boot != self.gate.boot()
+            && incarnation >= self.local.incarnation()
+        {
+            self.gate.raise_alarm(format!("this node was started elsewhere (boot {boot}): a copy of its store is running"));
+        }
+    }
+}
+
+/// A view for a snapshot.
+pub struct StateFile {
+    frozen: FrozenState,
+    applied: AppliedState,
+}
+
+impl StateSnapshot for StateFile {
+    fn applied(&self) -> AppliedState {
+        self.applied.clone()
+    }
+
+    fn write_to(&self, out: &mut dyn Write) -> Result<(), StateError> {
+        self.frozen.write_to(out).map_err(|error| StateError::new("writing a snapshot", error))
+    }
+}
+
+impl ReplicatedState for NodeState {
+    type Snapshot = StateFile;
+
+    fn applied(&self) -> Result<AppliedState, StateError> {
+        Self::decode_position(&self.database.position().map_err(|error| StateError::new("reading its position", error))?)
+    }
+
+    async fn apply(&self, entries: Vec<AppliedEntry>) -> Result<Vec<Vec<u8>>, StateError> {
+        let mut position = self.applied()?;
+        let mut batch = Vec::with_capacity(entries.len());
+        for entry in entries {
+            position.position = Some(entry.position);
+            let payload = match entry.payload {
+                AppliedPayload::Blank => None,
+                AppliedPayload::Membership(membership) => {
+                    position.membership = membership;
+                    None
+                }
+                AppliedPayload::Command(bytes) => Some(Arc::from(bytes)),
+            };
+            batch.push(EntryBytes { index: entry.position.index, payload });
+        }
+        let bytes = postcard::to_stdvec(&position).map_err(|error| StateError::new("writing its position", error))?;
+        let outcomes = self.database.apply(batch.clone(), bytes).await.map_err(|error| StateError::new("applying", error))?;
+        let now = clock::now();
+        let mut responses = Vec::with_capacity(outcomes.len());
+        let mut writes = Vec::new();
+        for (entry, outcome) in batch.iter().zip(outcomes) {
+            let (Some(payload), Some(outcome)) = (&entry.payload, outcome) else {
+                responses.push(Vec::new());
+                continue;
+            };
+            let refusal = outcome.verdict.outcome.as_ref().err().cloned();
+            self.watch_for_clones(payload, refusal.is_some());
+            let label = if refusal.is_some() { "refused" } else { "applied" };
+            self.metrics.entries_applied.with_label_values(&[outcome.kind, label]).inc();
+            if let Some(refusal) = &refusal {
+                tracing::info!(index = entry.index, kind = outcome.kind, code = refusal.code(), %refusal, "entry refused");
+            } else {
+                tracing::debug!(index = entry.index, kind = outcome.kind, "entry applied");
+            }
+            let event = AuditEvent::EntryApplied {
+                index: entry.index,
+                entry: Sha256::new(canonical::sha256(payload)),
+                kind: outcome.kind.to_owned(),
+                refusal,
+            };
+            writes.push(AuditWrite { entry: AuditEntry::new(now, event), spend: None, otherwise: None });
+            responses.push(postcard::to_stdvec(&outcome.verdict).map_err(|error| StateError::new("encoding a verdict", error))?);
+        }
+        if !writes.is_empty() {
+            self.local.record(writes).await.map_err(|error| StateError::new("recording what was applied", error))?;
+        }
+        let applied = position.position.map_or(0, |position| position.index);
+        self.metrics.raft_applied.set(i64::try_from(applied).unwrap_or(i64::MAX));
+        self.progress.send_modify(|progress| progress.applied = applied);
+        Ok(responses)
+    }
+
+    fn snapshot(&self) -> Result<Self::Snapshot, StateError> {
+        let frozen = self.database.freeze().map_err(|error| StateError::new("freezing a view", error))?;
+        let applied = Self::decode_position(frozen.position())?;
+        Ok(StateFile { frozen, applied })
+    }
+
+    async fn install(&self, applied: AppliedState, content: Box<dyn Read + Send>) -> Result<(), StateError> {
+        let installing = |error: &dyn std::fmt::Display| StateError::new("installing a snapshot", error.to_string());
+        let (database, spool) = (self.database.clone(), self.spool.clone());
+        let index = applied.position.map_or(0, |position| position.index);
+        tokio::task::spawn_blocking(move || {
+            let position = postcard::to_stdvec(&applied).map_err(|error| installing(&error))?;
+            let mut content = content;
+            let mut file = tempfile::NamedTempFile::new_in(&spool).map_err(|error| installing(&error))?;
+            std::io::copy(&mut content, &mut file).map_err(|error| installing(&error))?;
+            let path = file.into_temp_path();
+            let source = path.to_path_buf();
+            database.install_snapshot(move || std::fs::File::open(&source), position).map_err(|error| installing(&error))
+        })
+        .await
+        .map_err(|error| installing(&error))??;
+        tracing::warn!(index, "a snapshot was installed; the node must be confirmed again before it signs");
+        self.progress.send_modify(|progress| {
+            progress.applied = index;
+            progress.snapshots += 1;
+        });
+        Ok(())
+    }
+}
+
+/// Consensus over this registry.
+pub type NodeRaft = crate::raft::RaftHandle<NodeState, Inspector>;
+
+/// Judges a leader's entries and gives proposals their time.
+pub struct Inspector {
+    roster: Sha256,
+    members: std::collections::BTreeMap<NodeId, RosterNode>,
+    skew_millis: u64,
+}
+
+impl Inspector {
+    /// For the roster of a genesis.
+    #[must_use]
+    pub fn new(genesis: &Genesis) -> Self {
+        let roster = Sha256::new(*genesis.cluster().as_bytes());
+        Self { roster, members: members(genesis), skew_millis: genesis.body().policy.clock_skew_millis_max }
+    }
+
+    fn check_membership(&self, view: &MembershipView) -> Result<(), InspectRefusal> {
+        let everyone: std::collections::BTreeSet<NodeId> = self.members.keys().copied().collect();
+        if view.voters.iter().any(|voters| *voters != everyone) || view.nodes != self.members {
+            return Err(InspectRefusal::new(format!("a membership that is not the signed roster {}", self.roster)));
+        }
+        Ok(())
+    }
+}
+
+/// The members that a genesis names, as membership entries must name them.
+#[must_use]
+pub fn members(genesis: &Genesis) -> std::collections::BTreeMap<NodeId, RosterNode> {
+    let roster = Sha256::new(*genesis.cluster().as_bytes());
+    genesis.body().nodes.iter().map(|node| (node.id, RosterNode { address: node.address.clone(), spki: node.tls_spki, roster })).collect()
+}
+
+impl InspectEntries for Inspector {
+    fn inspect(&self, from: NodeId, entries: &[InspectedEntry<'_>]) -> Result<(), InspectRefusal> {
+        let now = clock::now();
+        for entry in entries {
+            match &entry.payload {
+                InspectedPayload::Blank => {}
+                InspectedPayload::Membership(view) => self.check_membership(view)?,
+                InspectedPayload::Command(bytes) => {
+                    let at = LogEntry::decode(bytes).map_err(|error| InspectRefusal::new(error.to_string()))?.at;
+                    // Entries fetched while catching up may be old; confirmation covers them.
+                    if !entry.claimed_committed && at.distance(now) > self.skew_millis {
+                        return Err(InspectRefusal::new(format!("entry time {at} of leader {from} is too far from this node's clock")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&self, _from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {
+        let command = match postcard::take_from_bytes::<Command>(&command) {
+            Ok((command, [])) => command,
+            Ok(_) | Err(_) => return Err(InspectRefusal::new("the command cannot be decoded")),
+        };
+        entry(clock::now(), command).map_err(|error| InspectRefusal::new(error.to_string()))
+    }
+}
+
+fn entry(at: UnixMillis, command: Command) -> Result<Vec<u8>, warifu_protocol::LogEntryError> {
+    LogEntry::new(at, command).encode()
+}

@@ -1,0 +1,145 @@
+//! `warifu-ceremony/1`, and the loop that carries out what the ceremonies in the registry ask of this node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand_core::OsRng;
+use tokio::sync::watch;
+use warifu_core::ceremony::{CeremonyEffect, Dkg};
+use warifu_core::identity::NodeIdentity;
+use warifu_core::registry::Registry as _;
+use warifu_protocol::transport::{PeerClient, Role};
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Round2};
+use warifu_protocol::{NodeId, NodeSigned, Refusal, StateRoot};
+
+use super::order::OrderService;
+use crate::clock;
+use crate::local::LocalStore;
+use crate::replicated::Progress;
+use crate::state::StateDatabase;
+
+/// How often ceremonies are looked at when nothing is applied: their deadlines and retries are in seconds.
+const TICK: Duration = Duration::from_millis(250);
+/// Time for a peer to take round-2 packages.
+const ROUND2_DEADLINE: Duration = Duration::from_secs(5);
+
+/// This node's part in ceremonies.
+pub struct CeremonyService {
+    identity: NodeIdentity,
+    state: StateDatabase,
+    local: Arc<LocalStore>,
+    orders: Arc<OrderService>,
+    peers: PeerClient,
+    dkg: Mutex<Dkg>,
+}
+
+impl CeremonyService {
+    /// Puts the parts together; no secret of an earlier process is left.
+    #[must_use]
+    pub fn new(identity: NodeIdentity, state: StateDatabase, local: Arc<LocalStore>, orders: Arc<OrderService>, peers: PeerClient) -> Self {
+        let dkg = Mutex::new(Dkg::new(identity.clone()));
+        Self { identity, state, local, orders, peers, dkg }
+    }
+
+    /// Answers another node.
+    pub async fn handle(self: &Arc<Self>, from: NodeId, call: CeremonyCall) -> CeremonyReply {
+        let service = Arc::clone(self);
+        let answer = tokio::task::spawn_blocking(move || match call {
+            CeremonyCall::Round2(message) => service.take_round2(from, *message),
+            CeremonyCall::StateRoot { boot, index } => service.state_root(from, boot, index),
+        });
+        answer.await.unwrap_or(CeremonyReply::NotYet)
+    }
+
+    /// Works until `stop` says so.
+    pub async fn run(self: Arc<Self>, mut progress: watch::Receiver<Progress>, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                changed = progress.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let service = Arc::clone(&self);
+            let effects = tokio::task::spawn_blocking(move || service.step()).await.unwrap_or_default();
+            for effect in effects {
+                if !self.perform(effect).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn step(&self) -> Vec<CeremonyEffect> {
+        let Ok(view) = self.state.view() else { return Vec::new() };
+        match self.dkg.lock().step(clock::now(), &view, &mut OsRng) {
+            Ok(effects) => effects,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Carries one effect out; says whether those that follow may be. A share is durable before its confirmation is proposed.
+    async fn perform(self: &Arc<Self>, effect: CeremonyEffect) -> bool {
+        match effect {
+            CeremonyEffect::StorePending { ceremony, attempt, shares } => {
+                if let Err(error) = self.local.store_shares(&shares).await {
+                    tracing::error!(%ceremony, attempt, error = &error as &dyn std::error::Error, "shares cannot be stored");
+                    return false;
+                }
+            }
+            CeremonyEffect::Propose(command) => {
+                let kind = command.kind();
+                match self.orders.propose(command).await {
+                    OrderReply::Verdict(verdict) => match verdict.outcome {
+                        Ok(_) => tracing::debug!(kind, "ceremony step logged"),
+                        Err(refusal) => tracing::info!(kind, %refusal, "ceremony step refused"),
+                    },
+                    OrderReply::Unknown { reason } => tracing::warn!(kind, reason, "ceremony step not logged yet"),
+                    OrderReply::View(_) | OrderReply::Status(_) => {}
+                }
+            }
+            CeremonyEffect::SendRound2 { to, message } => {
+                let service = Arc::clone(self);
+                tokio::spawn(async move { service.send_round2(to, message).await });
+            }
+        }
+        true
+    }
+
+    async fn send_round2(&self, to: NodeId, message: NodeSigned<Round2>) {
+        let (ceremony, attempt) = (message.body.ceremony, message.body.attempt);
+        let call = CeremonyCall::Round2(Box::new(message));
+        let Ok(request) = postcard::to_stdvec(&call).map(zeroize::Zeroizing::new) else { return };
+        match self.peers.call(to, Role::Ceremony, &request, ROUND2_DEADLINE).await {
+            Ok(reply) => match postcard::from_bytes::<CeremonyReply>(&reply) {
+                Ok(CeremonyReply::Taken) => self.dkg.lock().round2_acknowledged(ceremony, attempt, to),
+                Ok(CeremonyReply::Refused(refusal)) => tracing::info!(%to, %refusal, "round-2 packages refused"),
+                Ok(_) | Err(_) => tracing::debug!(%to, "round-2 packages not taken yet"),
+            },
+            Err(error) => tracing::info!(%to, error = &error as &dyn std::error::Error, "round-2 packages not delivered"),
+        }
+    }
+
+    fn take_round2(&self, from: NodeId, message: NodeSigned<Round2>) -> CeremonyReply {
+        let Ok(view) = self.state.view() else { return CeremonyReply::NotYet };
+        self.dkg.lock().handle_round2(from, message, &view).unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "round-2 packages cannot be taken");
+            CeremonyReply::NotYet
+        })
+    }
+
+    /// Signs the root that this node has after the asker's `NodeStarted`, but only for the entry and boot that the log names.
+    fn state_root(&self, from: NodeId, boot: warifu_protocol::BootId, index: u64) -> CeremonyReply {
+        let Ok(view) = self.state.view() else { return CeremonyReply::NotYet };
+        match (view.root_at(index), view.node(from)) {
+            (Ok(Some(root)), Ok(Some(record))) if record.boot == boot && record.started_at == index => {
+                CeremonyReply::StateRoot(self.identity.sign(StateRoot { boot, index, root }))
+            }
+            (Ok(Some(_)), Ok(_)) => CeremonyReply::Refused(Refusal::NodeRolledBack { node: from }),
+            _ => CeremonyReply::NotYet,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What the node does for coordinators and other nodes.
+
+mod ceremony;
+mod confirm;
+mod order;
+mod rpc;
+mod sign;
+
+pub use ceremony::CeremonyService;
+pub use confirm::ConfirmService;
+pub use order::OrderService;
+pub use rpc::NodeRpc;
+pub use sign::SignService;

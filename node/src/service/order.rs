@@ -1,0 +1,226 @@
+//! `warifu-order/1`: commands on their way into the log, reads of applied state, and status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
+use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderCall, OrderReply, Read, Verdict, View};
+use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, LogEntry, NodeId, Refusal, Sha256, canonical};
+
+use crate::clock;
+use crate::gate::Gate;
+use crate::local::{AuditWrite, LocalStore};
+use crate::metrics::NodeMetrics;
+use crate::rate::RateBound;
+use crate::replicated::NodeRaft;
+use crate::state::{StateDatabase, StateView};
+
+/// How long a command may wait for a leader and its commit: several elections.
+pub(super) const PROPOSE_DEADLINE: Duration = Duration::from_secs(8);
+/// Credentials in one page of a listing.
+const PAGE_MAX: u16 = 1000;
+/// Refused commands written to the audit log in one second; more are only counted.
+const REFUSALS_AUDITED_PER_SECOND: u32 = 50;
+
+/// Takes commands and answers questions.
+pub struct OrderService {
+    node: NodeId,
+    genesis: Arc<Genesis>,
+    state: StateDatabase,
+    local: Arc<LocalStore>,
+    gate: Arc<Gate>,
+    metrics: NodeMetrics,
+    raft: NodeRaft,
+    refusals: RateBound,
+}
+
+impl OrderService {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        genesis: Arc<Genesis>,
+        state: StateDatabase,
+        local: Arc<LocalStore>,
+        gate: Arc<Gate>,
+        metrics: NodeMetrics,
+        raft: NodeRaft,
+    ) -> Self {
+        Self { node, genesis, state, local, gate, metrics, raft, refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND) }
+    }
+
+    /// Answers one call.
+    pub async fn handle(self: &Arc<Self>, call: OrderCall) -> OrderReply {
+        match call {
+            OrderCall::Propose(command) => self.propose(*command).await,
+            OrderCall::Status => OrderReply::Status(Box::new(self.status())),
+            OrderCall::Read(read) => {
+                let service = Arc::clone(self);
+                let answer = tokio::task::spawn_blocking(move || service.read(&read)).await;
+                match answer {
+                    Ok(Ok(view)) => OrderReply::View(view),
+                    Ok(Err(error)) => OrderReply::Unknown { reason: error },
+                    Err(_) => OrderReply::Unknown { reason: "the read was cut off".to_owned() },
+                }
+            }
+        }
+    }
+
+    /// Brings a command into the log and waits until it is applied. A command that this node, up to date with its log, would refuse is
+    /// refused without filling the log; the audit log says so.
+    pub async fn propose(self: &Arc<Self>, command: Command) -> OrderReply {
+        let bytes = match LogEntry::new(clock::now(), command.clone()).encode() {
+            Ok(bytes) => bytes,
+            Err(error) => return refused(Refusal::Malformed { what: "the command".to_owned(), reason: error.to_string() }),
+        };
+        let service = Arc::clone(self);
+        let trial_bytes = bytes.clone();
+        let trial = tokio::task::spawn_blocking(move || service.try_out(&trial_bytes)).await.ok().flatten();
+        if let Some(refusal) = trial {
+            self.record_refusal(&command, &bytes, &refusal).await;
+            return refused(refusal);
+        }
+        let encoded = match postcard::to_stdvec(&command) {
+            Ok(encoded) => encoded,
+            Err(error) => return OrderReply::Unknown { reason: error.to_string() },
+        };
+        match self.raft.propose(encoded, PROPOSE_DEADLINE).await {
+            Ok(done) => match postcard::from_bytes::<Verdict>(&done.response) {
+                Ok(verdict) => OrderReply::Verdict(verdict),
+                Err(error) => OrderReply::Unknown { reason: format!("the verdict cannot be decoded: {error}") },
+            },
+            Err(error) => OrderReply::Unknown { reason: error.to_string() },
+        }
+    }
+
+    /// How this node is.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let raft = self.raft.status();
+        NodeStatus {
+            node: self.node,
+            cluster: self.genesis.cluster(),
+            boot: self.gate.boot(),
+            confirmed: self.gate.is_open(),
+            reasons: self.reasons(),
+            leader: raft.leader,
+            term: raft.term,
+            applied: raft.applied.map_or(0, |position| position.index),
+            last_log: raft.last_log_index.unwrap_or(0),
+            now: clock::now(),
+            audit: self.local.checkpoint().unwrap_or(warifu_protocol::Checkpoint { size: 0, root: Sha256::new([0; 32]) }),
+            shares_given: self.metrics.shares_given.get(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Why this node is not ready; empty when it is.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = self.gate.reasons();
+        if self.raft.status().leader.is_none() {
+            reasons.push("no leader is known: nothing can be ordered; signing is not affected".to_owned());
+        }
+        if let crate::store::StoreHealth::Failed { reason } = self.local.health() {
+            reasons.push(format!("the local store has failed ({reason}); free or replace the disk and restart"));
+        }
+        if let crate::store::StoreHealth::Failed { reason } = self.state.health() {
+            reasons.push(format!("the state store has failed ({reason}); free or replace the disk and restart"));
+        }
+        let raft = self.raft.status();
+        if let Some(reason) = raft.failed {
+            reasons.push(format!("consensus has stopped ({reason}); restart the node"));
+        }
+        if let crate::store::StoreHealth::Failed { reason } = raft.store {
+            reasons.push(format!("the raft log has failed ({reason}); free or replace the disk and restart"));
+        }
+        if let Ok(view) = self.state.view() {
+            let now = clock::now();
+            if view.time().is_ok_and(|time| now < time) {
+                reasons.push("this machine's clock is behind the log".to_owned());
+            }
+            for crl in view.crls().unwrap_or_default().iter().filter(|crl| crl.next_update < now) {
+                reasons.push(format!("the CRL of {} is stale; sessions with its certificates are refused", crl.issuer));
+            }
+        }
+        reasons
+    }
+
+    /// A refusal that holds now, if this node has applied all of its log.
+    fn try_out(&self, bytes: &[u8]) -> Option<Refusal> {
+        let raft = self.raft.status();
+        if raft.leader.is_none() || raft.applied.map(|position| position.index) != raft.last_log_index || !self.gate.is_open() {
+            return None;
+        }
+        let view = self.state.view().ok()?;
+        let outcome = registry::apply(&mut Overlay::new(&view), u64::MAX, bytes).ok()?;
+        outcome.verdict.outcome.err()
+    }
+
+    async fn record_refusal(&self, command: &Command, bytes: &[u8], refusal: &Refusal) {
+        self.metrics.entries_applied.with_label_values(&[command.kind(), "not-logged"]).inc();
+        let now = clock::now();
+        if !self.refusals.admits(now.as_secs()) {
+            return;
+        }
+        let event = AuditEvent::EntryApplied {
+            index: 0,
+            entry: Sha256::new(canonical::sha256(bytes)),
+            kind: command.kind().to_owned(),
+            refusal: Some(refusal.clone()),
+        };
+        let write = AuditWrite { entry: AuditEntry::new(now, event), spend: None, otherwise: None };
+        if let Err(error) = self.local.record(vec![write]).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a refusal cannot be recorded");
+        }
+    }
+
+    fn read(&self, read: &Read) -> Result<Option<View>, String> {
+        let view = self.state.view().map_err(|error| error.to_string())?;
+        answer(&view, read).map_err(|error| error.to_string())
+    }
+}
+
+fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreError> {
+    Ok(match read {
+        Read::Credential(id) => state.credential(*id)?.map(|record| View::Credential(Box::new(record.view(*id)))),
+        Read::Session(id) => state.session(*id)?.map(|record| View::Session(Box::new(record.view()))),
+        Read::Ceremony(id) => state.ceremony(*id)?.map(|record| {
+            View::Ceremony(CeremonyView {
+                ceremony: *id,
+                attempt: record.attempt,
+                participants: record.participants,
+                round1: record.round1,
+                confirmed: record.confirmed,
+                done: record.step == registry::CeremonyStep::Done,
+                failed: record.step == registry::CeremonyStep::Failed,
+            })
+        }),
+        Read::ObjectVersion(object) => Some(View::ObjectVersion(match object {
+            ObjectRef::Credential(id) => state.credential(*id)?.map(|record| record.version).unwrap_or_default(),
+            ObjectRef::Facility(id) => state.facility(id)?.map(|record| record.version).unwrap_or_default(),
+            ObjectRef::Terminal(id) => state.terminal(*id)?.map(|record| record.version).unwrap_or_default(),
+        })),
+        Read::Credentials { after, limit } => {
+            let found = state.credentials(*after, usize::from((*limit).clamp(1, PAGE_MAX)))?;
+            Some(View::Credentials(found.iter().map(|(id, record)| record.view(*id)).collect()))
+        }
+        Read::Crls => Some(View::Crls(
+            state
+                .crls()?
+                .into_iter()
+                .map(|crl| CrlView {
+                    issuer: crl.issuer,
+                    number: crl.number.to_string(),
+                    this_update: crl.this_update,
+                    next_update: crl.next_update,
+                    revoked: crl.revoked,
+                })
+                .collect(),
+        )),
+    })
+}
+
+const fn refused(refusal: Refusal) -> OrderReply {
+    OrderReply::Verdict(Verdict { index: 0, outcome: Err(refusal) })
+}

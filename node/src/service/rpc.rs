@@ -1,0 +1,61 @@
+//! Dispatches authenticated requests by role.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use warifu_protocol::transport::{BodyStream, PeerId, Role, RpcHandler, RpcRefusal};
+use warifu_protocol::wire::OrderCall;
+
+use super::{CeremonyService, OrderService, SignService};
+use crate::raft::RaftService;
+use crate::replicated::{Inspector, NodeState};
+
+/// The node's QUIC interface.
+pub struct NodeRpc {
+    /// Consensus.
+    pub raft: RaftService<NodeState, Inspector>,
+    /// Signature shares.
+    pub signing: Arc<SignService>,
+    /// Commands, reads, status.
+    pub orders: Arc<OrderService>,
+    /// Ceremonies.
+    pub ceremonies: Arc<CeremonyService>,
+}
+
+impl RpcHandler for NodeRpc {
+    async fn handle(&self, peer: PeerId, role: Role, request: Bytes) -> Result<Vec<u8>, RpcRefusal> {
+        match (role, peer) {
+            (Role::Raft, PeerId::Node(node)) => self.raft.handle(node, request).await,
+            (Role::Sign, PeerId::Coordinator(name)) => encode(&self.signing.handle(name, decode(&request)?).await),
+            (Role::Ceremony, PeerId::Node(node)) => encode(&self.ceremonies.handle(node, decode(&request)?).await),
+            (Role::Order, PeerId::Coordinator(_)) => encode(&self.orders.handle(decode(&request)?).await),
+            // Nodes forward commands through consensus and have their own state: they may ask for status only.
+            (Role::Order, PeerId::Node(_)) => match decode(&request)? {
+                OrderCall::Status => encode(&self.orders.handle(OrderCall::Status).await),
+                OrderCall::Propose(_) | OrderCall::Read(_) => Err(RpcRefusal::denied("nodes may ask for status only")),
+            },
+            (role, peer) => Err(RpcRefusal::denied(format!("{peer} may not use {role}"))),
+        }
+    }
+
+    async fn handle_stream(&self, peer: PeerId, role: Role, head: Bytes, body: BodyStream) -> Result<Vec<u8>, RpcRefusal> {
+        match (role, peer) {
+            (Role::Raft, PeerId::Node(node)) => self.raft.handle_snapshot(node, head, body).await,
+            (role, _) => Err(RpcRefusal::unsupported(format!("a streamed {role} request"))),
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(request: &[u8]) -> Result<T, RpcRefusal> {
+    match postcard::take_from_bytes(request) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(RpcRefusal::malformed("bytes are left over")),
+        Err(error) => Err(RpcRefusal::malformed(error.to_string())),
+    }
+}
+
+fn encode<T: Serialize>(reply: &T) -> Result<Vec<u8>, RpcRefusal> {
+    postcard::to_stdvec(reply).map_err(|error| RpcRefusal::failed(error.to_string()))
+}

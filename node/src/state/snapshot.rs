@@ -1,0 +1,211 @@
+//! Snapshots: the registry's pairs in key order, read from one consistent view while applying goes on. They hold no secret and no hash
+//! tree: whoever installs one computes the tree from the pairs.
+
+use std::io::{BufReader, BufWriter, Read, Write};
+
+use sha2::{Digest, Sha256};
+use warifu_core::registry::{Overlay, StateStore as _, state_root, table};
+
+use super::store::{REGISTRY, StateView, WriteView};
+use super::{APPLIED, POSITION, StateDatabase, corrupt};
+use crate::store::StoreError;
+
+/// First bytes of a snapshot, with its version.
+const MAGIC: &[u8; 16] = b"warifu-snapsh-1\n";
+/// Pairs read, sent and installed at once: bounds memory.
+const PAGE: usize = 2048;
+/// Largest key or value; a longer one means damage. The largest real one is a piece of a CRL.
+const FIELD_BYTES_MAX: usize = 1 << 20;
+
+/// Why a snapshot cannot be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It cannot be read to its end.
+    #[error("the snapshot cannot be read")]
+    Io(#[from] std::io::Error),
+    /// It is not a snapshot of this version, or was changed on its way.
+    #[error("the snapshot is malformed: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// This node's store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A consistent view of the registry, kept while applying goes on.
+pub struct FrozenState {
+    view: StateView,
+    position: Vec<u8>,
+}
+
+impl FrozenState {
+    /// Consensus's position in this view.
+    #[must_use]
+    pub fn position(&self) -> &[u8] {
+        &self.position
+    }
+
+    /// Writes the snapshot. Blocks.
+    ///
+    /// # Errors
+    /// When reading or writing fails.
+    pub fn write_to(&self, file: impl Write) -> Result<(), SnapshotError> {
+        let mut out = Hashing { inner: BufWriter::new(file), hasher: Sha256::new() };
+        out.write_all(MAGIC)?;
+        let mut from = vec![table::HASHED_FROM];
+        loop {
+            let page = self.view.scan(&from, &[u8::MAX], PAGE).map_err(corrupt)?;
+            let Some((last, _)) = page.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, value) in &page {
+                write_field(&mut out, key)?;
+                write_field(&mut out, value)?;
+            }
+        }
+        write_field(&mut out, &[])?;
+        let digest = out.hasher.finalize();
+        out.inner.write_all(&digest)?;
+        out.inner.flush()?;
+        Ok(())
+    }
+}
+
+impl StateDatabase {
+    /// Freezes a view for a snapshot.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn freeze(&self) -> Result<FrozenState, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let position = transaction.open_table(POSITION)?.get(APPLIED)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default();
+        Ok(FrozenState { view: StateView::of(&transaction)?, position })
+    }
+
+    /// Replaces the registry by a snapshot's, in one transaction. Blocks. The cluster must be this one.
+    ///
+    /// # Errors
+    /// When the snapshot is malformed or the store fails; then the registry is as before.
+    pub fn install_snapshot<R: Read>(
+        &self,
+        open: impl Fn() -> std::io::Result<R> + Send + 'static,
+        position: Vec<u8>,
+    ) -> Result<(), SnapshotError> {
+        let cluster = self.genesis.cluster();
+        let result = self.database.write_blocking(move |transaction| {
+            transaction.delete_table(REGISTRY)?;
+            let view = WriteView::open(transaction)?;
+            let mut reader = match open() {
+                Ok(file) => PairReader::new(file),
+                Err(error) => Err(error.into()),
+            };
+            loop {
+                let page = match reader.as_mut().map_err(|error| std::mem::replace(error, TAKEN)).and_then(PairReader::page) {
+                    Ok(page) => page,
+                    Err(error) => return Err(StoreError::declined(error.to_string())),
+                };
+                if page.is_empty() {
+                    break;
+                }
+                let mut overlay = Overlay::new(&view);
+                state_root::load(&mut overlay, page).map_err(corrupt)?;
+                let changes = overlay.into_changes();
+                view.write(&changes)?;
+            }
+            match view.get_cluster()? {
+                Some(found) if found == cluster => {}
+                Some(_) | None => return Err(StoreError::declined("the snapshot is of another cluster")),
+            }
+            transaction.open_table(POSITION)?.insert(APPLIED, position.as_slice())?;
+            Ok(())
+        });
+        Ok(result?)
+    }
+}
+
+const TAKEN: SnapshotError = SnapshotError::Malformed { reason: "it cannot be opened" };
+
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn write_field(out: &mut impl Write, field: &[u8]) -> std::io::Result<()> {
+    out.write_all(&(field.len() as u32).to_be_bytes())?;
+    out.write_all(field)
+}
+
+struct PairReader<R> {
+    inner: BufReader<R>,
+    hasher: Sha256,
+    ended: bool,
+    last: Vec<u8>,
+}
+
+impl<R: Read> PairReader<R> {
+    fn new(file: R) -> Result<Self, SnapshotError> {
+        let mut reader = Self { inner: BufReader::new(file), hasher: Sha256::new(), ended: false, last: Vec::new() };
+        let mut magic = [0; MAGIC.len()];
+        reader.read(&mut magic)?;
+        if magic == *MAGIC { Ok(reader) } else { Err(SnapshotError::Malformed { reason: "it does not begin as this version's do" }) }
+    }
+
+    /// The next pairs; none at the end, whose hash has been checked then.
+    fn page(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SnapshotError> {
+        let mut page = Vec::new();
+        while !self.ended && page.len() < PAGE {
+            let key = self.field()?;
+            if key.is_empty() {
+                self.check_end()?;
+                break;
+            }
+            if key <= self.last {
+                return Err(SnapshotError::Malformed { reason: "its keys are not ascending" });
+            }
+            self.last.clone_from(&key);
+            page.push((key, self.field()?));
+        }
+        Ok(page)
+    }
+
+    fn field(&mut self) -> Result<Vec<u8>, SnapshotError> {
+        let mut length = [0; 4];
+        self.read(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > FIELD_BYTES_MAX {
+            return Err(SnapshotError::Malformed { reason: "it has a field that is too long" });
+        }
+        let mut field = vec![0; length];
+        self.read(&mut field)?;
+        Ok(field)
+    }
+
+    fn check_end(&mut self) -> Result<(), SnapshotError> {
+        self.ended = true;
+        let mut digest = [0; 32];
+        self.inner.read_exact(&mut digest)?;
+        if digest != <[u8; 32]>::from(self.hasher.clone().finalize()) {
+            return Err(SnapshotError::Malformed { reason: "its hash is not that of its content" });
+        }
+        if self.inner.read(&mut [0])? == 0 { Ok(()) } else { Err(SnapshotError::Malformed { reason: "something follows its end" }) }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<(), SnapshotError> {
+        self.inner.read_exact(buffer)?;
+        self.hasher.update(&*buffer);
+        Ok(())
+    }
+}

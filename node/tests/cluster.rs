@@ -1,0 +1,60 @@
+//! Nodes found a cluster, confirm each other, order commands, and come back after a stop.
+
+mod support;
+
+use support::{TestCluster, name, node_id};
+use warifu_protocol::{Command, OrderCommand, Refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_applies_orders_on_every_node_and_survives_the_loss_of_its_leader() -> anyhow::Result<()> {
+    let mut cluster = TestCluster::start(3, 2).await?;
+    let clinic = || OrderCommand::EnrolFacility { facility: name("clinic-1") };
+
+    let unapproved = cluster.order(1, clinic(), 0);
+    let verdict = cluster.propose(node_id(1), Command::Order(unapproved)).await?;
+    assert!(matches!(verdict.outcome, Err(Refusal::ApprovalsMissing { .. })), "{verdict:?}");
+
+    let verdict = cluster.propose(node_id(1), Command::Order(cluster.order(2, clinic(), 1))).await?;
+    assert!(verdict.outcome.is_ok(), "{verdict:?}");
+    for id in 1..=3 {
+        cluster.until(node_id(id), "up to date", |status| status.applied >= verdict.index).await?;
+    }
+    let replayed = cluster.propose(node_id(2), Command::Order(cluster.order(2, clinic(), 1))).await?;
+    assert_eq!(replayed.outcome, Err(Refusal::OrderReplayed));
+
+    let leader = cluster.status(node_id(1)).await?.leader.expect("a leader");
+    cluster.stop_node(leader).await?;
+    let other = node_id(leader.get() % 3 + 1);
+    cluster.until(other, "under a new leader", |status| status.leader.is_some_and(|new| new != leader)).await?;
+    let second = cluster.order(3, OrderCommand::EnrolFacility { facility: name("clinic-2") }, 1);
+    let verdict = cluster.propose(other, Command::Order(second)).await?;
+    assert!(verdict.outcome.is_ok(), "{verdict:?}");
+
+    cluster.start_node(leader, false);
+    cluster.until_confirmed(&[leader]).await?;
+    cluster.until(leader, "up to date", |status| status.applied >= verdict.index).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_its_store_does_not_start_unless_told_to_found_one() -> anyhow::Result<()> {
+    let mut cluster = TestCluster::start(3, 2).await?;
+    cluster.stop_node(node_id(3)).await?;
+    std::fs::remove_dir_all(&cluster.config(node_id(3)).node.data)?;
+    cluster.start_node(node_id(3), false);
+    let error = cluster.stop_node(node_id(3)).await.expect_err("refuses to start");
+    assert!(format!("{error:#}").contains("repaired by order"), "{error:#}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_a_new_store_is_not_let_in_and_gives_nothing() -> anyhow::Result<()> {
+    let mut cluster = TestCluster::start(3, 2).await?;
+    cluster.stop_node(node_id(3)).await?;
+    std::fs::remove_dir_all(&cluster.config(node_id(3)).node.data)?;
+    cluster.start_node(node_id(3), true);
+    let status = cluster.until(node_id(3), "alarmed", |status| status.reasons.iter().any(|reason| reason.contains("ALARM"))).await?;
+    assert!(!status.confirmed);
+    assert!(status.reasons.iter().any(|reason| reason.contains("another store")), "{:?}", status.reasons);
+    Ok(())
+}

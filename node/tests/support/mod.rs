@@ -1,0 +1,216 @@
+//! Whole nodes in one test process: real QUIC, real consensus, real stores in temporary directories.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ed25519_dalek::{Signer as _, SigningKey};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use warifu_node::config::NodeConfig;
+use warifu_node::keys::NodeKeys;
+use warifu_node::{clock, daemon};
+use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role, TlsIdentity};
+use warifu_protocol::wire::{NodeStatus, OrderCall, OrderReply, Verdict};
+use warifu_protocol::{
+    AnchorEntry, AnchorKind, Approval, Blob, Command, CoordinatorEntry, Genesis, GenesisBody, GenesisDocument, GenesisSignature, Name,
+    NodeEntry, NodeId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Threshold,
+};
+
+/// Time for one call of a test.
+pub const CALL: Duration = Duration::from_secs(10);
+/// Time for a cluster to get somewhere: several elections.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster with the keys of its founders.
+pub struct TestCluster {
+    pub directory: tempfile::TempDir,
+    pub genesis: Arc<Genesis>,
+    pub operators: Vec<(Name, SigningKey)>,
+    pub client: PeerClient,
+    configs: BTreeMap<NodeId, NodeConfig>,
+    running: BTreeMap<NodeId, (watch::Sender<bool>, JoinHandle<anyhow::Result<()>>)>,
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a valid name")
+}
+
+pub fn node_id(number: u8) -> NodeId {
+    NodeId::new(number).expect("1 to 15")
+}
+
+impl TestCluster {
+    /// Founds a cluster and starts its nodes.
+    pub async fn start(nodes: u8, threshold: u8) -> anyhow::Result<Self> {
+        let mut cluster = Self::found(nodes, threshold)?;
+        for id in 1..=nodes {
+            cluster.start_node(node_id(id), true);
+        }
+        cluster.until_confirmed(&(1..=nodes).map(node_id).collect::<Vec<_>>()).await?;
+        Ok(cluster)
+    }
+
+    fn found(nodes: u8, threshold: u8) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut entries = Vec::new();
+        let mut configs = BTreeMap::new();
+        for id in 1..=nodes {
+            let (entry, config) = prepare(directory.path().join(format!("node-{id}")), node_id(id))?;
+            entries.push(entry);
+            configs.insert(node_id(id), config);
+        }
+        let tls = TlsIdentity::generate()?;
+        let identity = SigningKey::generate(&mut rand_core::OsRng);
+        let operators: Vec<_> = ["alice", "bob"].into_iter().map(|id| (name(id), SigningKey::generate(&mut rand_core::OsRng))).collect();
+        let genesis = genesis(entries, threshold, &tls, &identity, &operators)?;
+        for config in configs.values() {
+            std::fs::write(&config.node.genesis, genesis.document().to_toml())?;
+        }
+        let peers = genesis
+            .body()
+            .nodes
+            .iter()
+            .map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
+        let client = PeerClient::new(&tls, Arc::new(PeerRoster::new(peers.collect())))?;
+        Ok(Self { directory, genesis: Arc::new(genesis), operators, client, configs, running: BTreeMap::new() })
+    }
+
+    pub fn start_node(&mut self, id: NodeId, found: bool) {
+        let (stop, stopped) = watch::channel(false);
+        let config = self.configs[&id].clone();
+        self.running.insert(id, (stop, tokio::spawn(daemon::run(config, found, stopped))));
+    }
+
+    pub async fn stop_node(&mut self, id: NodeId) -> anyhow::Result<()> {
+        let (stop, task) = self.running.remove(&id).context("not running")?;
+        stop.send(true)?;
+        task.await?
+    }
+
+    pub fn config(&self, id: NodeId) -> &NodeConfig {
+        &self.configs[&id]
+    }
+
+    pub async fn call(&self, node: NodeId, call: &OrderCall) -> anyhow::Result<OrderReply> {
+        let reply = self.client.call(node, Role::Order, &postcard::to_stdvec(call)?, CALL).await?;
+        Ok(postcard::from_bytes(&reply)?)
+    }
+
+    pub async fn status(&self, node: NodeId) -> anyhow::Result<NodeStatus> {
+        match self.call(node, &OrderCall::Status).await? {
+            OrderReply::Status(status) => Ok(*status),
+            other => bail!("not a status: {other:?}"),
+        }
+    }
+
+    pub async fn propose(&self, node: NodeId, command: Command) -> anyhow::Result<Verdict> {
+        match self.call(node, &OrderCall::Propose(Box::new(command))).await? {
+            OrderReply::Verdict(verdict) => Ok(verdict),
+            other => bail!("no verdict: {other:?}"),
+        }
+    }
+
+    /// An order for a new object, approved by the first `approvals` operators.
+    pub fn order(&self, id: u8, command: OrderCommand, approvals: usize) -> Order {
+        let body = OrderBody {
+            cluster: self.genesis.cluster(),
+            id: OrderId::new([id; 16]),
+            not_after: clock::now().plus(60_000),
+            object_version: ObjectVersion(0),
+            order: command,
+        };
+        let message = body.message();
+        let approve = |(officer, key): &(Name, SigningKey)| Approval {
+            officer: officer.clone(),
+            signature: Blob(key.sign(&message).to_bytes().to_vec()),
+        };
+        let approvals = self.operators.iter().take(approvals).map(approve).collect();
+        Order { body, approvals }
+    }
+
+    pub async fn until_confirmed(&self, nodes: &[NodeId]) -> anyhow::Result<()> {
+        for node in nodes {
+            self.until(*node, "confirmed", |status| status.confirmed).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn until(&self, node: NodeId, what: &str, reached: impl Fn(&NodeStatus) -> bool) -> anyhow::Result<NodeStatus> {
+        let started = std::time::Instant::now();
+        let mut last = None;
+        while started.elapsed() < PATIENCE {
+            match self.status(node).await {
+                Ok(status) if reached(&status) => return Ok(status),
+                other => last = Some(other),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("node {node} is not {what} in time; last seen: {last:?}")
+    }
+}
+
+fn prepare(directory: PathBuf, id: NodeId) -> anyhow::Result<(NodeEntry, NodeConfig)> {
+    let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    let keys = directory.join("keys");
+    let entry = NodeKeys::init(&keys, id, &format!("127.0.0.1:{port}"))?;
+    let path = |file: &str| directory.join(file).display().to_string();
+    let text = format!(
+        "[node]\nid = {id}\ngenesis = {:?}\nkeys = {:?}\ndata = {:?}\n[listen]\nquic = \"127.0.0.1:{port}\"\nhttp = \"127.0.0.1:0\"\n",
+        path("genesis.toml"),
+        path("keys"),
+        path("data"),
+    );
+    Ok((entry, NodeConfig::from_toml(&text)?))
+}
+
+fn genesis(
+    nodes: Vec<NodeEntry>,
+    threshold: u8,
+    coordinator: &TlsIdentity,
+    coordinator_key: &SigningKey,
+    operators: &[(Name, SigningKey)],
+) -> anyhow::Result<Genesis> {
+    let public = |key: &SigningKey| PublicKey::Ed25519(key.verifying_key().to_bytes());
+    let liars = u8::from(nodes.len() >= 5);
+    let genesis = GenesisBody {
+        format: 1,
+        name: name("test"),
+        created: clock::now().minus(1000),
+        threshold: Threshold(threshold),
+        liars,
+        minority_threshold: false,
+        policy: Policy::default(),
+        nodes,
+        coordinators: vec![CoordinatorEntry {
+            id: name("coordinator-1"),
+            tls_spki: coordinator.spki_hash(),
+            identity: public(coordinator_key),
+        }],
+        officers: operators
+            .iter()
+            .map(|(id, key)| OfficerEntry { id: id.clone(), role: OfficerRole::Operator, key: public(key) })
+            .collect(),
+        anchors: vec![anchor(AnchorKind::HpkiSigning)?, anchor(AnchorKind::JpkiUserAuthentication)?],
+    };
+    let message = genesis.message();
+    let sign = |(officer, key): &(Name, SigningKey)| GenesisSignature {
+        officer: officer.clone(),
+        signature: Blob(key.sign(&message).to_bytes().to_vec()),
+    };
+    let signatures = operators.iter().map(sign).collect();
+    Ok(Genesis::new(GenesisDocument { genesis, signatures })?)
+}
+
+fn anchor(kind: AnchorKind) -> anyhow::Result<AnchorEntry> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("{kind:?} test CA"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let certificate = params.self_signed(&KeyPair::generate()?)?;
+    Ok(AnchorEntry { kind, certificate: Blob(certificate.der().to_vec()), policies: vec!["1.2.3.4".to_owned()] })
+}
