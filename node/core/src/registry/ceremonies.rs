@@ -1,6 +1,7 @@
 //! Key-generation ceremonies as the log sees them: the broadcast channel of round 1, the hashes of round 2, and the confirmations of all.
 
 use frost_ed25519::keys::PublicKeyPackage;
+use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
 use warifu_protocol::wire::{Applied, CredentialState};
 use warifu_protocol::{
@@ -25,7 +26,7 @@ pub(super) fn start<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context
         round1: Vec::new(),
         round2: Vec::new(),
         confirmed: Vec::new(),
-        outcome: None,
+        outcomes: Vec::new(),
     };
     write(state, id, &record);
     state.put(key(table::CEREMONY_OPEN, &[id.as_ref()]), Vec::new());
@@ -76,14 +77,18 @@ pub(super) fn confirm<S: StateStore>(
     let body = &message.body;
     let mut record = current(state, context, message, body.ceremony, body.attempt, CeremonyStep::Confirm)?;
     check_count(&record, body.public_key_packages.len())?;
-    let outcome = (body.transcript, Sha256::new(warifu_protocol::canonical::sha256(&encode(&body.public_key_packages))));
-    if record.outcome.is_some_and(|agreed| agreed != outcome) {
-        return Err(Refusal::CeremonyMismatch.into());
-    }
-    record.outcome = Some(outcome);
+    let outcome = Sha256::new(sha256(&encode(&(body.transcript, &body.public_key_packages))));
     note(&mut record.confirmed, message.node)?;
+    let place = record.confirmed.partition_point(|node| *node < message.node);
+    record.outcomes.insert(place, outcome);
     if record.confirmed.len() < record.participants.len() {
         write(state, body.ceremony, &record);
+        return Ok(Applied::Done);
+    }
+    // One that confirms something else must not decide for the others, so all are heard before they are compared.
+    if record.outcomes.iter().any(|other| *other != outcome) {
+        let leaving = minority(&record);
+        restart(state, context, body.ceremony, record, &leaving)?;
         return Ok(Applied::Done);
     }
     for (id, package) in record.credentials.iter().zip(&body.public_key_packages) {
@@ -106,7 +111,7 @@ pub(super) fn abort<S: StateStore>(
 ) -> Result<Applied, Stop> {
     let body = &message.body;
     check_signature(context, message)?;
-    let mut record = at_attempt(state, body.ceremony, body.attempt)?;
+    let record = at_attempt(state, body.ceremony, body.attempt)?;
     check_participant(&record, message.node)?;
     let leaving: Vec<NodeId> = if context.now >= record.deadline {
         let spoken = match record.step {
@@ -118,7 +123,26 @@ pub(super) fn abort<S: StateStore>(
     } else {
         vec![message.node]
     };
-    drop_messages(state, body.ceremony)?;
+    restart(state, context, body.ceremony, record, &leaving)?;
+    Ok(Applied::Done)
+}
+
+/// The participants that confirmed something else than most did.
+fn minority(record: &CeremonyRecord) -> Vec<NodeId> {
+    let votes = |outcome: &Sha256| record.outcomes.iter().filter(|other| *other == outcome).count();
+    let most = record.outcomes.iter().max_by_key(|outcome| (votes(outcome), **outcome));
+    let said = record.confirmed.iter().zip(&record.outcomes);
+    said.filter(|(_, outcome)| Some(*outcome) != most).map(|(node, _)| *node).collect()
+}
+
+fn restart<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    id: CeremonyId,
+    mut record: CeremonyRecord,
+    leaving: &[NodeId],
+) -> Result<(), Stop> {
+    drop_messages(state, id)?;
     let staying: Vec<NodeId> = record.participants.iter().copied().filter(|node| !leaving.contains(node)).collect();
     // Too few are left: begin again with all, for those who were away may be back.
     let enough = usize::from(context.cluster.threshold.0) + 1;
@@ -129,15 +153,15 @@ pub(super) fn abort<S: StateStore>(
     record.round1.clear();
     record.round2.clear();
     record.confirmed.clear();
-    record.outcome = None;
+    record.outcomes.clear();
     if record.attempt > CEREMONY_ATTEMPTS_MAX {
         record.step = CeremonyStep::Failed;
         forget_credentials(state, &record)?;
-        finish(state, body.ceremony, &record)?;
+        finish(state, id, &record)
     } else {
-        write(state, body.ceremony, &record);
+        write(state, id, &record);
+        Ok(())
     }
-    Ok(Applied::Done)
 }
 
 fn current<S: StateStore, T: NodeStatement>(

@@ -189,10 +189,10 @@ pub struct CeremonyRecord {
     pub round1: Vec<NodeId>,
     /// Nodes whose round-2 hashes of this attempt are in the log.
     pub round2: Vec<NodeId>,
-    /// Nodes that confirmed this attempt.
+    /// Nodes that confirmed this attempt, ascending.
     pub confirmed: Vec<NodeId>,
-    /// Transcript and outcome hash of the first confirmation; all must be equal.
-    pub outcome: Option<(Sha256, Sha256)>,
+    /// What each of them confirmed, in the same order: hash of transcript and public key packages. All must be equal.
+    pub outcomes: Vec<Sha256>,
 }
 
 /// Steps of a ceremony.

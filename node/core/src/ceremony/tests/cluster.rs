@@ -222,7 +222,7 @@ fn founded() -> MemoryStore {
         round1: Vec::new(),
         round2: Vec::new(),
         confirmed: Vec::new(),
-        outcome: None,
+        outcomes: Vec::new(),
     };
     let cluster = ClusterRecord {
         cluster: CLUSTER,
