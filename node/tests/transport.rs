@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::net::UdpSocket;
 use warifu_protocol::NodeId;
 use warifu_protocol::transport::{
     BodyStream, CallError, IdentityError, PROTOCOL_VERSION, PeerClient, PeerEntry, PeerId, PeerRoster, REFUSAL_DETAIL_MAX, Role,
@@ -205,6 +207,86 @@ async fn a_server_that_restarts_is_called_again_without_waiting_for_silence() {
     let started = std::time::Instant::now();
     while client.call(node(1), Role::Raft, b"hello", Duration::from_secs(2)).await.is_err() {
         assert!(started.elapsed() < Duration::from_secs(15), "it must be found again soon");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Passes datagrams between one client and the server at `target`, and swallows them while there is none.
+async fn relay(target: Arc<Mutex<Option<SocketAddr>>>) -> SocketAddr {
+    let (front, back) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let address = front.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut up, mut down) = ([0; 65_536], [0; 65_536]);
+        let mut client = None;
+        loop {
+            tokio::select! {
+                Ok((len, from)) = front.recv_from(&mut up) => {
+                    client = Some(from);
+                    let to = *target.lock().unwrap();
+                    if let Some(to) = to {
+                        back.send_to(&up[..len], to).await.unwrap();
+                    }
+                }
+                Ok((len, from)) = back.recv_from(&mut down) => {
+                    let to = client.filter(|_| *target.lock().unwrap() == Some(from));
+                    if let Some(to) = to {
+                        front.send_to(&down[..len], to).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    address
+}
+
+impl World {
+    /// A client of node 1 whose packets go through a relay to wherever the target is set, at first to the server.
+    async fn relayed(&self) -> (PeerClient, Arc<Mutex<Option<SocketAddr>>>) {
+        let target = Arc::new(Mutex::new(Some(self.server.local_addr())));
+        let mut entries = self.entries();
+        entries.get_mut(&PeerId::Node(node(1))).unwrap().address = relay(Arc::clone(&target)).await.to_string();
+        self.roster.replace(entries);
+        let client = self.client(&self.node);
+        client.call(node(1), Role::Raft, b"hello", PATIENCE).await.unwrap();
+        (client, target)
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_and_restarted_disowns_the_old_connection_at_once() {
+    let world = World::start();
+    let (client, target) = world.relayed().await;
+    let restarted = Server::start(
+        "127.0.0.1:0".parse().unwrap(),
+        &world.server_identity,
+        Arc::clone(&world.roster) as _,
+        &Role::ALL,
+        Arc::clone(&world.echo),
+    )
+    .unwrap();
+    *target.lock().unwrap() = Some(restarted.local_addr());
+    let answer = client.call(node(1), Role::Raft, b"hello", Duration::from_secs(10)).await;
+    assert!(matches!(answer, Err(CallError::Lost { .. })), "{answer:?}");
+    assert_eq!(client.call(node(1), Role::Raft, b"hello", PATIENCE).await.unwrap(), b"node 2|raft|hello");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_comes_back_is_given_up_within_seconds() {
+    let world = World::start();
+    let (client, target) = world.relayed().await;
+    *target.lock().unwrap() = None;
+    let started = std::time::Instant::now();
+    // As long as the connection is thought to live the deadline is what ends a call.
+    loop {
+        match client.call(node(1), Role::Raft, b"hello", Duration::from_millis(400)).await {
+            Err(CallError::Deadline { .. }) => assert!(started.elapsed() < Duration::from_secs(10), "it is never given up"),
+            Err(CallError::Unreachable { .. }) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    *target.lock().unwrap() = Some(world.server.local_addr());
+    while client.call(node(1), Role::Raft, b"hello", Duration::from_secs(2)).await.is_err() {
+        assert!(started.elapsed() < Duration::from_secs(30), "it must be found again");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

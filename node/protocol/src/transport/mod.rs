@@ -6,6 +6,7 @@
 //! The rest of the crate is inert; this module is behind the feature `transport`, which only the shells turn on.
 
 mod client;
+mod connection_id;
 mod directory;
 mod frame;
 mod identity;

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use super::connection_id::RandomConnectionIds;
 use super::directory::PeerDirectory;
 use super::frame::{RpcRefusal, STATUS_OK, STATUS_REFUSED, close_code, header};
 use super::identity::TlsIdentity;
@@ -86,7 +87,8 @@ impl Server {
         let config = tls::server_config(identity, Arc::clone(&directory), roles).map_err(|source| BindError::Tls { source })?;
         let bind = || {
             let socket = std::net::UdpSocket::bind(address)?;
-            let endpoint_config = quinn::EndpointConfig::new(Arc::new(identity.reset_key()));
+            let mut endpoint_config = quinn::EndpointConfig::new(Arc::new(identity.reset_key()));
+            endpoint_config.cid_generator(|| Box::new(RandomConnectionIds));
             let endpoint = Endpoint::new(endpoint_config, Some(config), socket, Arc::new(quinn::TokioRuntime))?;
             let local = endpoint.local_addr()?;
             Ok((endpoint, local))
