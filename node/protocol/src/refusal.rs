@@ -351,9 +351,6 @@ pub enum Refusal {
         /// Number expected.
         expected: u64,
     },
-    /// Participants confirmed different outcomes.
-    #[error("the participants confirmed different outcomes")]
-    CeremonyMismatch,
 
     /// Not in the roster.
     #[error("node {node} is not in the roster")]
@@ -455,7 +452,6 @@ impl Refusal {
             | Self::CeremonyParticipant { .. }
             | Self::CeremonyDuplicate { .. }
             | Self::CeremonyPackages { .. }
-            | Self::CeremonyMismatch
             | Self::NodeUnknown { .. }
             | Self::NodeStoreChanged { .. }
             | Self::NodeRolledBack { .. } => Fault::Node,

@@ -47,7 +47,14 @@ pub fn node_id(number: u8) -> NodeId {
 impl TestCluster {
     /// Founds a cluster and starts its nodes.
     pub async fn start(nodes: u8, threshold: u8) -> anyhow::Result<Self> {
-        let mut cluster = Self::found(nodes, threshold)?;
+        Self::start_with(nodes, threshold, |_| ()).await
+    }
+
+    /// Founds a cluster with another policy and starts its nodes.
+    pub async fn start_with(nodes: u8, threshold: u8, change: impl Fn(&mut Policy)) -> anyhow::Result<Self> {
+        let mut policy = Policy::default();
+        change(&mut policy);
+        let mut cluster = Self::found(nodes, threshold, policy)?;
         for id in 1..=nodes {
             cluster.start_node(node_id(id), true);
         }
@@ -55,7 +62,7 @@ impl TestCluster {
         Ok(cluster)
     }
 
-    fn found(nodes: u8, threshold: u8) -> anyhow::Result<Self> {
+    fn found(nodes: u8, threshold: u8, policy: Policy) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut entries = Vec::new();
         let mut configs = BTreeMap::new();
@@ -67,7 +74,7 @@ impl TestCluster {
         let tls = TlsIdentity::generate()?;
         let identity = SigningKey::generate(&mut rand_core::OsRng);
         let operators: Vec<_> = ["alice", "bob"].into_iter().map(|id| (name(id), SigningKey::generate(&mut rand_core::OsRng))).collect();
-        let genesis = genesis(entries, threshold, &tls, &identity, &operators)?;
+        let genesis = genesis(entries, threshold, policy, &tls, &identity, &operators)?;
         for config in configs.values() {
             std::fs::write(&config.node.genesis, genesis.document().to_toml())?;
         }
@@ -171,6 +178,7 @@ fn prepare(directory: PathBuf, id: NodeId) -> anyhow::Result<(NodeEntry, NodeCon
 fn genesis(
     nodes: Vec<NodeEntry>,
     threshold: u8,
+    policy: Policy,
     coordinator: &TlsIdentity,
     coordinator_key: &SigningKey,
     operators: &[(Name, SigningKey)],
@@ -184,7 +192,7 @@ fn genesis(
         threshold: Threshold(threshold),
         liars,
         minority_threshold: false,
-        policy: Policy::default(),
+        policy,
         nodes,
         coordinators: vec![CoordinatorEntry {
             id: name("coordinator-1"),

@@ -182,7 +182,7 @@ mod tests {
         let changed = put(&mut store, &[(2, Some(b"c"))]);
         let added = put(&mut store, &[(3, Some(b"d"))]);
         let removed = put(&mut store, &[(3, None), (1, None)]);
-        assert_eq!(std::collections::BTreeSet::from([first, changed, added, removed]).len(), 4);
+        assert_eq!(BTreeSet::from([first, changed, added, removed]).len(), 4);
         assert_eq!(put(&mut store, &[(2, None)]), Sha256::new(EMPTY));
     }
 
