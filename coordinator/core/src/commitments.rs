@@ -84,6 +84,11 @@ impl Pool {
         }
     }
 
+    /// So many will be taken soon.
+    pub(crate) fn announce(&mut self, count: usize, now: MonotonicMillis) {
+        self.demand.announce(count, now);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.unused.clear();
     }
@@ -132,6 +137,12 @@ impl Demand {
     fn count(&mut self, now: MonotonicMillis) {
         self.advance(now);
         self.current += 1;
+    }
+
+    fn announce(&mut self, count: usize, now: MonotonicMillis) {
+        self.advance(now);
+        // What is taken is counted again, so that half is enough for twice the demand.
+        self.current = self.current.saturating_add(count.div_ceil(2));
     }
 
     fn per_window(&self, now: MonotonicMillis) -> usize {
@@ -206,6 +217,13 @@ mod tests {
         assert_eq!(pool.ask(MonotonicMillis(20)), 200);
         pool.arrived(200);
         assert_eq!(pool.ask(MonotonicMillis(5 * DEMAND_WINDOW_MILLIS)), POOL_FLOOR);
+    }
+
+    #[test]
+    fn an_announced_batch_finds_a_full_pool() {
+        let mut pool = Pool::default();
+        pool.announce(100, MonotonicMillis(0));
+        assert_eq!(pool.ask(MonotonicMillis(0)), 100);
     }
 
     #[test]

@@ -93,7 +93,18 @@ impl Fleet {
     /// How many commitments to ask of this node now, 0 to `COMMITMENTS_PER_REPLY_MAX`. Whatever is asked for must be reported by
     /// [`Fleet::add_commitments`], also when none came.
     pub fn commitments_wanted(&mut self, node: NodeId, now: MonotonicMillis) -> usize {
-        self.nodes.get_mut(&node).map_or(0, |member| member.pool.ask(now))
+        match self.nodes.get_mut(&node) {
+            Some(member) if !member.health.is_excluded(now) => member.pool.ask(now),
+            Some(_) | None => 0,
+        }
+    }
+
+    /// So many signatures of t nodes each are about to be asked for: the pools are filled for them before they find them empty.
+    pub fn announce(&mut self, signatures: usize, threshold: Threshold, now: MonotonicMillis) {
+        let of_each = (signatures * usize::from(threshold.0)).div_ceil(self.nodes.len().max(1));
+        for member in self.nodes.values_mut() {
+            member.pool.announce(of_each, now);
+        }
     }
 
     /// A call with this many items is on its way.

@@ -1,0 +1,26 @@
+//! The only place that looks at a clock.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use warifu_coordinator_core::MonotonicMillis;
+
+/// Monotonic time since the start of the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    pub(crate) fn now(self) -> MonotonicMillis {
+        MonotonicMillis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn instant(self, at: MonotonicMillis) -> Instant {
+        self.start + Duration::from_millis(at.0)
+    }
+}

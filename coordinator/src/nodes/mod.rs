@@ -1,0 +1,15 @@
+//! The nodes as the shell deals with them.
+
+mod batches;
+mod call;
+mod fleet;
+mod propose;
+mod reads;
+mod upkeep;
+
+pub(crate) use batches::{Answered, Queued};
+pub(crate) use call::connect;
+pub use call::{CallFailure, CallNode};
+pub(crate) use fleet::{ClusterFacts, Nodes, Probe};
+pub(crate) use propose::Proposed;
+pub(crate) use reads::ReadError;

@@ -1,0 +1,93 @@
+//! What nodes agree on about credentials and sessions, kept for a while. Nothing here authorizes: the nodes look for themselves at every item.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use warifu_api::Problem;
+use warifu_coordinator_core::GroupKey;
+use warifu_protocol::wire::{CredentialView, Read, SessionView, View};
+use warifu_protocol::{Blob, CredentialId, Epoch, Fault, Name, Refusal, SessionId, Statement, SubjectFields};
+
+use super::problems::read_problem;
+use crate::limits::{CACHE_LIFE, CREDENTIAL_CACHE_ENTRIES, SESSION_CACHE_ENTRIES};
+use crate::nodes::Nodes;
+
+/// What is needed to gather for a credential.
+#[derive(Clone, Debug)]
+pub(crate) struct SigningView {
+    pub(crate) epoch: Epoch,
+    pub(crate) key: Arc<GroupKey>,
+    pub(crate) subject: SubjectFields,
+    pub(crate) certificate: Option<Blob>,
+}
+
+/// Caches of what does not change, and of what nodes say when it has.
+pub(crate) struct Views {
+    nodes: Arc<Nodes>,
+    sessions: Cache<SessionId, Arc<Statement>>,
+    credentials: Cache<CredentialId, Arc<SigningView>>,
+}
+
+impl Views {
+    pub(crate) fn new(nodes: Arc<Nodes>) -> Self {
+        let sessions = Cache::builder().max_capacity(SESSION_CACHE_ENTRIES).time_to_live(CACHE_LIFE).build();
+        let credentials = Cache::builder().max_capacity(CREDENTIAL_CACHE_ENTRIES).time_to_live(CACHE_LIFE).build();
+        Self { nodes, sessions, credentials }
+    }
+
+    /// The statement that opened a session at one of these facilities; any other session does not exist for the caller.
+    pub(crate) async fn statement(&self, session: SessionId, facility: impl Fn(&Name) -> bool) -> Result<Arc<Statement>, Problem> {
+        let statement = match self.sessions.get(&session) {
+            Some(statement) => statement,
+            None => Arc::new(self.session(session, &facility).await?.statement),
+        };
+        if facility(&statement.facility) { Ok(statement) } else { Err(Problem::from(&Refusal::SessionUnknown)) }
+    }
+
+    /// A session as the nodes know it now.
+    pub(crate) async fn session(&self, session: SessionId, facility: impl Fn(&Name) -> bool) -> Result<SessionView, Problem> {
+        let unknown = || Problem::from(&Refusal::SessionUnknown);
+        let view = match self.nodes.read(&Read::Session(session)).await.map_err(|error| read_problem(&error))? {
+            Some(View::Session(view)) if view.session == session && view.statement.session() == session => *view,
+            Some(_) | None => return Err(unknown()),
+        };
+        self.sessions.insert(session, Arc::new(view.statement.clone()));
+        if facility(&view.statement.facility) { Ok(view) } else { Err(unknown()) }
+    }
+
+    /// A session that this coordinator saw being opened.
+    pub(crate) fn remember(&self, statement: Statement) {
+        self.sessions.insert(statement.session(), Arc::new(statement));
+    }
+
+    /// A credential as the nodes know it now.
+    pub(crate) async fn credential(&self, credential: CredentialId) -> Result<CredentialView, Problem> {
+        match self.nodes.read(&Read::Credential(credential)).await.map_err(|error| read_problem(&error))? {
+            Some(View::Credential(view)) if view.credential == credential => Ok(*view),
+            Some(_) | None => Err(Problem::from(&Refusal::CredentialUnknown { credential })),
+        }
+    }
+
+    /// The parts of a credential that are needed to gather, read anew unless they are kept.
+    pub(crate) async fn signing_view(&self, credential: CredentialId) -> Result<Arc<SigningView>, Problem> {
+        if let Some(view) = self.credentials.get(&credential) {
+            return Ok(view);
+        }
+        let view = self.credential(credential).await?;
+        let Some(package) = &view.public_key_package else {
+            let (state, needs) = (view.state.to_string(), "a generated key".to_owned());
+            return Err(Problem::from(&Refusal::CredentialState { state, needs }));
+        };
+        let key = GroupKey::parse(package.as_slice(), self.nodes.facts.rules.threshold)
+            .map_err(|error| Problem::new(503, "key-unusable", Fault::Cluster, error.to_string()).retry_after(1))?;
+        let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate };
+        let view = Arc::new(view);
+        self.credentials.insert(credential, Arc::clone(&view));
+        Ok(view)
+    }
+
+    /// Forgets a credential of which the nodes have another view.
+    pub(crate) fn forget(&self, credential: CredentialId) {
+        self.credentials.invalidate(&credential);
+    }
+}
