@@ -91,6 +91,7 @@ impl Node {
         let gate = Arc::new(Gate::new(local.meta().boot));
         let roster = Arc::new(PeerRoster::new(directory(&config, &genesis)));
         let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
+        crate::admission::check(id, &genesis, &local, &peers).await?;
         let replicated = Arc::new(NodeState::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), metrics.clone(), data.clone()));
         let raft_config = RaftConfig {
             cache_bytes: config.store.log_cache_bytes,

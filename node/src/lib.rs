@@ -1,6 +1,7 @@
 //! Shell of a Warifu node: QUIC, raft, store, metrics and the admin socket around the sans-IO core.
 
 pub mod admin;
+pub mod admission;
 pub mod clock;
 mod command_line;
 pub mod config;

@@ -162,6 +162,9 @@ pub struct NodeStarted {
     pub audit_size: u64,
     /// Last index in its raft log.
     pub raft_index: u64,
+    /// Boot ids of its earlier starts, from the last confirmed one on, at most [`crate::limits::EARLIER_BOOTS_MAX`]. A copy of an older
+    /// store lacks the one that the cluster remembers.
+    pub earlier: Vec<BootId>,
 }
 
 impl NodeStatement for NodeStarted {

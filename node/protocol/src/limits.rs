@@ -36,6 +36,8 @@ pub const APPROVALS_MAX: usize = 16;
 pub const SIGNATURE_BYTES_MAX: usize = 512;
 /// Longest life of an order, from its check to its not-after: an order that lies in a drawer for longer must be written again.
 pub const ORDER_MILLIS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// Starts in a row that end before a confirmation; a node that fails more often must be looked at.
+pub const EARLIER_BOOTS_MAX: usize = 256;
 /// Cards bound to one credential at once.
 pub const AUTHENTICATORS_MAX: usize = 4;
 /// Sessions of one credential that are open at once; a holder who works at more terminals closes one.

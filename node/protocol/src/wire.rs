@@ -370,6 +370,17 @@ pub enum CeremonyCall {
         /// Index of its `NodeStarted`.
         index: u64,
     },
+    /// What this node's state remembers of the asker.
+    Remembered,
+}
+
+/// What a node's state remembers of another's latest start.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Its store.
+    pub store: crate::StoreId,
+    /// Its boot id.
+    pub boot: BootId,
 }
 
 /// Round-2 packages for one recipient.
@@ -411,6 +422,8 @@ pub enum CeremonyReply {
     Taken,
     /// The state root.
     StateRoot(NodeSigned<StateRoot>),
+    /// What is remembered of the asker; `None` before its first start.
+    Remembered(Option<Remembered>),
     /// Not yet: this node has not applied that entry.
     NotYet,
     /// Refused.

@@ -3,6 +3,7 @@
 use rand_core::{OsRng, RngCore as _};
 use redb::{ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
+use warifu_protocol::limits::EARLIER_BOOTS_MAX;
 use warifu_protocol::{BootId, ClusterId, NodeId, StoreId};
 
 use super::LocalStoreError;
@@ -22,7 +23,14 @@ pub struct StartRecord {
     pub store: StoreId,
     /// Starts so far.
     pub incarnation: u64,
+    /// Boot ids of the latest starts, oldest first, at most [`BOOTS_KEPT_MAX`].
+    pub boots: Vec<BootId>,
+    /// How many of the latest of them are not confirmed.
+    pub unconfirmed: u32,
 }
+
+/// Boot ids that are kept: enough that a peer that is far behind still remembers one of them.
+pub const BOOTS_KEPT_MAX: usize = 4096;
 
 /// What is known of this store and this start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,23 +39,51 @@ pub struct StoreMeta {
     pub store: StoreId,
     /// This start's number, from 1.
     pub incarnation: u64,
-    /// Drawn for this start; never on disk.
+    /// Drawn for this start.
     pub boot: BootId,
+}
+
+impl StartRecord {
+    fn begin(&mut self, boot: BootId) {
+        self.incarnation += 1;
+        self.boots.push(boot);
+        if self.boots.len() > BOOTS_KEPT_MAX {
+            self.boots.remove(0);
+        }
+        self.unconfirmed = self.unconfirmed.saturating_add(1);
+    }
+
+    /// Starts before the latest, from the last confirmed one on.
+    #[must_use]
+    pub fn earlier(&self) -> Vec<BootId> {
+        let latest = self.boots.len().saturating_sub(1);
+        let from = latest.saturating_sub((self.unconfirmed as usize).min(EARLIER_BOOTS_MAX));
+        self.boots.get(from..latest).unwrap_or_default().to_vec()
+    }
+}
+
+/// Draws a boot id.
+#[must_use]
+pub fn draw_boot() -> BootId {
+    let mut boot = [0; BootId::LEN];
+    OsRng.fill_bytes(&mut boot);
+    BootId::new(boot)
 }
 
 pub(super) fn start(database: &Database, node: NodeId, cluster: ClusterId) -> Result<StoreMeta, LocalStoreError> {
     let mut fresh = [0; StoreId::LEN];
     OsRng.fill_bytes(&mut fresh);
+    let boot = draw_boot();
     let record = database.write_blocking(move |transaction| {
         let mut table = transaction.open_table(META)?;
         let found = table.get(START)?.map(|bytes| postcard::from_bytes::<StartRecord>(bytes.value()));
         let mut record = match found {
             Some(Ok(record)) => record,
             Some(Err(error)) => return Err(StoreError::Corrupt { what: "the start record", detail: error.to_string() }),
-            None => StartRecord { node, cluster, store: StoreId::new(fresh), incarnation: 0 },
+            None => StartRecord { node, cluster, store: StoreId::new(fresh), incarnation: 0, boots: Vec::new(), unconfirmed: 0 },
         };
         if record.node == node && record.cluster == cluster {
-            record.incarnation += 1;
+            record.begin(boot);
             let bytes = postcard::to_stdvec(&record).expect("a start record serializes");
             table.insert(START, bytes.as_slice())?;
         }
@@ -56,22 +92,32 @@ pub(super) fn start(database: &Database, node: NodeId, cluster: ClusterId) -> Re
     if record.node != node || record.cluster != cluster {
         return Err(LocalStoreError::OtherNode { found_node: record.node, found_cluster: record.cluster });
     }
-    let mut boot = [0; BootId::LEN];
-    OsRng.fill_bytes(&mut boot);
-    Ok(StoreMeta { store: record.store, incarnation: record.incarnation, boot: BootId::new(boot) })
+    Ok(StoreMeta { store: record.store, incarnation: record.incarnation, boot })
 }
 
-pub(super) async fn count_start(database: &Database) -> Result<u64, StoreError> {
+pub(super) fn read(database: &Database) -> Result<StartRecord, StoreError> {
+    database.read(|transaction| decode(transaction.open_table(META)?.get(START)?.map(|bytes| bytes.value().to_vec())))
+}
+
+/// Changes the record durably and returns it.
+pub(super) async fn change(database: &Database, change: impl Fn(&mut StartRecord) + Send + 'static) -> Result<StartRecord, StoreError> {
     database
-        .write(|transaction| {
+        .write(move |transaction| {
             let mut table = transaction.open_table(META)?;
-            let missing = || StoreError::Corrupt { what: "the start record", detail: "it is missing".to_owned() };
-            let bytes = table.get(START)?.map(|bytes| bytes.value().to_vec()).ok_or_else(missing)?;
-            let mut record: StartRecord = postcard::from_bytes(&bytes).map_err(|_| missing())?;
-            record.incarnation += 1;
+            let mut record = decode(table.get(START)?.map(|bytes| bytes.value().to_vec()))?;
+            change(&mut record);
             let bytes = postcard::to_stdvec(&record).expect("a start record serializes");
             table.insert(START, bytes.as_slice())?;
-            Ok(record.incarnation)
+            Ok(record)
         })
         .await
+}
+
+pub(super) async fn begin(database: &Database, boot: BootId) -> Result<StartRecord, StoreError> {
+    change(database, move |record| record.begin(boot)).await
+}
+
+fn decode(bytes: Option<Vec<u8>>) -> Result<StartRecord, StoreError> {
+    let corrupt = |detail: String| StoreError::Corrupt { what: "the start record", detail };
+    postcard::from_bytes(&bytes.ok_or_else(|| corrupt("it is missing".to_owned()))?).map_err(|error| corrupt(error.to_string()))
 }

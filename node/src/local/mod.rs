@@ -5,11 +5,11 @@ mod meta;
 mod shares;
 
 pub use audit::{AuditWrite, SpendOutcome};
-pub use meta::{StartRecord, StoreMeta};
+pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
 
 use std::path::Path;
 
-use warifu_protocol::{ClusterId, NodeId};
+use warifu_protocol::{BootId, ClusterId, NodeId};
 
 use crate::sealing::{KekProvider, RecordSealer};
 use crate::store::{Database, DatabaseOptions, StoreHealth};
@@ -55,14 +55,31 @@ impl LocalStore {
         self.incarnation.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Counts another start, for a confirmation that begins anew in a running process.
+    /// Counts another start under a boot id of its own, for a confirmation that begins anew in a running process.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn count_start(&self) -> Result<u64, LocalStoreError> {
-        let incarnation = meta::count_start(&self.database).await?;
-        self.incarnation.store(incarnation, std::sync::atomic::Ordering::Relaxed);
-        Ok(incarnation)
+    pub async fn begin_again(&self, boot: BootId) -> Result<(), LocalStoreError> {
+        let record = meta::begin(&self.database, boot).await?;
+        self.incarnation.store(record.incarnation, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Notes that the latest start was confirmed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note_confirmed(&self) -> Result<(), LocalStoreError> {
+        meta::change(&self.database, |record| record.unconfirmed = 0).await?;
+        Ok(())
+    }
+
+    /// What the disk knows of its starts.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn starts(&self) -> Result<StartRecord, LocalStoreError> {
+        Ok(meta::read(&self.database)?)
     }
 
     /// Whether the store takes writes.

@@ -10,7 +10,7 @@ use warifu_core::ceremony::{CeremonyEffect, Dkg};
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
-use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Round2};
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered, Round2};
 use warifu_protocol::{NodeId, NodeSigned, Refusal, StateRoot};
 
 use super::order::OrderService;
@@ -48,6 +48,7 @@ impl CeremonyService {
         let answer = tokio::task::spawn_blocking(move || match call {
             CeremonyCall::Round2(message) => service.take_round2(from, *message),
             CeremonyCall::StateRoot { boot, index } => service.state_root(from, boot, index),
+            CeremonyCall::Remembered => service.remembered(from),
         });
         answer.await.unwrap_or(CeremonyReply::NotYet)
     }
@@ -129,6 +130,13 @@ impl CeremonyService {
             tracing::error!(error = &error as &dyn std::error::Error, "round-2 packages cannot be taken");
             CeremonyReply::NotYet
         })
+    }
+
+    fn remembered(&self, from: NodeId) -> CeremonyReply {
+        match self.state.view().map(|view| view.node(from)) {
+            Ok(Ok(record)) => CeremonyReply::Remembered(record.map(|record| Remembered { store: record.store, boot: record.boot })),
+            Ok(Err(_)) | Err(_) => CeremonyReply::NotYet,
+        }
     }
 
     /// Signs the root that this node has after the asker's `NodeStarted`, but only for the entry and boot that the log names.

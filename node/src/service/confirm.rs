@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use rand_core::{OsRng, RngCore as _};
 use tokio::sync::watch;
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply};
-use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, Genesis, NodeId, NodeStarted, Refusal, Sha256};
+use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, NodeId, NodeStarted, Refusal, Sha256};
 
 use super::order::OrderService;
 use super::sign::SignService;
 use crate::clock;
 use crate::gate::{Confirmed, Gate};
-use crate::local::{AuditWrite, LocalStore};
+use crate::local::{AuditWrite, LocalStore, draw_boot};
 use crate::replicated::Progress;
 use crate::state::StateDatabase;
 
@@ -79,12 +78,10 @@ impl ConfirmService {
 
     /// A snapshot came from one peer: everything learnt before it is void.
     async fn begin_again(&self) -> Result<(), crate::local::LocalStoreError> {
-        let mut boot = [0; BootId::LEN];
-        OsRng.fill_bytes(&mut boot);
-        self.gate.unconfirm(BootId::new(boot));
+        let boot = draw_boot();
+        self.gate.unconfirm(boot);
         self.signing.drop_nonces();
-        self.local.count_start().await?;
-        Ok(())
+        self.local.begin_again(boot).await
     }
 
     /// Says whether the node was confirmed; `false` when it never will be.
@@ -110,10 +107,10 @@ impl ConfirmService {
     /// Logs `NodeStarted` and returns its index.
     async fn announce(&self) -> Option<u64> {
         loop {
-            let audit = match self.local.checkpoint() {
-                Ok(checkpoint) => checkpoint,
+            let (audit, starts) = match self.local.checkpoint().and_then(|audit| Ok((audit, self.local.starts()?))) {
+                Ok(found) => found,
                 Err(error) => {
-                    self.alarm(format!("the audit log cannot be read: {error}")).await;
+                    self.alarm(format!("the local store cannot be read: {error}")).await;
                     return None;
                 }
             };
@@ -123,6 +120,7 @@ impl ConfirmService {
                 boot: self.gate.boot(),
                 audit_size: audit.size,
                 raft_index: self.raft.status().last_log_index.unwrap_or(0),
+                earlier: starts.earlier(),
             };
             match self.orders.propose(Command::NodeStarted(self.identity.sign(body))).await {
                 OrderReply::Verdict(verdict) => match verdict.outcome {
@@ -189,7 +187,11 @@ impl ConfirmService {
     async fn open(&self, index: u64, root: Sha256, by: Vec<NodeId>) -> bool {
         let boot = self.gate.boot();
         let event = AuditEvent::Confirmed { index, root, by: by.clone() };
-        if let Err(error) = self.record(event).await {
+        let recorded = match self.record(event).await {
+            Ok(()) => self.local.note_confirmed().await,
+            failed => failed,
+        };
+        if let Err(error) = recorded {
             tracing::error!(error = &error as &dyn std::error::Error, "the confirmation cannot be recorded");
             return false;
         }

@@ -99,6 +99,12 @@ impl TestCluster {
         task.await?
     }
 
+    /// Waits until a node ends by itself.
+    pub async fn ended_node(&mut self, id: NodeId) -> anyhow::Result<()> {
+        let (_stop, task) = self.running.remove(&id).context("not running")?;
+        tokio::time::timeout(PATIENCE, task).await??
+    }
+
     pub fn config(&self, id: NodeId) -> &NodeConfig {
         &self.configs[&id]
     }

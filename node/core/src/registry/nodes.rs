@@ -1,5 +1,6 @@
 //! What the cluster remembers of its nodes, so that an old or foreign store is recognised.
 
+use warifu_protocol::limits::EARLIER_BOOTS_MAX;
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{Checkpoint, NodeId, NodeSigned, NodeStarted, NodeStatement, Refusal};
 
@@ -28,8 +29,12 @@ pub(super) fn started<S: StateStore>(
             NodeRecord { store: body.store, incarnation: 0, boot: body.boot, started_at: 0, raft_index: 0, audit_size: 0, audit_root: None }
         }
         Some(record) if record.store != body.store => return Err(Refusal::NodeStoreChanged { node }.into()),
+        Some(record) if !body.earlier.contains(&record.boot) => return Err(Refusal::NodeRolledBack { node }.into()),
         Some(record) => record,
     };
+    if body.earlier.len() > EARLIER_BOOTS_MAX {
+        return Err(Refusal::TooLarge { what: "earlier boots".to_owned(), limit: EARLIER_BOOTS_MAX as u64 }.into());
+    }
     let older = body.incarnation <= record.incarnation || body.audit_size < record.audit_size || body.raft_index < record.raft_index;
     if older {
         return Err(Refusal::NodeRolledBack { node }.into());
@@ -38,6 +43,10 @@ pub(super) fn started<S: StateStore>(
     record.boot = body.boot;
     record.started_at = context.index;
     record.raft_index = body.raft_index;
+    if body.audit_size > record.audit_size {
+        // The root that is known is that of a smaller log.
+        record.audit_root = None;
+    }
     record.audit_size = body.audit_size;
     write(state, node, &record);
     Ok(Applied::Done)

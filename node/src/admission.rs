@@ -1,0 +1,74 @@
+//! Before a node joins consensus it asks the others what they remember of it: a wiped, foreign or outdated store must not even vote.
+
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use warifu_protocol::transport::{PeerClient, Role};
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply};
+use warifu_protocol::{Genesis, NodeId};
+
+use crate::local::{LocalStore, LocalStoreError};
+
+/// Time for the others to answer. Those that are down say nothing; if all are, the whole cluster is starting, and every start is
+/// checked again when it is logged.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why a store may not join.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// The cluster knows another store of this node.
+    #[error(
+        "nodes {said:?} remember another store of this node: this one is new or another's. Do not run it; the site must be admitted and repaired by order"
+    )]
+    OtherStore {
+        /// Who says so.
+        said: Vec<NodeId>,
+    },
+    /// The cluster knows a later start of this store.
+    #[error(
+        "nodes {said:?} remember a later start of this store: it is older than the cluster remembers, a restored copy. Do not run it; the site must be repaired by order"
+    )]
+    Outdated {
+        /// Who says so.
+        said: Vec<NodeId>,
+    },
+    /// This node's own store.
+    #[error(transparent)]
+    Store(#[from] LocalStoreError),
+}
+
+/// Asks all others. f+1 of them must agree before this store is turned away, since f may lie.
+///
+/// # Errors
+/// See [`AdmissionError`].
+pub async fn check(node: NodeId, genesis: &Genesis, local: &LocalStore, peers: &PeerClient) -> Result<(), AdmissionError> {
+    let starts = local.starts()?;
+    let request = postcard::to_stdvec(&CeremonyCall::Remembered).expect("a call without fields serializes");
+    let mut answers: FuturesUnordered<_> = genesis
+        .body()
+        .nodes
+        .iter()
+        .filter(|other| other.id != node)
+        .map(|other| {
+            let request = &request;
+            async move { (other.id, peers.call(other.id, Role::Ceremony, request, ANSWER_DEADLINE).await) }
+        })
+        .collect();
+    let needed = usize::from(genesis.body().liars) + 1;
+    let (mut other_store, mut outdated) = (Vec::new(), Vec::new());
+    while let Some((from, answer)) = answers.next().await {
+        let Ok(Ok(CeremonyReply::Remembered(Some(remembered)))) = answer.map(|reply| postcard::from_bytes(&reply)) else { continue };
+        if remembered.store != starts.store {
+            other_store.push(from);
+        } else if !starts.boots.contains(&remembered.boot) {
+            outdated.push(from);
+        }
+    }
+    if other_store.len() >= needed {
+        return Err(AdmissionError::OtherStore { said: other_store });
+    }
+    if outdated.len() >= needed {
+        return Err(AdmissionError::Outdated { said: outdated });
+    }
+    Ok(())
+}
