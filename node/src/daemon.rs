@@ -240,7 +240,7 @@ impl Node {
 }
 
 fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &std::path::Path) -> anyhow::Result<(StateDatabase, LocalStore)> {
-    let options = |cache_bytes| DatabaseOptions { cache_bytes, ..DatabaseOptions::default() };
+    let options = |cache_bytes| DatabaseOptions { cache_bytes };
     let cluster = genesis.cluster();
     let kek = FileKek::open(&config.kek_directory()).context("the key-encryption key")?;
     let local = LocalStore::open(&data.join("local.redb"), options(config.store.local_cache_bytes), &kek, config.node.id, cluster)

@@ -242,9 +242,8 @@ impl InspectEntries for Inspector {
     }
 
     fn admit(&self, _from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {
-        let command = match postcard::take_from_bytes::<Command>(&command) {
-            Ok((command, [])) => command,
-            Ok(_) | Err(_) => return Err(InspectRefusal::new("the command cannot be decoded")),
+        let Ok((command, [])) = postcard::take_from_bytes::<Command>(&command) else {
+            return Err(InspectRefusal::new("the command cannot be decoded"));
         };
         entry(clock::now(), command).map_err(|error| InspectRefusal::new(error.to_string()))
     }

@@ -4,7 +4,7 @@
 use std::io::{BufReader, BufWriter, Read, Write};
 
 use sha2::{Digest, Sha256};
-use warifu_core::registry::{Overlay, StateStore as _, state_root, table};
+use warifu_core::registry::{Overlay, Pairs, StateStore as _, state_root, table};
 
 use super::store::{REGISTRY, StateView, WriteView};
 use super::{APPLIED, POSITION, StateDatabase, corrupt};
@@ -164,7 +164,7 @@ impl<R: Read> PairReader<R> {
     }
 
     /// The next pairs; none at the end, whose hash has been checked then.
-    fn page(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SnapshotError> {
+    fn page(&mut self) -> Result<Pairs, SnapshotError> {
         let mut page = Vec::new();
         while !self.ended && page.len() < PAGE {
             let key = self.field()?;

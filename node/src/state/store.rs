@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Bound;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
-use warifu_core::registry::{Changes, StateStore, StateStoreError};
+use warifu_core::registry::{Changes, Pairs, StateStore, StateStoreError};
 
 use crate::store::{Database, StoreError};
 
@@ -35,7 +35,7 @@ impl StateStore for StateView {
         get(&self.table, key)
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateStoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError> {
         scan(&self.table, from, to, limit)
     }
 }
@@ -67,7 +67,7 @@ impl StateStore for WriteView<'_> {
         get(&*self.table.borrow(), key)
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateStoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError> {
         scan(&*self.table.borrow(), from, to, limit)
     }
 }
@@ -76,12 +76,7 @@ fn get(table: &impl ReadableTable<&'static [u8], &'static [u8]>, key: &[u8]) -> 
     Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec()))
 }
 
-fn scan(
-    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    from: &[u8],
-    to: &[u8],
-    limit: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateStoreError> {
+fn scan(table: &impl ReadableTable<&'static [u8], &'static [u8]>, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError> {
     if from >= to {
         return Ok(Vec::new());
     }

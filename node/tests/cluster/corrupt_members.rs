@@ -1,13 +1,11 @@
 //! What a corrupt member can do: order, delay, and ship state. Forge, it cannot.
 
-mod support;
-
 use std::io::Cursor;
 use std::sync::Arc;
 
+use crate::support::{CALL, TestCluster, name, node_id};
 use anyhow::{Context as _, bail};
 use sha2::{Digest, Sha256};
-use support::{CALL, TestCluster, name, node_id};
 use warifu_core::registry::{FacilityRecord, encode, key, table};
 use warifu_node::keys::NodeKeys;
 use warifu_node::state::StateDatabase;

@@ -1,8 +1,6 @@
 //! Nodes found a cluster, confirm each other, order commands, and come back after a stop.
 
-mod support;
-
-use support::{TestCluster, name, node_id};
+use crate::support::{TestCluster, name, node_id};
 use warifu_protocol::{Command, OrderCommand, Refusal};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,36 +22,36 @@ use warifu_protocol::{
 };
 
 /// Time for one call of a test.
-pub const CALL: Duration = Duration::from_secs(10);
+pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// Time for a cluster to get somewhere: several elections.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A cluster with the keys of its founders.
-pub struct TestCluster {
-    pub directory: tempfile::TempDir,
-    pub genesis: Arc<Genesis>,
-    pub operators: Vec<(Name, SigningKey)>,
-    pub client: PeerClient,
+pub(crate) struct TestCluster {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) genesis: Arc<Genesis>,
+    pub(crate) operators: Vec<(Name, SigningKey)>,
+    pub(crate) client: PeerClient,
     configs: BTreeMap<NodeId, NodeConfig>,
     running: BTreeMap<NodeId, (watch::Sender<bool>, JoinHandle<anyhow::Result<()>>)>,
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a valid name")
 }
 
-pub fn node_id(number: u8) -> NodeId {
+pub(crate) fn node_id(number: u8) -> NodeId {
     NodeId::new(number).expect("1 to 15")
 }
 
 impl TestCluster {
     /// Founds a cluster and starts its nodes.
-    pub async fn start(nodes: u8, threshold: u8) -> anyhow::Result<Self> {
+    pub(crate) async fn start(nodes: u8, threshold: u8) -> anyhow::Result<Self> {
         Self::start_with(nodes, threshold, |_| ()).await
     }
 
     /// Founds a cluster with another policy and starts its nodes.
-    pub async fn start_with(nodes: u8, threshold: u8, change: impl Fn(&mut Policy)) -> anyhow::Result<Self> {
+    pub(crate) async fn start_with(nodes: u8, threshold: u8, change: impl Fn(&mut Policy)) -> anyhow::Result<Self> {
         let mut policy = Policy::default();
         change(&mut policy);
         let mut cluster = Self::found(nodes, threshold, policy)?;
@@ -87,41 +87,41 @@ impl TestCluster {
         Ok(Self { directory, genesis: Arc::new(genesis), operators, client, configs, running: BTreeMap::new() })
     }
 
-    pub fn start_node(&mut self, id: NodeId, found: bool) {
+    pub(crate) fn start_node(&mut self, id: NodeId, found: bool) {
         let (stop, stopped) = watch::channel(false);
         let config = self.configs[&id].clone();
         self.running.insert(id, (stop, tokio::spawn(daemon::run(config, found, stopped))));
     }
 
-    pub async fn stop_node(&mut self, id: NodeId) -> anyhow::Result<()> {
+    pub(crate) async fn stop_node(&mut self, id: NodeId) -> anyhow::Result<()> {
         let (stop, task) = self.running.remove(&id).context("not running")?;
         stop.send(true)?;
         task.await?
     }
 
     /// Waits until a node ends by itself.
-    pub async fn ended_node(&mut self, id: NodeId) -> anyhow::Result<()> {
+    pub(crate) async fn ended_node(&mut self, id: NodeId) -> anyhow::Result<()> {
         let (_stop, task) = self.running.remove(&id).context("not running")?;
         tokio::time::timeout(PATIENCE, task).await??
     }
 
-    pub fn config(&self, id: NodeId) -> &NodeConfig {
+    pub(crate) fn config(&self, id: NodeId) -> &NodeConfig {
         &self.configs[&id]
     }
 
-    pub async fn call(&self, node: NodeId, call: &OrderCall) -> anyhow::Result<OrderReply> {
+    pub(crate) async fn call(&self, node: NodeId, call: &OrderCall) -> anyhow::Result<OrderReply> {
         let reply = self.client.call(node, Role::Order, &postcard::to_stdvec(call)?, CALL).await?;
         Ok(postcard::from_bytes(&reply)?)
     }
 
-    pub async fn status(&self, node: NodeId) -> anyhow::Result<NodeStatus> {
+    pub(crate) async fn status(&self, node: NodeId) -> anyhow::Result<NodeStatus> {
         match self.call(node, &OrderCall::Status).await? {
             OrderReply::Status(status) => Ok(*status),
             other => bail!("not a status: {other:?}"),
         }
     }
 
-    pub async fn propose(&self, node: NodeId, command: Command) -> anyhow::Result<Verdict> {
+    pub(crate) async fn propose(&self, node: NodeId, command: Command) -> anyhow::Result<Verdict> {
         match self.call(node, &OrderCall::Propose(Box::new(command))).await? {
             OrderReply::Verdict(verdict) => Ok(verdict),
             other => bail!("no verdict: {other:?}"),
@@ -129,7 +129,7 @@ impl TestCluster {
     }
 
     /// An order for a new object, approved by the first `approvals` operators.
-    pub fn order(&self, id: u8, command: OrderCommand, approvals: usize) -> Order {
+    pub(crate) fn order(&self, id: u8, command: OrderCommand, approvals: usize) -> Order {
         let body = OrderBody {
             cluster: self.genesis.cluster(),
             id: OrderId::new([id; 16]),
@@ -146,14 +146,14 @@ impl TestCluster {
         Order { body, approvals }
     }
 
-    pub async fn until_confirmed(&self, nodes: &[NodeId]) -> anyhow::Result<()> {
+    pub(crate) async fn until_confirmed(&self, nodes: &[NodeId]) -> anyhow::Result<()> {
         for node in nodes {
             self.until(*node, "confirmed", |status| status.confirmed).await?;
         }
         Ok(())
     }
 
-    pub async fn until(&self, node: NodeId, what: &str, reached: impl Fn(&NodeStatus) -> bool) -> anyhow::Result<NodeStatus> {
+    pub(crate) async fn until(&self, node: NodeId, what: &str, reached: impl Fn(&NodeStatus) -> bool) -> anyhow::Result<NodeStatus> {
         let started = std::time::Instant::now();
         let mut last = None;
         while started.elapsed() < PATIENCE {

@@ -1,0 +1,6 @@
+//! Whole nodes in one process: founding, confirmation, restarts, key generation, signing, and what corrupt members can do.
+
+mod corrupt_members;
+mod membership;
+mod signing;
+mod support;
