@@ -44,7 +44,7 @@ pub(super) fn check<S: StateStore>(state: &S, context: &Context<'_>, evidence: &
     Ok(CheckedCard { certificate, serial_digest })
 }
 
-/// Whether the certificate is on its issuer's fresh list. Fails closed: no list, or a stale one, is a refusal.
+/// Whether the certificate is on any of its issuer's lists that cover it. Fails closed: no fresh list among them is a refusal.
 pub(super) fn is_revoked<S: StateStore>(
     state: &S,
     context: &Context<'_>,
@@ -52,20 +52,23 @@ pub(super) fn is_revoked<S: StateStore>(
     issuer: &Certificate,
     serial_digest: Sha256,
 ) -> Result<bool, Stop> {
-    let mut refusal = Refusal::CrlMissing { issuer: issuer.subject().to_string() };
+    let mut answer = Err(Refusal::CrlMissing { issuer: issuer.subject().to_string() });
     for (series, record) in state.crls_of(issuer.spki_hash())? {
         if record.scope.covers(certificate).is_err() {
             continue;
         }
+        if state.is_revoked(series, serial_digest)? {
+            return Ok(true);
+        }
         let policy = &context.cluster.policy;
         let until = record.next_update.min(record.this_update.plus(policy.crl_age_millis_max));
-        if context.now > until {
-            refusal = Refusal::CrlStale { issuer: issuer.subject().to_string() };
-            continue;
+        if context.now <= until {
+            answer = Ok(false);
+        } else if answer.is_err() {
+            answer = Err(Refusal::CrlStale { issuer: issuer.subject().to_string() });
         }
-        return Ok(state.is_revoked(series, serial_digest)?);
     }
-    Err(refusal.into())
+    Ok(answer?)
 }
 
 /// Names a certificate without saying its serial in plain.

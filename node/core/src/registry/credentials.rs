@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::{AUTHENTICATORS_MAX, CEREMONY_CREDENTIALS_MAX};
 use warifu_protocol::wire::{Applied, CredentialState};
 use warifu_protocol::{
@@ -15,7 +16,7 @@ use super::reader::{Registry, encode, key, table};
 use super::records::{AuthenticatorRecord, CertificateRecord, CredentialRecord, SerialOwner};
 use super::store::{Overlay, StateStore};
 use super::{ceremonies, sessions};
-use crate::pki::{Certificate, check_signing_certificate, verify_card_signature};
+use crate::pki::{Certificate, check_signing_certificate};
 
 pub(super) fn enrol<S: StateStore>(
     state: &mut Overlay<'_, S>,
@@ -27,6 +28,10 @@ pub(super) fn enrol<S: StateStore>(
         return Err(Refusal::TooLarge { what: "enrolments (1 or more)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 }.into());
     }
     let ceremony = CeremonyId::new(*order.as_bytes());
+    // The record of an order is cleared away after its end, that of its ceremony stays.
+    if state.ceremony(ceremony)?.is_some() {
+        return Err(Refusal::OrderReplayed.into());
+    }
     let mut seen = BTreeSet::new();
     for enrolment in enrolments {
         let Enrolment { credential, holder, subject } = enrolment;
@@ -155,7 +160,7 @@ pub(super) fn bind<S: StateStore>(
         return Err(Refusal::CardBoundAlready.into());
     }
     if !credential.authenticators.is_empty() {
-        check_bound_card(&credential, evidence.bound_card.ok_or(Refusal::BoundCardNeeded)?, &message)?;
+        check_bound_card(state, context, &credential, evidence, &message)?;
     }
     state.put(key(table::SERIAL, &[checked.serial_digest.as_ref()]), encode(&SerialOwner::Card(binding.credential)));
     credential.authenticators.push(AuthenticatorRecord {
@@ -169,13 +174,30 @@ pub(super) fn bind<S: StateStore>(
     Ok(Applied::Done)
 }
 
-fn check_bound_card(credential: &CredentialRecord, approval: &BoundCardApproval, message: &[u8]) -> Result<(), Refusal> {
-    let certificate =
-        Certificate::parse(approval.certificate.as_slice()).map_err(|error| Refusal::CardRefused { reason: cards::chain(&error) })?;
-    if !credential.authenticators.iter().any(|bound| bound.card == certificate.hash()) {
-        return Err(Refusal::CardUnbound);
-    }
-    verify_card_signature(certificate.key(), message, approval.signature.as_slice()).map_err(|_| Refusal::CardSignatureInvalid)
+/// The card that agrees is checked as if it opened a session: one that was lost or has ended brings no further card. The order's
+/// intermediates serve both cards.
+fn check_bound_card<S: StateStore>(
+    state: &S,
+    context: &Context<'_>,
+    credential: &CredentialRecord,
+    evidence: &BindingEvidence<'_>,
+    message: &[u8],
+) -> Result<(), Stop> {
+    let approval = evidence.bound_card.ok_or(Refusal::BoundCardNeeded)?;
+    let card = CertificateHash::new(sha256(approval.certificate.as_slice()));
+    let bound = credential.authenticators.iter().find(|bound| bound.card == card).ok_or(Refusal::CardUnbound)?;
+    cards::check(
+        state,
+        context,
+        &Evidence {
+            kind: bound.kind,
+            certificate: approval.certificate.as_slice(),
+            intermediates: evidence.intermediates,
+            message,
+            signature: approval.signature.as_slice(),
+        },
+    )?;
+    Ok(())
 }
 
 pub(super) fn unbind<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, card: CertificateHash) -> Result<Applied, Stop> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256 as Hasher};
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES, CRL_UPLOAD_MILLIS_MAX, CRL_UPLOADS_MAX};
 use warifu_protocol::wire::{Applied, CredentialState};
-use warifu_protocol::{AnchorKind, CertificateHash, OrderId, Refusal, Sha256};
+use warifu_protocol::{AnchorKind, CertificateHash, CredentialId, OrderId, Refusal, Sha256};
 
 use super::apply::{Context, Stop};
 use super::reader::{Registry, decode, encode, key, prefix_end, table};
@@ -134,7 +134,7 @@ fn replace_entries<S: StateStore>(state: &mut Overlay<'_, S>, issuer: &Certifica
         }
         state.put(entry_key, Vec::new());
         match state.serial_owner(digest)? {
-            Some(SerialOwner::Certificate(credential)) => suspend(state, credential)?,
+            Some(SerialOwner::Certificate(credential)) => suspend(state, credential, issuer, digest)?,
             Some(SerialOwner::Card(credential)) => end_card(state, credential, digest)?,
             None => {}
         }
@@ -145,9 +145,11 @@ fn replace_entries<S: StateStore>(state: &mut Overlay<'_, S>, issuer: &Certifica
     Ok(())
 }
 
-fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: warifu_protocol::CredentialId) -> Result<(), Stop> {
+/// Suspends the credential unless it has another certificate than the revoked one by now.
+fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, issuer: &Certificate, revoked: Sha256) -> Result<(), Stop> {
     if let Some(mut credential) = state.credential(id)?
         && matches!(credential.state, CredentialState::Certified | CredentialState::Active | CredentialState::Suspended)
+        && is_its_certificate(&credential, issuer, revoked)
     {
         credential.state = CredentialState::Suspended;
         // A revoked certificate does not come back; another one may be installed.
@@ -158,7 +160,12 @@ fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: warifu_protocol::Crede
     Ok(())
 }
 
-fn end_card<S: StateStore>(state: &mut Overlay<'_, S>, id: warifu_protocol::CredentialId, digest: Sha256) -> Result<(), Stop> {
+fn is_its_certificate(credential: &CredentialRecord, issuer: &Certificate, digest: Sha256) -> bool {
+    let installed = credential.certificate.as_ref().and_then(|record| Certificate::parse(record.der.as_slice()).ok());
+    installed.is_some_and(|certificate| cards::serial_digest(issuer.spki_hash(), certificate.serial()) == digest)
+}
+
+fn end_card<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, digest: Sha256) -> Result<(), Stop> {
     let card = state.credential(id)?.and_then(|credential: CredentialRecord| card_of(&credential, digest));
     match card {
         Some(card) => sessions::close_all(state, id, Some(card)),

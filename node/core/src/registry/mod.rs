@@ -16,4 +16,4 @@ mod store;
 pub use apply::{EntryOutcome, apply, found};
 pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, table};
 pub use records::*;
-pub use store::{Changes, MemoryStore, Overlay, StateStore, StateStoreError};
+pub use store::{Changes, MemoryStore, Overlay, Pairs, StateStore, StateStoreError};

@@ -48,7 +48,7 @@ pub(super) fn open<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<
         return Err(Refusal::CardUnbound.into());
     }
     clear_ended(state, context)?;
-    if open_sessions(state, credential_id)?.len() >= SESSIONS_OPEN_MAX {
+    if running_sessions(state, context, credential_id)? >= SESSIONS_OPEN_MAX {
         return Err(Refusal::SessionsTooMany { limit: SESSIONS_OPEN_MAX as u64 }.into());
     }
     write(state, session, &SessionRecord { statement: statement.clone(), card, closed: false });
@@ -161,6 +161,19 @@ fn clear_ended<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>)
         state.delete(expiry);
     }
     Ok(())
+}
+
+/// Counts the open sessions of a credential. Those that have ended no longer count as open; their records stay until they are cleared.
+fn running_sessions<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, credential: CredentialId) -> Result<usize, Stop> {
+    let mut running = 0;
+    for (session, _) in open_sessions(state, credential)? {
+        if state.session(session)?.is_some_and(|record| record.statement.not_after > context.now) {
+            running += 1;
+        } else {
+            state.delete(open_key(credential, session));
+        }
+    }
+    Ok(running)
 }
 
 fn open_sessions<S: StateStore>(state: &S, credential: CredentialId) -> Result<Vec<(SessionId, CertificateHash)>, Stop> {

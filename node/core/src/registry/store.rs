@@ -10,6 +10,9 @@ pub struct StateStoreError {
     pub reason: String,
 }
 
+/// Keys with their values, ascending.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One consistent view of an ordered map from keys to values.
 pub trait StateStore {
     /// The value under `key`.
@@ -22,7 +25,7 @@ pub trait StateStore {
     ///
     /// # Errors
     /// When the store fails.
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateStoreError>;
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError>;
 }
 
 /// A map in memory: for the simulator and for tests.
@@ -46,7 +49,7 @@ impl StateStore for MemoryStore {
         Ok(self.0.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateStoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -105,7 +108,7 @@ impl<S: StateStore> StateStore for Overlay<'_, S> {
         }
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateStoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError> {
         if from >= to {
             return Ok(Vec::new());
         }

@@ -5,7 +5,7 @@ use warifu_protocol::limits::AUTHENTICATORS_MAX;
 use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{AuthenticatorKind, Blob, BoundCardApproval, ClusterId, Command, OrderCommand, SubjectFields};
 
-use crate::support::{Card, DAY, NOW, World, set_validity, signing_params};
+use crate::support::{Ca, Card, DAY, NOW, World, set_validity, signing_params};
 
 type Edit<'a> = &'a dyn Fn(&mut OrderCommand);
 
@@ -102,7 +102,7 @@ fn two_operators_bind_a_card() {
 fn a_card_that_its_ca_no_longer_vouches_for_is_not_bound() {
     let (mut world, [physician, _]) = World::certified();
     let expired = Card::p384(&world.card_ca, 31, |params| set_validity(params, NOW.minus(9 * DAY), NOW.minus(DAY)));
-    let unpinned = crate::support::Ca::new(warifu_protocol::AnchorKind::JpkiUserAuthentication, "Trial JPKI CA");
+    let unpinned = Ca::new(warifu_protocol::AnchorKind::JpkiUserAuthentication, "Trial JPKI CA");
     let forged = Card::p384(&unpinned, 32, |_| {});
     for (case, card) in [("expired", &expired), ("of a CA that is not pinned", &forged)] {
         let order = world.binding(physician.credential, card, None);

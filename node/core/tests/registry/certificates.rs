@@ -1,12 +1,12 @@
 //! Which certificates are installed.
 
 use rcgen::{CertificateParams, KeyUsagePurpose};
-use warifu_core::registry::Registry;
+use warifu_core::registry::{Registry, table};
 use warifu_protocol::limits::INTERMEDIATES_MAX;
 use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{AnchorKind, Blob, OrderCommand, SubjectFields};
 
-use crate::support::{Ca, DAY, Holder, NOW, World, policies, set_validity};
+use crate::support::{Ca, Card, DAY, Holder, NOW, World, name, policies, reload, set_validity};
 
 fn install(holder: &Holder, certificate: Blob) -> OrderCommand {
     OrderCommand::InstallCertificate { credential: holder.credential, certificate, intermediates: Vec::new() }
@@ -56,7 +56,7 @@ fn a_certificate_is_not_installed_before_there_is_a_key() {
     let certificate = world.signing_ca.certify(2001, &world.group_key(physician.credential), &physician.subject, "Dentist", |_| {});
     let mut unborn = physician.enrolment();
     unborn.credential = warifu_protocol::CredentialId::new([0x55; 16]);
-    unborn.holder = crate::support::name("unborn");
+    unborn.holder = name("unborn");
     world.must_order(OrderCommand::Enrol { enrolments: vec![unborn.clone()] });
     let order = OrderCommand::InstallCertificate { credential: unborn.credential, certificate, intermediates: Vec::new() };
     world.refuses_order("generating", "credential-state", order);
@@ -67,20 +67,17 @@ fn an_installation_waits_for_a_fresh_list_and_obeys_it() {
     let (mut world, [physician, _]) = World::generated();
     let good = world.installation(&physician, |_| {});
 
-    let without = {
-        // A cluster that has loaded no list of that CA.
-        let mut store = world.store.clone();
-        let lists = [warifu_core::registry::table::CRL, warifu_core::registry::table::CRL_ENTRY];
-        store.0.retain(|key, _| !lists.contains(&key[0]));
-        store
-    };
-    let listed = std::mem::replace(&mut world.store, crate::support::reload(&without));
+    // A cluster that has loaded no list.
+    let lists = [table::CRL, table::CRL_ENTRY];
+    let mut without = world.store.clone();
+    without.0.retain(|key, _| !lists.contains(&key[0]));
+    let with = std::mem::replace(&mut world.store, reload(&without));
     world.refuses_order("no list", "crl-missing", good.clone());
-    world.store = listed;
+    world.store = with;
 
     let der = world.signing_ca.crl(2, world.now, &[physician.serial, 7]);
     world.must_load_list(&der, 2);
-    world.refuses_order("revoked", "certificate-revoked", good.clone());
+    world.refuses_order("revoked", "certificate-revoked", good);
     let other = Holder { serial: 4711, ..physician };
     let order = world.installation(&other, |_| {});
     world.now = world.now.plus(3 * DAY + 1);
@@ -94,7 +91,7 @@ fn an_installation_waits_for_a_fresh_list_and_obeys_it() {
 fn the_revocation_of_a_certificate_that_was_replaced_does_not_stop_its_successor() {
     let (mut world, [physician, _]) = World::ready();
     let session = world.must_open(physician.credential, &physician.card);
-    let renewed = Holder { serial: 2003, card: crate::support::Card::p384(&world.card_ca, 1, |_| {}), subject: physician.subject.clone(), ..physician };
+    let renewed = Holder { serial: 2003, card: Card::p384(&world.card_ca, 1, |_| {}), subject: physician.subject.clone(), ..physician };
     let order = world.installation(&renewed, |_| {});
     world.must_order(order);
     let before = world.credential(physician.credential);

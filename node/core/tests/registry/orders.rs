@@ -99,8 +99,10 @@ fn a_class_that_needs_two_operators_is_not_content_with_one() {
     let (mut world, [physician, _]) = World::ready();
     world.must_order(OrderCommand::Suspend { credential: physician.credential });
     let card = physician.card.hash();
-    let orders =
-        [OrderCommand::Resume { credential: physician.credential }, OrderCommand::UnbindAuthenticator { credential: physician.credential, card }];
+    let orders = [
+        OrderCommand::Resume { credential: physician.credential },
+        OrderCommand::UnbindAuthenticator { credential: physician.credential, card },
+    ];
     for order in orders {
         let body = world.order_body(order);
         let order = world.approve(body, &["op-3"]);

@@ -1,1 +1,147 @@
+//! What may be done with a credential in each of its states.
 
+use warifu_core::registry::Registry;
+use warifu_protocol::wire::Applied;
+use warifu_protocol::wire::CredentialState::{self, Active, Certified, Generated, Generating, Revoked, Suspended};
+use warifu_protocol::{CredentialId, Enrolment, OrderCommand};
+
+use crate::support::{Card, Holder, World, bytes16, name};
+
+/// A world in which the physician's credential is in this state.
+fn in_state(state: CredentialState) -> (World, Holder) {
+    if state == Generating {
+        let (mut world, [mut physician, _]) = World::generated();
+        physician.credential = CredentialId::new(bytes16(0xbaba));
+        let enrolment = Enrolment { holder: name("unborn"), ..physician.enrolment() };
+        world.must_order(OrderCommand::Enrol { enrolments: vec![enrolment] });
+        return (world, physician);
+    }
+    let (mut world, [physician, _]) = match state {
+        Generated => World::generated(),
+        Certified => World::certified(),
+        _ => World::ready(),
+    };
+    let credential = physician.credential;
+    match state {
+        Suspended => assert_eq!(world.must_order(OrderCommand::Suspend { credential }), Applied::Done),
+        Revoked => assert_eq!(world.must_order(OrderCommand::Revoke { credential }), Applied::Done),
+        _ => {}
+    }
+    assert_eq!(world.credential(credential).state, state);
+    (world, physician)
+}
+
+#[test]
+fn each_state_allows_what_the_table_says() {
+    type Make = fn(CredentialId) -> OrderCommand;
+    let suspend: Make = |credential| OrderCommand::Suspend { credential };
+    let resume: Make = |credential| OrderCommand::Resume { credential };
+    let revoke: Make = |credential| OrderCommand::Revoke { credential };
+    let refused = Err("credential-state");
+    // Suspending and revoking twice is what a careful officer does: it is no error and changes nothing.
+    let table = [
+        (Generating, [refused, refused, refused]),
+        (Generated, [refused, refused, Ok(Revoked)]),
+        (Certified, [Ok(Suspended), refused, Ok(Revoked)]),
+        (Active, [Ok(Suspended), refused, Ok(Revoked)]),
+        (Suspended, [Ok(Suspended), Ok(Active), Ok(Revoked)]),
+        (Revoked, [refused, refused, Ok(Revoked)]),
+    ];
+    for (state, row) in table {
+        for ((what, make), expected) in [("suspend", suspend), ("resume", resume), ("revoke", revoke)].into_iter().zip(row) {
+            let (mut world, holder) = in_state(state);
+            let case = format!("{what} when {state}");
+            let order = make(holder.credential);
+            match expected {
+                Ok(next) => {
+                    let before = world.credential(holder.credential);
+                    world.must_order(order);
+                    let after = world.credential(holder.credential);
+                    assert_eq!(after.state, next, "{case}");
+                    assert_eq!(after.version.0 - before.version.0, u64::from(state != next), "{case}");
+                }
+                Err(code) => {
+                    world.refuses_order(&case, code, order);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn cards_are_bound_and_certificates_installed_only_in_the_states_for_it() {
+    for (state, may_install, may_bind) in [
+        (Generating, false, false),
+        (Generated, true, false),
+        (Certified, true, true),
+        (Active, true, true),
+        (Suspended, true, false),
+        (Revoked, false, false),
+    ] {
+        let (mut world, holder) = in_state(state);
+        let card = Card::p384(&world.card_ca, 71, |_| {});
+        let order = world.binding(holder.credential, &card, Some(&holder.card));
+        if may_bind {
+            world.must_order(order);
+        } else {
+            world.refuses_order(&format!("bind when {state}"), "credential-state", order);
+        }
+        if state == Generating {
+            continue;
+        }
+        let order = world.installation(&Holder { serial: 2009, ..holder }, |_| {});
+        if may_install {
+            world.must_order(order);
+        } else {
+            world.refuses_order(&format!("install when {state}"), "credential-state", order);
+        }
+    }
+}
+
+#[test]
+fn a_suspension_returns_to_the_state_before_it_even_when_that_has_changed_meanwhile() {
+    let (mut world, holder) = in_state(Certified);
+    let credential = holder.credential;
+    world.must_order(OrderCommand::Suspend { credential });
+    world.must_order(OrderCommand::Resume { credential });
+    assert_eq!(world.credential(credential).state, Certified);
+
+    let (mut world, holder) = in_state(Suspended);
+    let credential = holder.credential;
+    let order = world.installation(&Holder { serial: 2009, ..holder }, |_| {});
+    world.must_order(order);
+    let suspended = world.credential(credential);
+    assert_eq!(suspended.state, Suspended, "a new certificate does not end an officer's suspension");
+    world.must_order(OrderCommand::UnbindAuthenticator { credential, card: suspended.authenticators[0].card });
+    world.must_order(OrderCommand::Resume { credential });
+    assert_eq!(world.credential(credential).state, Certified, "its only card was unbound");
+}
+
+#[test]
+fn suspension_and_revocation_end_every_session_of_the_credential_and_no_other() {
+    for make in [
+        |credential| OrderCommand::Suspend { credential },
+        (|credential| OrderCommand::Revoke { credential }) as fn(CredentialId) -> OrderCommand,
+    ] {
+        let (mut world, [physician, pharmacist]) = World::ready();
+        let sessions = [(); 2].map(|()| world.must_open(physician.credential, &physician.card));
+        let other = world.must_open(pharmacist.credential, &pharmacist.card);
+        world.must_order(make(physician.credential));
+        assert!(sessions.iter().all(|session| world.session(*session).closed));
+        assert!(!world.session(other).closed);
+    }
+}
+
+#[test]
+fn unbinding_a_card_ends_the_sessions_that_it_opened() {
+    let (mut world, [physician, _]) = World::ready();
+    let second = Card::p384(&world.card_ca, 81, |_| {});
+    let order = world.binding(physician.credential, &second, Some(&physician.card));
+    world.must_order(order);
+    let first_session = world.must_open(physician.credential, &physician.card);
+    let second_session = world.must_open(physician.credential, &second);
+    world.must_order(OrderCommand::UnbindAuthenticator { credential: physician.credential, card: second.hash() });
+    assert!(world.session(second_session).closed);
+    assert!(!world.session(first_session).closed);
+    assert_eq!(world.store.credential(physician.credential).unwrap().unwrap().state, Active);
+}

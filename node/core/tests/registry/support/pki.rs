@@ -129,23 +129,17 @@ impl Ca {
         params.signed_by(&self.issuer()).unwrap().der().to_vec()
     }
 
-    fn issuer(&self) -> Issuer<'_, &KeyPair> {
-        Issuer::from_params(&self.params, &self.key)
-    }
-}
-
-/// Takes a revocation list apart, changes it and signs it again.
-pub(crate) trait Resign {
-    fn resign_crl(&self, der: &[u8], edit: impl FnOnce(&mut x509_cert::crl::CertificateList)) -> Vec<u8>;
-}
-
-impl Resign for Ca {
-    fn resign_crl(&self, der: &[u8], edit: impl FnOnce(&mut x509_cert::crl::CertificateList)) -> Vec<u8> {
+    /// Takes a revocation list apart, changes it and signs it again.
+    pub(crate) fn resign_crl(&self, der: &[u8], edit: impl FnOnce(&mut x509_cert::crl::CertificateList)) -> Vec<u8> {
         let mut list = x509_cert::crl::CertificateList::from_der(der).unwrap();
         edit(&mut list);
         let signature = self.key.sign(&list.tbs_cert_list.to_der().unwrap()).unwrap();
         list.signature = BitString::from_bytes(&signature).unwrap();
         list.to_der().unwrap()
+    }
+
+    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.key)
     }
 }
 

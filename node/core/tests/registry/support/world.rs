@@ -360,8 +360,7 @@ impl World {
 
     /// An order that binds a card to a credential, agreed to by a card that is bound already where there is one.
     pub(crate) fn binding(&mut self, credential: CredentialId, card: &Card, bound: Option<&Card>) -> OrderCommand {
-        let binding =
-            Binding { cluster: self.cluster(), credential, kind: card.kind, card: card.hash(), nonce: Challenge::new([7; 32]) };
+        let binding = Binding { cluster: self.cluster(), credential, kind: card.kind, card: card.hash(), nonce: Challenge::new([7; 32]) };
         let message = binding.message();
         OrderCommand::BindAuthenticator {
             certificate: card.der.clone(),
@@ -415,9 +414,14 @@ impl World {
 
     /// All participants go through a ceremony and confirm a dealer's packages: the registry cannot tell them from those of a real run.
     pub(crate) fn run_ceremony(&mut self, ceremony: CeremonyId) {
+        self.run_ceremony_as(ceremony, |fresh| Blob(dealt(fresh).serialize().unwrap()));
+    }
+
+    /// As [`Self::run_ceremony`] with these packages.
+    pub(crate) fn run_ceremony_as(&mut self, ceremony: CeremonyId, package: impl Fn(u64) -> Blob) {
         let record = self.store.ceremony(ceremony).unwrap().unwrap();
         let (attempt, cluster) = (record.attempt, self.cluster());
-        let packages: Vec<Blob> = record.credentials.iter().map(|_| Blob(dealt(self.fresh()).serialize().unwrap())).collect();
+        let packages: Vec<Blob> = record.credentials.iter().map(|_| package(self.fresh())).collect();
         for node in &record.participants {
             let packages = vec![Blob(vec![1]); record.credentials.len()];
             let signed = identity(cluster, node.get()).sign(Round1 { ceremony, attempt, packages });
