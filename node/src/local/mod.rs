@@ -36,7 +36,14 @@ impl LocalStore {
         node: NodeId,
         cluster: ClusterId,
     ) -> Result<Self, LocalStoreError> {
-        let database = Database::open(path, options)?;
+        Self::open_on(Database::open(path, options)?, kek, node, cluster)
+    }
+
+    /// As [`Self::open`], on a store that is open already.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(database: Database, kek: &dyn KekProvider, node: NodeId, cluster: ClusterId) -> Result<Self, LocalStoreError> {
         let meta = meta::start(&database, node, cluster)?;
         let sealer = shares::open_sealer(&database, kek, node, cluster)?;
         let incarnation = meta.incarnation.into();

@@ -1,6 +1,7 @@
 //! Whole nodes in one process: founding, confirmation, restarts, key generation, signing, and what corrupt members can do.
 
 mod corrupt_members;
+mod failing_disk;
 mod membership;
 mod signing;
 mod support;

@@ -62,7 +62,7 @@ impl TestCluster {
         Ok(cluster)
     }
 
-    fn found(nodes: u8, threshold: u8, policy: Policy) -> anyhow::Result<Self> {
+    pub(crate) fn found(nodes: u8, threshold: u8, policy: Policy) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut entries = Vec::new();
         let mut configs = BTreeMap::new();
