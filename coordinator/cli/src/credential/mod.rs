@@ -1,0 +1,14 @@
+//! `warifu credential`, `facility`, `crl` and `session`: what the CA's desk does.
+
+mod args;
+mod binding;
+mod csv;
+mod error;
+mod facility;
+mod view;
+
+pub use args::{CardKind, CredentialCommand, run};
+pub use binding::{agree, bind_command};
+pub use csv::{EnrolmentRow, parse_rows};
+pub use error::CredentialError;
+pub use facility::{CrlCommand, FacilityCommand, SessionCommand, crl_command, run_crl, run_facility, run_session};

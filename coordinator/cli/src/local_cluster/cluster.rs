@@ -1,0 +1,414 @@
+//! The cluster.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use serde::Serialize;
+use warifu_api::{ApiClient, StatusAnswer};
+use warifu_node::config::{ListenSection, NodeConfig, NodeSection};
+use warifu_node::keys::NodeKeys;
+use warifu_protocol::transport::TlsIdentity;
+use warifu_protocol::{CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, Policy, PublicKey, SpkiHash, Threshold};
+
+use super::clients::{ClientFiles, ClientIdentity, create_server};
+use super::coordinator::EXIT_WITH_STDIN;
+use super::error::LocalClusterError;
+use super::officers::Officers;
+use super::ports::free_addresses;
+use super::process::Process;
+use super::{COORDINATOR_COMMAND, NODE_COMMAND};
+use crate::clock::now;
+use crate::files::{self, MODE_PUBLIC};
+use crate::genesis::{Draft, liars_default};
+use crate::trial_pki::{TrialHpki, TrialJpki};
+
+/// What to found.
+#[derive(Clone, Debug)]
+pub struct LocalClusterOptions {
+    /// Where everything lies; absent or empty.
+    pub directory: PathBuf,
+    /// n
+    pub nodes: u8,
+    /// t
+    pub threshold: u8,
+    /// Terms; the defaults are those of a real cluster.
+    pub policy: Policy,
+    /// The `warifu` program, with its feature `embedded`.
+    pub program: PathBuf,
+}
+
+/// A cluster on this machine with all that its operators have.
+///
+/// Every process is killed on drop.
+#[derive(Debug)]
+pub struct LocalCluster {
+    directory: PathBuf,
+    program: PathBuf,
+    genesis: Genesis,
+    /// The officers.
+    pub officers: Officers,
+    /// The trial CA that certifies holders' keys.
+    pub hpki: TrialHpki,
+    /// The trial CA of My Number Cards.
+    pub jpki: TrialJpki,
+    clients: Vec<ClientIdentity>,
+    api: SocketAddr,
+    nodes: BTreeMap<NodeId, NodeProcess>,
+    coordinator: Option<Process>,
+}
+
+/// One node: its directory, and its process while it runs.
+#[derive(Debug)]
+struct NodeProcess {
+    directory: PathBuf,
+    http: SocketAddr,
+    founded: bool,
+    process: Option<Process>,
+}
+
+impl LocalCluster {
+    /// The clinic at which doctors write.
+    pub const CLINIC: &str = "1310000001";
+    /// The pharmacy.
+    pub const PHARMACY: &str = "1340000001";
+    /// Client: the clinic's platform.
+    pub const CLIENT_CLINIC: &str = "clinic";
+    /// Client: the pharmacy's platform.
+    pub const CLIENT_PHARMACY: &str = "pharmacy";
+    /// Client: the CA's desk.
+    pub const CLIENT_CA: &str = "ca-desk";
+    /// Client: the operator.
+    pub const CLIENT_OPERATIONS: &str = "operations";
+
+    /// Makes keys, trial CAs, genesis and configurations. Nothing is started.
+    ///
+    /// # Errors
+    /// See [`LocalClusterError`].
+    pub fn found(options: &LocalClusterOptions) -> Result<Self, LocalClusterError> {
+        let directory = empty_directory(&options.directory)?;
+        let ids: Vec<NodeId> = (1..=options.nodes).filter_map(NodeId::new).collect();
+        let addresses = free_addresses(2 * ids.len() + 2)?;
+        let (quic, rest) = addresses.split_at(ids.len());
+        let (http, coordinator_addresses) = rest.split_at(ids.len());
+        let &[api, metrics] = coordinator_addresses else { unreachable!("as many addresses as were asked for") };
+
+        let made = |name: &str| -> Result<PathBuf, LocalClusterError> {
+            let path = directory.join(name);
+            files::make_directory(&path)?;
+            Ok(path)
+        };
+        let officers = Officers::create(&made("officers")?)?;
+        let (hpki, jpki) = (TrialHpki::new(now())?, TrialJpki::new(now())?);
+        hpki.save(&directory.join("trial-hpki"))?;
+        jpki.save(&directory.join("trial-jpki"))?;
+        let clients = make_clients(&made("clients")?)?;
+
+        let (mut entries, mut nodes) = (Vec::new(), BTreeMap::new());
+        for ((&id, quic), &http) in ids.iter().zip(quic).zip(http) {
+            let node_directory = made(&format!("node-{id}"))?;
+            entries.push(make_node(&node_directory, id, *quic, http)?);
+            nodes.insert(id, NodeProcess { directory: node_directory, http, founded: false, process: None });
+        }
+        let coordinator = make_coordinator(&made("coordinator")?, api, metrics, &directory, &clients)?;
+        let document = Draft {
+            name: "local-trial".parse().expect("a name"),
+            created: now(),
+            threshold: Threshold(options.threshold),
+            liars: liars_default(ids.len()),
+            minority_threshold: false,
+            policy: options.policy.clone(),
+            nodes: entries,
+            coordinators: vec![coordinator],
+            officers: officers.entries(),
+            anchors: vec![hpki.anchor(), jpki.anchor()],
+        }
+        .into_document()?;
+        let genesis = sign_genesis(document, &officers)?;
+        files::write_new(&directory.join(GENESIS_FILE), genesis.document().to_toml().as_bytes(), MODE_PUBLIC)?;
+        Ok(Self { directory, program: options.program.clone(), genesis, officers, hpki, jpki, clients, api, nodes, coordinator: None })
+    }
+
+    /// Starts every process that is not running.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Spawn`].
+    pub fn start(&mut self) -> Result<(), LocalClusterError> {
+        let stopped: Vec<NodeId> = self.nodes.iter().filter(|(_, node)| node.process.is_none()).map(|(&id, _)| id).collect();
+        for id in stopped {
+            self.start_node(id)?;
+        }
+        if self.coordinator.is_none() {
+            let directory = self.directory.join("coordinator");
+            self.coordinator = Some(self.daemon("the coordinator", COORDINATOR_COMMAND, &directory, &[])?);
+        }
+        Ok(())
+    }
+
+    /// Starts a node that is not running.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Spawn`] or [`LocalClusterError::NoNode`].
+    pub fn start_node(&mut self, id: NodeId) -> Result<(), LocalClusterError> {
+        let node = self.nodes.get(&id).ok_or(LocalClusterError::NoNode { node: id })?;
+        // Only ever at the first start: a store that is missing later was lost.
+        let found: &[&Path] = if node.founded { &[] } else { &[Path::new("--found")] };
+        let process = self.daemon(&format!("node {id}"), NODE_COMMAND, &node.directory, found)?;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.founded = true;
+            node.process = Some(process);
+        }
+        Ok(())
+    }
+
+    /// Kills a node as a power cut would (SIGKILL). Nothing happens to one that is not running.
+    pub fn kill_node(&mut self, id: NodeId) {
+        if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.take()) {
+            process.kill();
+        }
+    }
+
+    /// The nodes whose processes were started and not killed.
+    pub fn running(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.process.is_some()).map(|(&id, _)| id)
+    }
+
+    /// Waits until the coordinator answers and every running node is confirmed and sees one leader.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::NotReady`] at `deadline`, [`LocalClusterError::Ended`] when a process does not stay up.
+    pub async fn wait_ready(&mut self, deadline: Duration) -> Result<(), LocalClusterError> {
+        let client = self.client(Self::CLIENT_OPERATIONS, POLL_DEADLINE)?;
+        let end = Instant::now() + deadline;
+        loop {
+            self.check_processes()?;
+            let missing = match client.status().await {
+                Ok(status) => self.missing(&status),
+                Err(error) => Some(error.to_string()),
+            };
+            let Some(reason) = missing else { return Ok(()) };
+            if Instant::now() >= end {
+                return Err(LocalClusterError::NotReady { deadline, reason, logs: self.directory.clone() });
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Refuses to go on when a process has ended by itself.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Ended`].
+    pub fn check_processes(&mut self) -> Result<(), LocalClusterError> {
+        let nodes = self.nodes.values_mut().filter_map(|node| node.process.as_mut());
+        nodes.chain(self.coordinator.as_mut()).try_for_each(Process::check)
+    }
+
+    /// Asks every process to stop, and kills those that have not stopped after a while.
+    pub fn stop(mut self) {
+        let nodes = self.nodes.values_mut().filter_map(|node| node.process.take());
+        let mut processes: Vec<Process> = self.coordinator.take().into_iter().chain(nodes).collect();
+        processes.iter_mut().for_each(Process::ask_to_stop);
+        let deadline = Instant::now() + STOP_DEADLINE;
+        processes.into_iter().for_each(|process| process.wait_stopped(deadline));
+    }
+
+    /// A client of the coordinator under one of the names in this type's constants.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::File`] or [`LocalClusterError::Api`].
+    ///
+    /// # Panics
+    /// For any other name.
+    pub fn client(&self, name: &str, deadline: Duration) -> Result<ApiClient, LocalClusterError> {
+        self.identity(name).connect(&self.url(), &self.ca_file(), deadline)
+    }
+
+    /// Files of a client.
+    ///
+    /// # Panics
+    /// For a name that is none of this type's constants.
+    #[must_use]
+    pub fn identity(&self, name: &str) -> &ClientIdentity {
+        self.clients.iter().find(|client| client.name == name).expect("one of the cluster's own clients")
+    }
+
+    /// Base URL of the coordinator.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://{}", self.api)
+    }
+
+    /// PEM of the CA that certified the coordinator.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.directory.join("clients").join(CA_FILE)
+    }
+
+    /// Address of a node's `/metrics`, `/healthz` and `/readyz`.
+    #[must_use]
+    pub fn node_http(&self, id: NodeId) -> Option<SocketAddr> {
+        self.nodes.get(&id).map(|node| node.http)
+    }
+
+    /// The signed genesis.
+    #[must_use]
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The file of the signed genesis.
+    #[must_use]
+    pub fn genesis_file(&self) -> PathBuf {
+        self.directory.join(GENESIS_FILE)
+    }
+
+    /// Where everything lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn daemon(&self, name: &str, command: &str, directory: &Path, more: &[&Path]) -> Result<Process, LocalClusterError> {
+        let config = directory.join(CONFIG_FILE);
+        let mut arguments = vec![Path::new(command), Path::new("--config"), &config, Path::new(EXIT_WITH_STDIN)];
+        arguments.extend(more);
+        Process::start(name.to_owned(), &self.program, &arguments, &directory.join(LOG_FILE))
+    }
+
+    /// What is not ready yet, if anything.
+    fn missing(&self, status: &StatusAnswer) -> Option<String> {
+        let mut leaders = Vec::new();
+        for id in self.running() {
+            let report = status.nodes.iter().find(|report| report.node == id)?;
+            match &report.status {
+                Some(node) if node.confirmed => leaders.extend(node.leader),
+                Some(node) => return Some(format!("node {id} is not confirmed: {}", node.reasons.join("; "))),
+                None => return Some(format!("node {id} does not answer: {}", report.unreachable.as_deref().unwrap_or("no answer"))),
+            }
+        }
+        leaders.dedup();
+        if leaders.len() == 1 { None } else { Some("the nodes do not agree on a leader".to_owned()) }
+    }
+}
+
+fn empty_directory(path: &Path) -> Result<PathBuf, LocalClusterError> {
+    files::make_directory(path)?;
+    if !files::is_empty_directory(path)? {
+        return Err(LocalClusterError::NotEmpty { path: path.to_owned() });
+    }
+    Ok(files::absolute(path)?)
+}
+
+fn make_node(directory: &Path, id: NodeId, quic: SocketAddr, http: SocketAddr) -> Result<NodeEntry, LocalClusterError> {
+    let keys = directory.join("keys");
+    let entry = NodeKeys::init(&keys, id, &quic.to_string()).map_err(|source| LocalClusterError::NodeKeys { node: id, source })?;
+    let config = NodeConfig {
+        node: NodeSection { id, genesis: PathBuf::from("..").join(GENESIS_FILE), keys: "keys".into(), data: "data".into() },
+        listen: ListenSection { quic, http, admin: None },
+        peers: BTreeMap::new(),
+        store: Default::default(),
+        kek: Default::default(),
+        raft: Default::default(),
+        log: Default::default(),
+    };
+    write_toml(&directory.join(CONFIG_FILE), &config)?;
+    Ok(entry)
+}
+
+/// The coordinator's configuration file, as it reads it.
+#[derive(Serialize)]
+struct CoordinatorConfig<'a> {
+    name: Name,
+    genesis: PathBuf,
+    metrics: SocketAddr,
+    identity: TlsFiles,
+    https: Https,
+    clients: Vec<ClientEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct TlsFiles {
+    certificate: &'static str,
+    key: &'static str,
+}
+
+#[derive(Serialize)]
+struct Https {
+    listen: SocketAddr,
+    certificate: &'static str,
+    key: &'static str,
+}
+
+#[derive(Serialize)]
+struct ClientEntry<'a> {
+    name: &'a str,
+    role: &'a str,
+    spki: SpkiHash,
+    facilities: &'a [Name],
+}
+
+fn make_coordinator(
+    directory: &Path,
+    api: SocketAddr,
+    metrics: SocketAddr,
+    root: &Path,
+    clients: &[ClientIdentity],
+) -> Result<CoordinatorEntry, LocalClusterError> {
+    let tls = TlsIdentity::generate()?;
+    let identity = TlsFiles { certificate: "identity.pem", key: "identity.key" };
+    tls.save(&directory.join(identity.certificate), &directory.join(identity.key))?;
+    let server = ClientFiles { certificate: directory.join("https.pem"), key: directory.join("https.key") };
+    create_server(&root.join("clients").join(CA_FILE), &server)?;
+    let name: Name = "coordinator-1".parse().expect("a name");
+    let config = CoordinatorConfig {
+        name: name.clone(),
+        genesis: PathBuf::from("..").join(GENESIS_FILE),
+        metrics,
+        identity,
+        https: Https { listen: api, certificate: "https.pem", key: "https.key" },
+        clients: clients
+            .iter()
+            .map(|client| ClientEntry { name: client.name, role: client.role, spki: client.spki, facilities: &client.facilities })
+            .collect(),
+    };
+    write_toml(&directory.join(CONFIG_FILE), &config)?;
+    // A coordinator signs nothing; its TLS key is what it is known by.
+    let identity = PublicKey::Ed25519(SigningKey::generate(&mut rand_core::OsRng).verifying_key().to_bytes());
+    Ok(CoordinatorEntry { id: name, tls_spki: tls.spki_hash(), identity })
+}
+
+fn make_clients(directory: &Path) -> Result<Vec<ClientIdentity>, LocalClusterError> {
+    let facility = |name: &str| vec![name.parse().expect("the facilities' names are names")];
+    Ok(vec![
+        ClientIdentity::create(directory, LocalCluster::CLIENT_CLINIC, "platform", facility(LocalCluster::CLINIC))?,
+        ClientIdentity::create(directory, LocalCluster::CLIENT_PHARMACY, "platform", facility(LocalCluster::PHARMACY))?,
+        ClientIdentity::create(directory, LocalCluster::CLIENT_CA, "ca", Vec::new())?,
+        ClientIdentity::create(directory, LocalCluster::CLIENT_OPERATIONS, "operations", Vec::new())?,
+    ])
+}
+
+fn sign_genesis(mut document: warifu_protocol::GenesisDocument, officers: &Officers) -> Result<Genesis, LocalClusterError> {
+    for key in &officers.keys {
+        document.signatures.push(key.sign_genesis(&document.genesis)?);
+    }
+    Ok(Genesis::new(document)?)
+}
+
+fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<(), LocalClusterError> {
+    let text = toml::to_string_pretty(value).expect("configurations have only values that TOML can hold");
+    Ok(files::write_new(path, text.as_bytes(), MODE_PUBLIC)?)
+}
+
+const GENESIS_FILE: &str = "genesis.toml";
+const CONFIG_FILE: &str = "config.toml";
+const LOG_FILE: &str = "log";
+const CA_FILE: &str = "ca.pem";
+
+/// How often a starting cluster is asked how it is.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long one such answer is waited for.
+const POLL_DEADLINE: Duration = Duration::from_secs(3);
+/// Time that all processes together have to stop in order.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);

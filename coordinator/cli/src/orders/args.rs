@@ -1,0 +1,210 @@
+//! What all commands that write an order have in common.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use warifu_protocol::genesis::GENESIS_BYTES_MAX;
+use warifu_protocol::wire::ObjectRef;
+use warifu_protocol::{ClusterId, CommandClass, Genesis, ObjectVersion, OrderCommand, OrderId, limits};
+
+use super::file::{OrderError, OrderFile};
+use super::submit::{Submitted, submit};
+use crate::clock::now;
+use crate::connection::ConnectionArgs;
+use crate::console::Console;
+use crate::files;
+use crate::keys::{OfficerKey, OfficerKeyFile, PassphraseArgs};
+
+/// Where an order goes: to a file for the officers, or through their approvals straight to the cluster.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Order")]
+pub struct OrderArgs {
+    /// The cluster's signed genesis.toml
+    #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
+    pub genesis: PathBuf,
+
+    /// Where to write the order for the officers to approve [default: order-<id>.json]
+    #[arg(long, value_name = "FILE", conflicts_with = "approve_with")]
+    pub order_out: Option<PathBuf>,
+
+    /// Hours for which the order may be submitted
+    #[arg(long, value_name = "HOURS", default_value_t = VALID_HOURS, value_parser = clap::value_parser!(u64).range(1..=VALID_HOURS_MAX))]
+    pub valid_hours: u64,
+
+    /// Version of the object that the order changes; without it the coordinator is asked
+    #[arg(long, value_name = "NUMBER")]
+    pub object_version: Option<u64>,
+
+    /// Approve at once with these officers' keys and submit
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    pub approve_with: Vec<PathBuf>,
+
+    /// With --approve-with: approve without asking
+    #[arg(long)]
+    pub yes: bool,
+
+    /// The key's passphrase
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+
+    /// How to reach the coordinator
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// The cluster that orders are written for.
+#[derive(Clone, Debug)]
+pub struct OrderContext {
+    /// Its genesis.
+    pub genesis: Genesis,
+    /// How to talk to the person.
+    pub console: Console,
+}
+
+/// What a command that writes an order says in JSON.
+#[derive(Serialize)]
+struct Written {
+    order: OrderId,
+    file: Option<PathBuf>,
+    submitted: Option<Submitted>,
+}
+
+impl OrderArgs {
+    /// Reads the genesis.
+    ///
+    /// # Errors
+    /// [`OrderError::File`] or [`OrderError::Genesis`].
+    pub fn context(&self, console: Console) -> Result<OrderContext, OrderError> {
+        Ok(OrderContext { genesis: load_genesis(&self.genesis)?, console })
+    }
+
+    /// Writes the order to its file, or has it approved and submits it.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub async fn dispatch(&self, context: &OrderContext, command: OrderCommand, crl: Option<&[u8]>) -> Result<(), OrderError> {
+        let version = self.version(&command).await?;
+        let life = (self.valid_hours * HOUR_MILLIS).min(context.genesis.body().policy.order_millis_max);
+        let mut order = OrderFile::draft(context.genesis.cluster(), command, version, now(), life);
+        let id = order.0.body.id;
+        for line in order.0.body.describe() {
+            context.console.say(line);
+        }
+        if self.approve_with.is_empty() {
+            let path = self.order_out.clone().unwrap_or_else(|| PathBuf::from(format!("order-{id}.json")));
+            order.save_new(&path)?;
+            context.console.say(next_steps(&context.genesis, &order, &path));
+            context.console.data(&Written { order: id, file: Some(path), submitted: None }, || format!("order {id}"));
+            return Ok(());
+        }
+        let client = self.connection.client()?;
+        context.console.confirm("Approve this order?", self.yes)?;
+        for path in &self.approve_with {
+            let key = open_key(path, &self.passphrase)?;
+            check_officer(&context.genesis, &key, &order)?;
+            order.approve(&key, now())?;
+        }
+        let submitted = submit(&client, &order, crl).await?;
+        let place = submitted.index.map(|index| format!(" at index {index}")).unwrap_or_default();
+        context.console.data(&Written { order: id, file: None, submitted: Some(submitted) }, || format!("order {id} was applied{place}"));
+        Ok(())
+    }
+
+    async fn version(&self, command: &OrderCommand) -> Result<ObjectVersion, OrderError> {
+        let Some(object) = versioned_object(command) else { return Ok(ObjectVersion(0)) };
+        match self.object_version {
+            Some(version) => Ok(ObjectVersion(version)),
+            None => Ok(self.connection.client()?.object_version(&object).await?),
+        }
+    }
+}
+
+/// Reads and checks a genesis.
+///
+/// # Errors
+/// [`OrderError::File`] or [`OrderError::Genesis`].
+pub fn load_genesis(path: &Path) -> Result<Genesis, OrderError> {
+    let text = files::read_text(path, "genesis", GENESIS_BYTES_MAX)?;
+    Genesis::from_toml(&text).map_err(|source| OrderError::Genesis { path: path.to_owned(), source })
+}
+
+/// Opens an officer's key with the passphrase that the arguments give.
+///
+/// # Errors
+/// See [`OrderError`].
+pub fn open_key(path: &Path, passphrase: &PassphraseArgs) -> Result<OfficerKey, OrderError> {
+    let file = OfficerKeyFile::read(path)?;
+    let passphrase = passphrase.existing(&format!("officer {} ({})", file.officer.id, path.display()))?;
+    Ok(file.open(&passphrase)?)
+}
+
+/// Refuses what every node would refuse: an officer whom the genesis does not name, or one of the wrong role, whose approval would spoil
+/// the order.
+///
+/// # Errors
+/// [`OrderError::WrongCluster`], [`OrderError::OfficerUnknown`] or [`OrderError::OfficerRole`].
+pub fn check_officer(genesis: &Genesis, key: &OfficerKey, order: &OrderFile) -> Result<(), OrderError> {
+    check_cluster(genesis, order)?;
+    let officer = key.officer();
+    if genesis.officer(&officer.id) != Some(officer) {
+        return Err(OrderError::OfficerUnknown { officer: officer.id.clone() });
+    }
+    let needed = genesis.body().policy.approvals_for(class(order)).role;
+    if officer.role == needed { Ok(()) } else { Err(OrderError::OfficerRole { officer: officer.id.clone(), role: officer.role, needed }) }
+}
+
+/// Refuses an order for another cluster.
+///
+/// # Errors
+/// [`OrderError::WrongCluster`].
+pub fn check_cluster(genesis: &Genesis, order: &OrderFile) -> Result<(), OrderError> {
+    let (found, expected): (ClusterId, ClusterId) = (order.0.body.cluster, genesis.cluster());
+    if found == expected { Ok(()) } else { Err(OrderError::WrongCluster { found, expected }) }
+}
+
+/// How many approvals an order has and needs, in words.
+#[must_use]
+pub fn approvals_text(genesis: &Genesis, order: &OrderFile) -> String {
+    let rule = genesis.body().policy.approvals_for(class(order));
+    format!("{} of {} approvals by a {}", order.0.approvals.len(), rule.count, rule.role)
+}
+
+/// The row of the approval table. Whether a binding is the first can be told from the order: a further card's carries a bound card's word.
+#[must_use]
+pub fn class(order: &OrderFile) -> CommandClass {
+    let further = matches!(&order.0.body.order, OrderCommand::BindAuthenticator { bound_card: Some(_), .. });
+    order.0.body.order.class(further)
+}
+
+/// The object whose version an order must name; `None` for what is new or has no version.
+#[must_use]
+pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
+    match command {
+        OrderCommand::InstallCertificate { credential, .. }
+        | OrderCommand::UnbindAuthenticator { credential, .. }
+        | OrderCommand::Resume { credential } => Some(ObjectRef::Credential(*credential)),
+        OrderCommand::BindAuthenticator { binding, .. } => Some(ObjectRef::Credential(binding.credential)),
+        OrderCommand::RetireTerminal { terminal } => Some(ObjectRef::Terminal(*terminal)),
+        OrderCommand::Enrol { .. }
+        | OrderCommand::EnrolFacility { .. }
+        | OrderCommand::EnrolTerminal { .. }
+        | OrderCommand::Suspend { .. }
+        | OrderCommand::Revoke { .. }
+        | OrderCommand::CloseSession { .. }
+        | OrderCommand::UpdateCrl { .. } => None,
+    }
+}
+
+fn next_steps(genesis: &Genesis, order: &OrderFile, path: &Path) -> String {
+    let crl = if matches!(order.0.body.order, OrderCommand::UpdateCrl { .. }) { " --crl FILE" } else { "" };
+    let file = path.display();
+    format!(
+        "written to {file}; it has {}\nnext: warifu officer approve --order {file} --key KEY --genesis FILE\nthen: warifu officer submit --order {file}{crl}",
+        approvals_text(genesis, order)
+    )
+}
+
+const HOUR_MILLIS: u64 = 60 * 60 * 1000;
+/// A day: the officers may sit at different places.
+const VALID_HOURS: u64 = 24;
+const VALID_HOURS_MAX: u64 = limits::ORDER_MILLIS_MAX / HOUR_MILLIS;

@@ -1,0 +1,9 @@
+//! Orders as people handle them: written to a file, approved by officers, submitted.
+
+mod args;
+mod file;
+mod submit;
+
+pub use args::{OrderArgs, OrderContext, approvals_text, check_cluster, check_officer, class, load_genesis, open_key, versioned_object};
+pub use file::{OrderError, OrderFile};
+pub use submit::{Submitted, submit};
