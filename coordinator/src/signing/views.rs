@@ -82,7 +82,10 @@ impl Views {
             .map_err(|error| Problem::new(503, "key-unusable", Fault::Cluster, error.to_string()).retry_after(1))?;
         let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate };
         let view = Arc::new(view);
-        self.credentials.insert(credential, Arc::clone(&view));
+        // A certificate is about to come where there is none; no node would say that the view is old.
+        if view.certificate.is_some() {
+            self.credentials.insert(credential, Arc::clone(&view));
+        }
         Ok(view)
     }
 
