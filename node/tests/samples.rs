@@ -1,10 +1,13 @@
-//! The sample configuration that operators begin with is whole and holds.
+//! What operators begin with is whole and holds: the sample configuration, and the alert rules on a node's metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use warifu_node::config::{LogFormat, NodeConfig, RaftSection, StoreSection};
+use warifu_node::metrics::NodeMetrics;
 
 const SAMPLE: &str = include_str!("../../deploy/config/node.toml");
+const ALERTS: &str = include_str!("../../deploy/observability/alerts.yml");
 
 /// Every setting, those too that are commented out: a `#` without a space after it.
 fn must_uncomment(text: &str) -> String {
@@ -52,5 +55,39 @@ fn every_field_that_the_program_knows_stands_in_the_sample() {
         for field in known {
             assert!(shown.contains_key(&field), "[{table}] lacks `{field}`");
         }
+    }
+}
+
+#[test]
+fn every_alert_is_on_a_metric_that_exists() -> anyhow::Result<()> {
+    let metrics = NodeMetrics::new()?;
+    // A metric with labels shows itself with its first value.
+    metrics.items_refused.with_label_values(&["audit-unavailable"]).inc();
+    let page = metrics.render()?;
+    let named: BTreeSet<&str> = ALERTS
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("warifu_node_"))
+        .map(|word| word.trim_end_matches("_bucket"))
+        .collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(page.contains(&format!("# TYPE {name} ")), "no metric {name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_alert_has_a_severity_and_a_runbook_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let alerts: Vec<&str> = ALERTS.split("- alert: ").skip(1).collect();
+    assert!(!alerts.is_empty());
+    for alert in alerts {
+        let name = alert.lines().next().unwrap_or_default();
+        assert!(alert.contains("severity: page") || alert.contains("severity: ticket"), "{name}");
+        let runbook = alert.lines().find_map(|line| line.trim().strip_prefix("runbook: \"")?.strip_suffix('"'));
+        let runbook = runbook.unwrap_or_else(|| panic!("{name} has no runbook"));
+        let page = std::fs::read_to_string(root.join(runbook)).unwrap_or_else(|error| panic!("{name}: {runbook}: {error}"));
+        let index = include_str!("../../deploy/runbooks/README.md");
+        assert!(page.contains(name) && index.contains(name), "{runbook} or the index does not name {name}");
     }
 }
