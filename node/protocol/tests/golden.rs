@@ -1,0 +1,461 @@
+//! Frozen encodings: one sample of everything that is logged, hashed, signed or sent.
+//!
+//! A changed hash is a change of format: nodes of two versions would no longer read each other, and signatures made before would no
+//! longer verify. Hashes are the first eight bytes of SHA-256. When a change is meant, raise the version that the type carries and put in the hash that the failure prints.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use warifu_protocol::canonical::sha256;
+use warifu_protocol::wire::{
+    Applied, CeremonyCall, CeremonyReply, CeremonyView, CredentialState, CredentialView, CrlView, FreshCommitments, NodeStatus, NotYet,
+    ObjectRef, OrderCall, OrderReply, Read, Remembered, Round2, SessionView, SignAnswer, SignCall, SignItem, SignReply, SignWork,
+    SignerCommitments, Verdict, View,
+};
+use warifu_protocol::{
+    Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort, CeremonyConfirm,
+    CeremonyId, CertificateHash, Challenge, Checkpoint, ClusterId, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch,
+    LogEntry, Name, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, Order, OrderBody, OrderCommand, OrderId,
+    PublicKey, Purpose, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest,
+    StateRoot, Statement, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
+};
+
+const AT: UnixMillis = UnixMillis(1_767_225_600_000);
+const CLUSTER: ClusterId = ClusterId::new([0x0c; 32]);
+const CREDENTIAL: CredentialId = CredentialId::new([0xcd; 16]);
+const CEREMONY: CeremonyId = CeremonyId::new([0xce; 16]);
+const SESSION: SessionId = SessionId::new([0x5e; 32]);
+const HASH: Sha256 = Sha256::new([0x4a; 32]);
+
+/// What is seen beside what is expected; every difference is shown at once, as it would stand here.
+struct Golden {
+    changed: Vec<String>,
+}
+
+impl Golden {
+    fn bytes(&mut self, what: &str, bytes: &[u8], expected: &str) {
+        let seen = hex::encode(&sha256(bytes)[..8]);
+        if seen != expected {
+            self.changed.push(format!("{what}: {seen}, not {expected}"));
+        }
+    }
+
+    /// A value's postcard form, which must also read back as the same value.
+    fn postcard<T: Serialize + DeserializeOwned + PartialEq + Debug>(&mut self, what: &str, value: &T, expected: &str) {
+        let bytes = postcard::to_stdvec(value).expect("samples serialize");
+        assert_eq!(postcard::from_bytes::<T>(&bytes).as_ref(), Ok(value), "{what} does not read back");
+        self.bytes(what, &bytes, expected);
+    }
+
+    fn finish(self) {
+        assert!(self.changed.is_empty(), "encodings changed:\n{}", self.changed.join("\n"));
+    }
+}
+
+fn golden(check: impl FnOnce(&mut Golden)) {
+    let mut golden = Golden { changed: Vec::new() };
+    check(&mut golden);
+    golden.finish();
+}
+
+fn node(number: u8) -> NodeId {
+    NodeId::new(number).expect("a node id")
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn blob(byte: u8) -> Blob {
+    Blob(vec![byte; 3])
+}
+
+fn key() -> PublicKey {
+    // The base point of the curve is as good a key as any.
+    let text = format!("ed25519:58{}", "66".repeat(31));
+    text.parse().expect("a key")
+}
+
+fn signed<T: NodeStatement>(body: T) -> NodeSigned<T> {
+    NodeSigned { node: node(3), body, signature: blob(0x51) }
+}
+
+fn subject() -> SubjectFields {
+    SubjectFields::new("JP", Some("Trial Clinic".to_owned()), "Hanako Iryo", "TRIAL-0001").expect("a subject")
+}
+
+fn binding() -> Binding {
+    let card = CertificateHash::new([0xca; 32]);
+    Binding { cluster: CLUSTER, credential: CREDENTIAL, kind: AuthenticatorKind::MyNumberCard, card, nonce: Challenge::new([7; 32]) }
+}
+
+fn order(order: OrderCommand) -> Order {
+    let body = OrderBody { cluster: CLUSTER, id: OrderId::new([0x0d; 16]), not_after: AT, object_version: ObjectVersion(7), order };
+    Order { body, approvals: vec![Approval { officer: name("op-1"), signature: blob(0x51) }] }
+}
+
+fn statement() -> Statement {
+    Statement {
+        cluster: CLUSTER,
+        credential: CREDENTIAL,
+        session_key: key(),
+        facility: name("clinic-1"),
+        terminal: TerminalId::new([0x7e; 16]),
+        purpose: Purpose::EPrescription,
+        not_before: AT,
+        not_after: AT.plus(3_600_000),
+        max_signatures: 300,
+        nonce: Challenge::new([9; 32]),
+    }
+}
+
+fn opening() -> SessionOpening {
+    SessionOpening {
+        statement: statement(),
+        card_certificate: blob(1),
+        intermediates: vec![blob(2)],
+        card_signature: blob(3),
+        terminal_signature: blob(4),
+        possession: blob(5),
+        ocsp: None,
+    }
+}
+
+fn request() -> SignedRequest {
+    let request = Request {
+        session: SESSION,
+        seq: 17,
+        kind: DocumentKind::Dispensing,
+        document_id: "doc-1".parse().expect("a document id"),
+        digest: DocumentDigest::new([0xdd; 32]),
+        signing_time: AT,
+    };
+    SignedRequest { request, signature: blob(6) }
+}
+
+fn started() -> NodeStarted {
+    let earlier = vec![BootId::new([0xb0; 16])];
+    NodeStarted { store: StoreId::new([0x57; 16]), incarnation: 2, boot: BootId::new([0xb1; 16]), earlier, audit_size: 300, raft_index: 20 }
+}
+
+fn confirm() -> CeremonyConfirm {
+    CeremonyConfirm { ceremony: CEREMONY, attempt: 1, transcript: HASH, public_key_packages: vec![blob(8)] }
+}
+
+fn abort() -> CeremonyAbort {
+    CeremonyAbort { ceremony: CEREMONY, attempt: 1, culprit: Some(node(2)), credential: Some(CREDENTIAL) }
+}
+
+fn round2_hashes() -> Round2Hashes {
+    Round2Hashes { ceremony: CEREMONY, attempt: 1, hashes: vec![(node(1), HASH), (node(2), HASH)] }
+}
+
+fn round1() -> Round1 {
+    Round1 { ceremony: CEREMONY, attempt: 1, packages: vec![blob(7)] }
+}
+
+fn round2() -> Round2 {
+    Round2 { ceremony: CEREMONY, attempt: 1, to: node(2), packages: vec![blob(7)] }
+}
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint { size: 300, root: HASH }
+}
+
+fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
+    let terminal = TerminalId::new([0x7e; 16]);
+    let card = CertificateHash::new([0xca; 32]);
+    let enrolment = Enrolment { credential: CREDENTIAL, holder: name("holder-1"), subject: subject() };
+    let bound_card = Some(BoundCardApproval { certificate: blob(4), signature: blob(5) });
+    vec![
+        ("enrol", OrderCommand::Enrol { enrolments: vec![enrolment] }, "4d0fc4edb15604b0"),
+        (
+            "install",
+            OrderCommand::InstallCertificate { credential: CREDENTIAL, certificate: blob(1), intermediates: vec![blob(2)] },
+            "11e8124cbfe55732",
+        ),
+        (
+            "bind",
+            OrderCommand::BindAuthenticator {
+                binding: binding(),
+                certificate: blob(1),
+                intermediates: vec![blob(2)],
+                card_signature: blob(3),
+                bound_card,
+            },
+            "9779952861eda8c8",
+        ),
+        ("unbind", OrderCommand::UnbindAuthenticator { credential: CREDENTIAL, card }, "6db8f8a316098aa5"),
+        ("facility", OrderCommand::EnrolFacility { facility: name("clinic-1") }, "67fdf2b7a7c7ab55"),
+        ("terminal", OrderCommand::EnrolTerminal { terminal, facility: name("clinic-1"), key: key() }, "39cde222881e03d1"),
+        ("retire", OrderCommand::RetireTerminal { terminal }, "7deb0c03ef864e30"),
+        ("suspend", OrderCommand::Suspend { credential: CREDENTIAL }, "d403d8f99529fbbb"),
+        ("resume", OrderCommand::Resume { credential: CREDENTIAL }, "d19d3007aa8ab16d"),
+        ("revoke", OrderCommand::Revoke { credential: CREDENTIAL }, "114218a4c79e7d7b"),
+        ("close", OrderCommand::CloseSession { session: SESSION }, "f9fdab46ff980dcd"),
+        ("crl", OrderCommand::UpdateCrl { hash: HASH, number: 9, size: 400 }, "76e7ee3b2efc17e9"),
+    ]
+}
+
+#[test]
+fn what_officers_cards_terminals_and_session_keys_sign_is_frozen() {
+    golden(|golden| {
+        for (what, command, expected) in orders() {
+            golden.bytes(&format!("order message {what}"), &order(command).body.message(), expected);
+        }
+        golden.bytes("binding message", &binding().message(), "4cb3153327bdc237");
+        golden.bytes("statement message", &statement().message(), "fbd795049af4827c");
+        golden.bytes("statement terminal message", &statement().terminal_message(), "ae3ce8eccb7bc2a7");
+        golden.bytes("statement possession message", &statement().possession_message(), "198cf8f6f6ecd050");
+        golden.bytes("request message", &request().request.message(), "ec44d8b27bbc2eb6");
+        golden.bytes("closing message", &closing_message(SESSION), "08b54275eb5aefb6");
+    });
+}
+
+#[test]
+fn what_is_signed_as_text_reads_as_one_expects() {
+    let text = String::from_utf8(statement().message()).expect("a statement is text");
+    let expected = format!(
+        "warifu-session-v1\n{{\"cluster\":\"{}\",\"credential\":\"{CREDENTIAL}\",\"session_key\":\"{}\",\"facility\":\"clinic-1\",\
+         \"terminal\":\"{}\",\"purpose\":\"e-prescription\",\"not_before\":1767225600000,\"not_after\":1767229200000,\
+         \"max_signatures\":300,\"nonce\":\"{}\"}}",
+        "0c".repeat(32),
+        key(),
+        "7e".repeat(16),
+        "09".repeat(32),
+    );
+    assert_eq!(text, expected);
+    let text = String::from_utf8(request().request.message()).expect("a request is text");
+    let expected = format!(
+        "warifu-request-v1\n{{\"session\":\"{SESSION}\",\"seq\":17,\"kind\":\"dispensing\",\"document_id\":\"doc-1\",\"digest\":\"{}\",\
+         \"signing_time\":1767225600000}}",
+        "dd".repeat(32),
+    );
+    assert_eq!(text, expected);
+    let text = String::from_utf8(order(OrderCommand::Suspend { credential: CREDENTIAL }).body.message()).expect("an order is text");
+    let expected = format!(
+        "warifu-order-v1\n{{\"cluster\":\"{CLUSTER}\",\"id\":\"{}\",\"not_after\":1767225600000,\"object_version\":7,\
+         \"order\":{{\"suspend\":{{\"credential\":\"{CREDENTIAL}\"}}}}}}",
+        "0d".repeat(16),
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_nodes_sign_is_frozen() {
+    fn message<T: NodeStatement>(body: &T) -> Vec<u8> {
+        NodeSigned::<T>::message(CLUSTER, node(3), body)
+    }
+    golden(|golden| {
+        golden.bytes("node started", &message(&started()), "997ff00eef4cc0d5");
+        golden.bytes("state root", &message(&StateRoot { boot: BootId::new([0xb1; 16]), index: 300, root: HASH }), "c39b3c2b71a25257");
+        golden.bytes("round 1", &message(&round1()), "44903c271f940e77");
+        golden.bytes("round 2", &message(&round2()), "aaf61147cc7d43cd");
+        golden.bytes("round 2 hashes", &message(&round2_hashes()), "6e9c87507be8b0cf");
+        golden.bytes("confirm", &message(&confirm()), "9579a7c9cc3f5310");
+        golden.bytes("abort", &message(&abort()), "18578be7fbc63e0e");
+        golden.bytes("checkpoint", &message(&checkpoint()), "1a0605554e9d3a39");
+    });
+}
+
+#[test]
+fn log_entries_are_frozen() {
+    golden(|golden| {
+        let mut entry = |what: &str, command: Command, expected: &str| {
+            let entry = LogEntry::new(AT, command);
+            let bytes = entry.encode().expect("a small entry");
+            assert_eq!(LogEntry::decode(&bytes), Ok(entry), "{what} does not read back");
+            golden.bytes(&format!("entry {what}"), &bytes, expected);
+        };
+        entry("node started", Command::NodeStarted(signed(started())), "bbf4b24ea5f11a37");
+        for ((what, command, _), expected) in orders().into_iter().zip(ORDER_ENTRIES) {
+            entry(what, Command::Order(order(command)), expected);
+        }
+        entry("crl chunk", Command::CrlChunk { order: OrderId::new([0x0d; 16]), index: 1, bytes: blob(9) }, "c7cfbe8cb67dbda3");
+        entry("session opened", Command::SessionOpened(opening()), "8acca204353a380a");
+        entry("session closed", Command::SessionClosed(SessionClosing { session: SESSION, signature: blob(6) }), "0cdf8ba962480753");
+        entry("round 1", Command::CeremonyRound1(signed(round1())), "44d82d01bb21ec17");
+        entry("round 2 hashes", Command::CeremonyRound2Hash(signed(round2_hashes())), "836afe51ffbcf9b2");
+        entry("confirm", Command::CeremonyConfirm(signed(confirm())), "abb92f9b6f7cd8d3");
+        entry("abort", Command::CeremonyAbort(signed(abort())), "d0c085e61da7a73d");
+        entry("checkpoint", Command::CheckpointWitnessed(signed(checkpoint())), "ae942ac3bd49af19");
+    });
+}
+
+/// The entries of [`orders`], in their order.
+const ORDER_ENTRIES: [&str; 12] = [
+    "f28b82bf12e9c208",
+    "a1a9c911d7626c11",
+    "d3dda76503802076",
+    "b6b64d03e6202f6f",
+    "f9d472a0f5d0ba4b",
+    "6f9b9038b67b9cdf",
+    "d539d03117b65354",
+    "24bb9f8dc5a74748",
+    "d451a48ccb005491",
+    "ab5b547bc37ba44a",
+    "64ab9dc4c96b8279",
+    "78e27ca58428cfc9",
+];
+
+#[test]
+fn audit_entries_are_frozen() {
+    let (store, boot) = (StoreId::new([0x57; 16]), BootId::new([0xb1; 16]));
+    let (epoch, signers, coordinator) = (Epoch(1), vec![node(1), node(3)], name("coordinator-1"));
+    let (nonce, rendered) = (NonceId::new([0x0e; 16]), HASH);
+    let events = [
+        ("started", AuditEvent::Started { store, incarnation: 2, boot, version: "0.1.0".to_owned() }, "950d9344c0e73e37"),
+        ("confirmed", AuditEvent::Confirmed { index: 300, root: HASH, by: signers.clone() }, "41f5440d33a5d614"),
+        (
+            "document share",
+            AuditEvent::DocumentShare {
+                request: request(),
+                credential: CREDENTIAL,
+                epoch,
+                certificate: CertificateHash::new([0xca; 32]),
+                rendered,
+                nonce,
+                signers: signers.clone(),
+                coordinator: coordinator.clone(),
+            },
+            "d4453687cb39bf5f",
+        ),
+        (
+            "csr share",
+            AuditEvent::CsrShare { credential: CREDENTIAL, epoch, rendered, nonce, signers, coordinator: coordinator.clone() },
+            "6b4ed32b2d206428",
+        ),
+        (
+            "share refused",
+            AuditEvent::ShareRefused { request: Some(request()), credential: None, refusal: Refusal::SeqUsed, coordinator },
+            "89b504da15673919",
+        ),
+        (
+            "entry applied",
+            AuditEvent::EntryApplied { index: 300, entry: HASH, kind: "enrol".to_owned(), refusal: Some(Refusal::OrderReplayed) },
+            "6d45a947321c2b95",
+        ),
+        ("alarm", AuditEvent::Alarm { text: "two logs".to_owned() }, "d1de136c13ee8232"),
+        ("stopped", AuditEvent::Stopped, "ad8a12a34ae6d46c"),
+    ];
+    golden(|golden| {
+        for (what, event, expected) in events {
+            let entry = AuditEntry::new(AT, event);
+            assert_eq!(entry.encode(), postcard::to_stdvec(&entry).expect("samples serialize"));
+            golden.postcard(&format!("audit {what}"), &entry, expected);
+        }
+    });
+}
+
+fn credential_view() -> CredentialView {
+    CredentialView {
+        credential: CREDENTIAL,
+        holder: name("holder-1"),
+        subject: subject(),
+        state: CredentialState::Active,
+        version: ObjectVersion(7),
+        epoch: Epoch(1),
+        ceremony: CEREMONY,
+        public_key_package: Some(blob(1)),
+        certificate: None,
+        authenticators: Vec::new(),
+    }
+}
+
+#[test]
+fn frames_between_coordinators_and_nodes_are_frozen() {
+    let signers = vec![SignerCommitments { node: node(1), nonce: NonceId::new([0x0e; 16]), commitments: blob(1) }];
+    let document = SignWork::Document { request: request(), certificate: CertificateHash::new([0xca; 32]) };
+    let items =
+        [document, SignWork::Csr { credential: CREDENTIAL }].map(|work| SignItem { work, epoch: Epoch(1), signers: signers.clone() });
+    let answers = vec![
+        SignAnswer::Share([0x5a; 32]),
+        SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: 250 },
+        SignAnswer::Refused(Refusal::SeqUsed),
+    ];
+    let commitments = vec![FreshCommitments { nonce: NonceId::new([0x0e; 16]), commitments: blob(2) }];
+    let reads = [
+        Read::Credential(CREDENTIAL),
+        Read::Session(SESSION),
+        Read::Ceremony(CEREMONY),
+        Read::ObjectVersion(ObjectRef::Facility(name("clinic-1"))),
+        Read::Credentials { after: Some(CREDENTIAL), limit: 100 },
+        Read::Crls,
+    ];
+    let ceremony = CeremonyView {
+        ceremony: CEREMONY,
+        attempt: 2,
+        participants: vec![node(1), node(2)],
+        round1: vec![node(1)],
+        confirmed: Vec::new(),
+        done: false,
+        failed: false,
+    };
+    let crl = CrlView { issuer: "CN=CA".to_owned(), number: "0a".to_owned(), this_update: AT, next_update: AT, revoked: 3 };
+    let views = [
+        View::Credential(Box::new(credential_view())),
+        View::Credentials(vec![credential_view()]),
+        View::Session(Box::new(SessionView { session: SESSION, statement: statement(), closed: true })),
+        View::Ceremony(ceremony),
+        View::ObjectVersion(ObjectVersion(7)),
+        View::Crls(vec![crl]),
+    ];
+    golden(|golden| {
+        golden.postcard("commitments call", &SignCall::Commitments { count: 300 }, "64f6ead0f2bf09b7");
+        golden.postcard("sign batch", &SignCall::SignBatch { items: items.to_vec(), refill: 4 }, "5b0d24e6e1717225");
+        golden.postcard("sign reply", &SignReply { answers, commitments }, "5a9fa678c6b6835f");
+        let proposal = OrderCall::Propose(Box::new(Command::SessionOpened(opening())));
+        golden.postcard("propose", &proposal, "23442c46f4abeb27");
+        golden.postcard("reads", &reads.map(OrderCall::Read), "a013c2325bb3c0e4");
+        golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");
+        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "d57808d5bdf9638b");
+        golden.postcard("no view", &OrderReply::View(None), "99be5efb88ca2013");
+        golden.postcard("unknown", &OrderReply::Unknown { reason: "no leader".to_owned() }, "4f73f3139d463c9a");
+        let verdicts = [
+            Ok(Applied::Done),
+            Ok(Applied::CeremonyStarted(CEREMONY)),
+            Ok(Applied::SessionOpened(SESSION)),
+            Ok(Applied::CrlExpected { order: OrderId::new([0x0d; 16]), next: 1 }),
+            Ok(Applied::CrlActive),
+            Err(Refusal::CardUnbound),
+        ];
+        golden.postcard("verdicts", &verdicts.map(|outcome| OrderReply::Verdict(Verdict { index: 300, outcome })), "f3fb3d44d4d02940");
+        golden.postcard("status", &OrderReply::Status(Box::new(status())), "c550073eb4748e45");
+    });
+}
+
+fn status() -> NodeStatus {
+    NodeStatus {
+        node: node(3),
+        cluster: CLUSTER,
+        boot: BootId::new([0xb1; 16]),
+        confirmed: true,
+        reasons: vec!["behind".to_owned()],
+        leader: Some(node(1)),
+        term: 4,
+        applied: 300,
+        last_log: 301,
+        now: AT,
+        audit: checkpoint(),
+        shares_given: 12,
+        version: "0.1.0".to_owned(),
+    }
+}
+
+#[test]
+fn frames_between_nodes_are_frozen() {
+    let boot = BootId::new([0xb1; 16]);
+    let root = StateRoot { boot, index: 300, root: HASH };
+    golden(|golden| {
+        golden.postcard("round 2 call", &CeremonyCall::Round2(Box::new(signed(round2()))), "5ec1da7b4e27c68c");
+        golden.postcard("state root call", &CeremonyCall::StateRoot { boot, index: 300 }, "2336b0cd307c399a");
+        golden.postcard("remembered call", &CeremonyCall::Remembered, "dbc1b4c900ffe48d");
+        golden.postcard("taken", &CeremonyReply::Taken, "6e340b9cffb37a98");
+        golden.postcard("state root reply", &CeremonyReply::StateRoot(signed(root)), "d6d4a1226271de96");
+        golden.postcard("not yet", &CeremonyReply::NotYet, "084fed08b978af4d");
+        golden.postcard("refused", &CeremonyReply::Refused(Refusal::CeremonyStep), "9146c9bf7e0db246");
+        let remembered = Remembered { store: StoreId::new([0x57; 16]), boot };
+        golden.postcard("remembered", &CeremonyReply::Remembered(Some(remembered)), "16f7fa5dc87f08f5");
+    });
+}
