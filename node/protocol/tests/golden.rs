@@ -1,7 +1,8 @@
 //! Frozen encodings: one sample of everything that is logged, hashed, signed or sent.
 //!
-//! A changed hash is a change of format: nodes of two versions would no longer read each other, and signatures made before would no
-//! longer verify. Hashes are the first eight bytes of SHA-256. When a change is meant, raise the version that the type carries and put in the hash that the failure prints.
+//! A changed hash (the first eight bytes of SHA-256) is a change of format: nodes of two versions would no longer read each other, and
+//! signatures made before would no longer verify. When that is meant, raise the version that the type carries and put in the hash that
+//! the failure prints.
 
 use std::fmt::Debug;
 
