@@ -30,9 +30,15 @@ impl Health {
     /// The call of `items` ended with an answer after `micros`.
     pub(crate) fn call_answered(&mut self, items: u64, micros: u64) {
         self.call_over(items);
+        let was_away = self.failures > 0;
         self.failures = 0;
         self.failed_until = MonotonicMillis::default();
         self.suspected_until = MonotonicMillis::default();
+        if was_away {
+            // Neither its former life nor this answer, with its connection made anew, tells how fast it is: it is tried next, and measured.
+            self.latency = None;
+            return;
+        }
         // The part of a batch's time that is due to its size is expected per item already.
         let items = items.max(1);
         let sample = micros.saturating_sub((items - 1) * ITEM_MICROS).max(micros / items).min(LATENCY_MICROS_MAX);
@@ -135,6 +141,17 @@ mod tests {
         assert!(busy.expected_micros() > idle.expected_micros());
         busy.call_over(10);
         assert!(busy.expected_micros() < idle.expected_micros());
+    }
+
+    #[test]
+    fn a_node_that_was_away_is_measured_anew_and_not_left_out_for_its_slow_return() {
+        let mut health = Health::default();
+        health.call_answered(1, 1_000);
+        health.call_failed(1, NOW);
+        health.call_answered(1, 400_000);
+        assert_eq!(health.latency_micros(), None);
+        health.call_answered(1, 2_000);
+        assert_eq!(health.latency_micros(), Some(2_000));
     }
 
     #[test]
