@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use warifu_api::{ApiClient, StatusAnswer};
-use warifu_node::config::{ListenSection, NodeConfig, NodeSection};
+use warifu_node::config::{ListenSection, LogSection, NodeConfig, NodeSection};
 use warifu_node::keys::NodeKeys;
 use warifu_protocol::transport::TlsIdentity;
 use warifu_protocol::{CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, Policy, PublicKey, SpkiHash, Threshold};
@@ -311,7 +311,7 @@ fn make_node(directory: &Path, id: NodeId, quic: SocketAddr, http: SocketAddr) -
         store: Default::default(),
         kek: Default::default(),
         raft: Default::default(),
-        log: Default::default(),
+        log: LogSection { filter: NODE_LOG_FILTER.to_owned(), ..LogSection::default() },
     };
     write_toml(&directory.join(CONFIG_FILE), &config)?;
     Ok(entry)
@@ -406,6 +406,8 @@ const CONFIG_FILE: &str = "config.toml";
 const LOG_FILE: &str = "log";
 const CA_FILE: &str = "ca.pem";
 
+/// The consensus library writes a line for every message at `info`.
+const NODE_LOG_FILTER: &str = "info,openraft=warn";
 /// How often a starting cluster is asked how it is.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long one such answer is waited for.
