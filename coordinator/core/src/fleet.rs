@@ -121,10 +121,11 @@ impl Fleet {
         }
     }
 
-    /// It was not answered, or with nonsense.
+    /// It was not answered, or with nonsense. A node that went away took its nonces with it, and asking for new ones tells when it is back.
     pub fn call_failed(&mut self, node: NodeId, items: u64, now: MonotonicMillis) {
         if let Some(member) = self.nodes.get_mut(&node) {
             member.health.call_failed(items, now);
+            member.pool.clear();
         }
     }
 
@@ -161,10 +162,11 @@ impl Fleet {
         })
     }
 
-    /// Nodes that can be asked for a signature share now.
+    /// Nodes that can be asked for a signature share now and answered when they were last asked anything. One that did not is still tried when its
+    /// pause is over, but not counted on.
     #[must_use]
     pub fn signers_ready(&self, now: MonotonicMillis) -> usize {
-        self.nodes.values().filter(|member| member.may_be_chosen(now)).count()
+        self.nodes.values().filter(|member| member.may_be_chosen(now) && member.health.is_answering()).count()
     }
 
     /// All nodes, the ones that answer soonest first: an order in which to ask for anything that any node can answer.

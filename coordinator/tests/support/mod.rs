@@ -1,0 +1,9 @@
+//! A coordinator over real TLS in front of simulated sites with real FROST keys.
+
+mod caller;
+mod fixture;
+mod sites;
+
+pub use caller::Caller;
+pub use fixture::{CREDENTIAL, Fixture, must_signing_fixture};
+pub use sites::{Fault, Link, Sites};
