@@ -205,7 +205,8 @@ async fn bad_calls_get_problem_documents() {
     let close = format!("/v1/sessions/{}/close", SessionId::new([0; 32]));
     let closing = serde_json::to_string(&fixture.closing()).unwrap();
     let json = Some("application/json");
-    let table: Vec<(&support::Caller, &str, String, Option<&str>, Vec<u8>, &str, u16)> = vec![
+    type Row<'a> = (&'a support::Caller, &'a str, String, Option<&'a str>, Vec<u8>, &'a str, u16);
+    let table: Vec<Row<'_>> = vec![
         (&clinic, "POST", paths::SIGN.into(), json, b"".to_vec(), "malformed", 400),
         (&clinic, "POST", paths::SIGN.into(), json, b"{".to_vec(), "malformed", 400),
         (&clinic, "POST", paths::SIGN.into(), json, b"{\"documents\":[]}".to_vec(), "malformed", 400),
