@@ -45,10 +45,9 @@ impl Console {
         let _ = if self.json { writeln!(io::stderr(), "{}", text.as_ref()) } else { writeln!(io::stdout(), "{}", text.as_ref()) };
     }
 
-    /// Writes bare text to standard output, in whatever form: what the command was asked to print.
-    pub fn print(self, text: &str) {
-        let mut out = io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    /// Writes what went wrong to standard error.
+    pub fn complain(self, text: impl AsRef<str>) {
+        let _ = writeln!(io::stderr(), "error: {}", text.as_ref());
     }
 
     /// Writes the command's data: as JSON, or as `text` makes it for people.

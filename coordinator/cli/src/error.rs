@@ -93,6 +93,10 @@ impl CommandError {
     }
 
     const fn is_usage(&self) -> bool {
+        #[cfg(feature = "embedded")]
+        if matches!(self, Self::Quickstart(crate::quickstart::QuickstartError::Size { .. })) {
+            return true;
+        }
         matches!(
             self,
             Self::Connection(ConnectionError::Missing { .. })

@@ -30,7 +30,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// More bytes than such a file may have.
-    #[error("`{}` has more than the {limit} bytes that a {what} may have", path.display())]
+    #[error("`{}` has more than the {limit} bytes allowed for a file of this kind ({what})", path.display())]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum FileError {
         limit: usize,
     },
     /// Others on this machine could have read the secret.
-    #[error("`{}` has mode {mode:04o}: others can read it; `chmod 600` it, or make a new {what} if somebody may have", path.display())]
+    #[error("`{}` has mode {mode:04o}: others can read it; `chmod 600` it, or replace the {what} if somebody may have", path.display())]
     Exposed {
         /// Which file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum FileError {
         mode: u32,
     },
     /// Not what it should be.
-    #[error("`{}` is not a {what}: {reason}", path.display())]
+    #[error("`{}` does not hold the expected {what}: {reason}", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,

@@ -42,3 +42,52 @@ pub fn agree(order: &mut OrderFile, card: &mut dyn Card, pin: &Pin) -> Result<()
     *bound_card = Some(BoundCardApproval { certificate, signature });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use warifu_core::pki::verify_card_signature;
+    use warifu_protocol::{ObjectVersion, UnixMillis};
+
+    use super::*;
+    use crate::card::{CardAlgorithm, SoftwareCard};
+    use crate::card_command::new_trial_my_number_card;
+    use crate::clock::now;
+    use crate::keys::{OfficerKeyFile, Passphrase};
+    use crate::trial_pki::TrialJpki;
+
+    #[test]
+    fn a_card_signs_its_own_binding_and_a_bound_one_agrees_before_any_officer() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let jpki = TrialJpki::new(now()).expect("a CA");
+        let pin = Pin::new("4711".to_owned()).expect("a PIN");
+        let mut cards = ["new", "old"].map(|name| {
+            let path = directory.path().join(name);
+            new_trial_my_number_card(&path, CardAlgorithm::EcdsaP384Sha384, &jpki, &pin).expect("a card");
+            SoftwareCard::open(&path).expect("opens")
+        });
+        let [new, old] = &mut cards;
+        let (cluster, credential) = (ClusterId::new([1; 32]), CredentialId::new([2; 16]));
+        let command = bind_command(cluster, credential, AuthenticatorKind::MyNumberCard, Vec::new(), new, &pin).expect("binds");
+        let mut order = OrderFile::draft(cluster, command, ObjectVersion(4), now(), 60_000);
+        agree(&mut order, old, &pin).expect("agrees");
+        let OrderCommand::BindAuthenticator { binding, certificate, card_signature, bound_card: Some(bound), .. } = &order.0.body.order
+        else {
+            panic!("not a binding with a bound card's word");
+        };
+        for (certificate, signature) in [(certificate, card_signature), (&bound.certificate, &bound.signature)] {
+            let certificate = Certificate::parse(certificate.as_slice()).expect("readable");
+            verify_card_signature(certificate.key(), &binding.message(), signature.as_slice()).expect("holds");
+        }
+
+        let passphrase = Passphrase::new("correct horse".to_owned()).expect("long enough");
+        let key = directory.path().join("o1.key");
+        let officer = OfficerKeyFile::create(&key, "o1".parse().expect("a name"), warifu_protocol::OfficerRole::Operator, &passphrase)
+            .and_then(|file| file.open(&passphrase))
+            .expect("an officer");
+        order.approve(&officer, now()).expect("approves");
+        assert!(matches!(agree(&mut order, old, &pin), Err(CredentialError::Order(OrderError::Approved))));
+        let facility = OrderCommand::EnrolFacility { facility: "f".parse().expect("a name") };
+        let mut other = OrderFile::draft(cluster, facility, ObjectVersion(0), UnixMillis(0), 1);
+        assert!(matches!(agree(&mut other, old, &pin), Err(CredentialError::Order(OrderError::Unfit { .. }))));
+    }
+}

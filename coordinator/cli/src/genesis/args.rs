@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_protocol::genesis::GENESIS_BYTES_MAX;
-use warifu_protocol::{ClusterId, Genesis, GenesisDocument, Name, Policy, Threshold};
+use warifu_protocol::transport::TlsIdentity;
+use warifu_protocol::{ClusterId, CoordinatorEntry, Genesis, GenesisDocument, Name, Policy, Threshold};
 
 use super::describe::describe;
 use super::draft::{AnchorArgument, Draft, liars_default};
@@ -13,7 +14,7 @@ use super::error::GenesisCommandError;
 use crate::clock::now;
 use crate::console::Console;
 use crate::files::{self, FileError, MODE_PUBLIC};
-use crate::keys::{OfficerKeyFile, PassphraseArgs};
+use crate::keys::{KeyKind, LocalKey, OfficerKeyFile, PassphraseArgs};
 
 /// Founding a cluster
 #[derive(clap::Subcommand, Debug)]
@@ -23,6 +24,16 @@ pub enum GenesisCommand {
         after_help = "Example:\n  warifu genesis new --name hpki --threshold 3 --node n1.toml --node n2.toml --node n3.toml --node n4.toml --node n5.toml \\\n    --coordinator c1.toml --officer op-1.toml --officer op-2.toml --officer so-1.toml --officer so-2.toml \\\n    --anchor hpki-signing:1.2.392.100495.1.5.1.1.3.1:medis.pem --anchor jpki-user-authentication:1.2.392.200149.8.5.1.3.30:jpki.pem --out genesis.toml"
     )]
     New(Box<NewArgs>),
+    /// Make a coordinator's identity and print its entry for the genesis (TOML)
+    #[command(after_help = "Example:\n  warifu genesis new-coordinator --id coordinator-1 --dir keys > coordinator-1.toml")]
+    NewCoordinator {
+        /// Name of the coordinator: 1 to 64 characters of a-z 0-9 - _ .
+        #[arg(long)]
+        id: Name,
+        /// Directory for identity.pem and identity.key
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Show a genesis in words and add an officer's signature
     #[command(after_help = "Example:\n  warifu genesis sign --genesis genesis.toml --officer-key op-1.key")]
     Sign {
@@ -102,6 +113,14 @@ struct Checked {
 pub fn run(command: GenesisCommand, console: Console) -> Result<(), GenesisCommandError> {
     match command {
         GenesisCommand::New(args) => new(&args, console),
+        GenesisCommand::NewCoordinator { id, dir } => {
+            let entry = new_coordinator(&dir, id)?;
+            console.data(&entry, || {
+                let text = toml::to_string(&entry).expect("a coordinator's entry has only values that TOML can hold");
+                text.trim_end().to_owned()
+            });
+            Ok(())
+        }
         GenesisCommand::Sign { genesis, officer_key, yes, passphrase } => sign(&genesis, &officer_key, yes, &passphrase, console),
         GenesisCommand::Show { file } => {
             let document = load(&file)?;
@@ -179,6 +198,19 @@ fn sign(path: &Path, officer_key: &Path, yes: bool, passphrase: &PassphraseArgs,
         }
     });
     Ok(())
+}
+
+/// Makes `identity.pem` and `identity.key` in a directory and returns what the genesis says of the coordinator.
+///
+/// # Errors
+/// [`GenesisCommandError::File`] or [`GenesisCommandError::Identity`], also when the files exist.
+pub fn new_coordinator(directory: &Path, id: Name) -> Result<CoordinatorEntry, GenesisCommandError> {
+    files::make_directory(directory)?;
+    let tls = TlsIdentity::generate()?;
+    tls.save(&directory.join("identity.pem"), &directory.join("identity.key"))?;
+    // Nothing that a coordinator says is signed, so nobody needs the private half: it is known by its TLS key.
+    let identity = LocalKey::generate(KeyKind::Ed25519)?.public();
+    Ok(CoordinatorEntry { id, tls_spki: tls.spki_hash(), identity })
 }
 
 fn load(path: &Path) -> Result<GenesisDocument, GenesisCommandError> {

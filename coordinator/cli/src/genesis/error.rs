@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use warifu_protocol::transport::IdentityError;
 use warifu_protocol::{GenesisError, Name};
 
 use crate::console::ConfirmError;
@@ -57,6 +58,9 @@ pub enum GenesisCommandError {
     /// An officer's key.
     #[error(transparent)]
     OfficerKey(#[from] OfficerKeyError),
+    /// A coordinator's TLS identity.
+    #[error("the coordinator's identity cannot be made")]
+    Identity(#[from] IdentityError),
     /// Signing.
     #[error(transparent)]
     Key(#[from] LocalKeyError),

@@ -5,7 +5,7 @@ mod describe;
 mod draft;
 mod error;
 
-pub use args::{GenesisCommand, run};
+pub use args::{GenesisCommand, new_coordinator, run};
 pub use describe::describe;
 pub use draft::{AnchorArgument, Draft, liars_default};
 pub use error::GenesisCommandError;

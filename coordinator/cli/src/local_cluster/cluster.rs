@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use warifu_api::{ApiClient, StatusAnswer};
 use warifu_node::config::{ListenSection, LogSection, NodeConfig, NodeSection};
 use warifu_node::keys::NodeKeys;
-use warifu_protocol::transport::TlsIdentity;
-use warifu_protocol::{CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, Policy, PublicKey, SpkiHash, Threshold};
+use warifu_protocol::{CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, Policy, SpkiHash, Threshold};
 
 use super::clients::{ClientFiles, ClientIdentity, create_server};
 use super::coordinator::EXIT_WITH_STDIN;
@@ -22,7 +20,7 @@ use super::process::Process;
 use super::{COORDINATOR_COMMAND, NODE_COMMAND};
 use crate::clock::now;
 use crate::files::{self, MODE_PUBLIC};
-use crate::genesis::{Draft, liars_default};
+use crate::genesis::{Draft, liars_default, new_coordinator};
 use crate::trial_pki::{TrialHpki, TrialJpki};
 
 /// What to found.
@@ -356,17 +354,14 @@ fn make_coordinator(
     root: &Path,
     clients: &[ClientIdentity],
 ) -> Result<CoordinatorEntry, LocalClusterError> {
-    let tls = TlsIdentity::generate()?;
-    let identity = TlsFiles { certificate: "identity.pem", key: "identity.key" };
-    tls.save(&directory.join(identity.certificate), &directory.join(identity.key))?;
+    let entry = new_coordinator(directory, "coordinator-1".parse().expect("a name"))?;
     let server = ClientFiles { certificate: directory.join("https.pem"), key: directory.join("https.key") };
     create_server(&root.join("clients").join(CA_FILE), &server)?;
-    let name: Name = "coordinator-1".parse().expect("a name");
     let config = CoordinatorConfig {
-        name: name.clone(),
+        name: entry.id.clone(),
         genesis: PathBuf::from("..").join(GENESIS_FILE),
         metrics,
-        identity,
+        identity: TlsFiles { certificate: "identity.pem", key: "identity.key" },
         https: Https { listen: api, certificate: "https.pem", key: "https.key" },
         clients: clients
             .iter()
@@ -374,9 +369,7 @@ fn make_coordinator(
             .collect(),
     };
     write_toml(&directory.join(CONFIG_FILE), &config)?;
-    // A coordinator signs nothing; its TLS key is what it is known by.
-    let identity = PublicKey::Ed25519(SigningKey::generate(&mut rand_core::OsRng).verifying_key().to_bytes());
-    Ok(CoordinatorEntry { id: name, tls_spki: tls.spki_hash(), identity })
+    Ok(entry)
 }
 
 fn make_clients(directory: &Path) -> Result<Vec<ClientIdentity>, LocalClusterError> {

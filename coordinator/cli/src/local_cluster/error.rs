@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use warifu_api::ApiError;
-use warifu_protocol::transport::IdentityError;
 use warifu_protocol::{CredentialId, GenesisError, NodeId};
 
 use crate::card::CardError;
@@ -39,9 +38,6 @@ pub enum LocalClusterError {
         #[source]
         source: warifu_node::keys::KeysError,
     },
-    /// The coordinator's identity.
-    #[error("the coordinator's identity cannot be made")]
-    Identity(#[from] IdentityError),
     /// An officer's passphrase.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),

@@ -166,7 +166,7 @@ pub fn check_cluster(genesis: &Genesis, order: &OrderFile) -> Result<(), OrderEr
 #[must_use]
 pub fn approvals_text(genesis: &Genesis, order: &OrderFile) -> String {
     let rule = genesis.body().policy.approvals_for(class(order));
-    format!("{} of {} approvals by a {}", order.0.approvals.len(), rule.count, rule.role)
+    format!("{} of {} approvals (role: {})", order.0.approvals.len(), rule.count, rule.role)
 }
 
 /// The row of the approval table. Whether a binding is the first can be told from the order: a further card's carries a bound card's word.

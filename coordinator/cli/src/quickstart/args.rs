@@ -84,7 +84,7 @@ pub async fn run(args: QuickstartArgs) -> Result<Exit, QuickstartError> {
         Err(error) => {
             let problem = chain(&error);
             recorder.finish(Some(problem.clone()));
-            console.say(format!("FAILED: {problem}"));
+            console.complain(problem);
             Ok(Exit::Refused)
         }
         Ok(told) => {

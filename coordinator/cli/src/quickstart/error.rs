@@ -38,7 +38,7 @@ pub enum QuickstartError {
     Dispensing(#[source] DocumentError),
     /// The cluster.
     #[error(transparent)]
-    Cluster(#[from] LocalClusterError),
+    Cluster(Box<LocalClusterError>),
     /// The coordinator.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -77,4 +77,10 @@ pub enum QuickstartError {
     /// The person stopped it.
     #[error("stopped: every process was ended")]
     Interrupted,
+}
+
+impl From<LocalClusterError> for QuickstartError {
+    fn from(error: LocalClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
 }

@@ -59,3 +59,100 @@ fn certificate_of(signed: &str, request: &Request) -> Result<Vec<u8>, TerminalEr
         .ok_or_else(|| refused("it has no certificate"))?;
     BASE64.decode(document.tree().text_content_deep(element).trim()).map_err(|_| refused("its certificate is not base64"))
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use warifu_coordinator::document::{DocumentError, sample};
+    use warifu_core::pki::{assemble_csr, render_csr};
+    use warifu_protocol::{AnchorEntry, DocumentKind, SessionId, SubjectFields, UnixMillis};
+
+    use super::*;
+    use crate::clock::now;
+    use crate::keys::{KeyKind, LocalKey};
+    use crate::terminal::Prepared;
+    use crate::trial_command::signing_validity;
+    use crate::trial_pki::TrialHpki;
+
+    /// A holder whose key is whole, for want of a cluster.
+    struct Signer {
+        key: SigningKey,
+        certificate: Vec<u8>,
+        anchor: AnchorEntry,
+    }
+
+    impl Signer {
+        fn new(seed: u8) -> Self {
+            let key = SigningKey::from_bytes(&[seed; 32]);
+            let subject = SubjectFields::new("JP", None, "TRIAL Ishi", "1").expect("a subject");
+            let info = render_csr(&subject, key.verifying_key().as_bytes()).info;
+            let csr = assemble_csr(&info, &key.sign(&info).to_bytes()).expect("a request");
+            let ca = TrialHpki::new(now()).expect("a CA");
+            let certificate = ca.issue_signing_certificate(&csr, &["Medical Doctor"], signing_validity(now())).expect("a certificate");
+            Self { key, certificate, anchor: ca.anchor() }
+        }
+
+        /// The answer of a coordinator to `request`, for the document `xml`.
+        fn answer(&self, xml: &str, request: &Request) -> (String, [u8; 64]) {
+            let fields = SignatureFields {
+                kind: request.kind,
+                request: request.hash(),
+                document: request.digest,
+                signing_time: request.signing_time,
+                certificate: &self.certificate,
+            };
+            let rendered = render(&fields).expect("renders");
+            let signature = self.key.sign(&rendered.signed_info).to_bytes();
+            (embed(xml.as_bytes(), request.kind, &rendered.signature_element(&signature)).expect("embeds"), signature)
+        }
+
+        fn anchors(&self) -> Vec<TrustAnchor> {
+            vec![TrustAnchor::from_entry(&self.anchor).expect("an anchor")]
+        }
+    }
+
+    fn must_prepare(document_id: &str, at: UnixMillis) -> Prepared {
+        let key = LocalKey::generate(KeyKind::Ed25519).expect("a key");
+        let session = SessionId::new([7; 32]);
+        Prepared::new(sample::prescription(document_id), DocumentKind::Prescription, session, 1, &key, at).expect("a sample")
+    }
+
+    #[test]
+    fn an_answer_counts_only_if_it_is_this_document_signed_by_a_holder_under_a_pinned_ca() {
+        let (doctor, stranger) = (Signer::new(1), Signer::new(2));
+        let prepared = must_prepare("mine", now());
+        let (xml, request) = (&prepared.xml, &prepared.request.request);
+        let anchors = doctor.anchors();
+        let check = |signed: &str, signature: &[u8]| check_answer(xml, request, signed, signature, &anchors);
+        let (signed, signature) = doctor.answer(xml, request);
+        let certificate = check(&signed, &signature).expect("an honest answer");
+        assert_eq!(certificate.der(), doctor.certificate);
+
+        let answer = |outcome: Result<Certificate, TerminalError>| matches!(outcome, Err(TerminalError::Answer { .. }));
+        let other = must_prepare("other", now());
+        let (other_signed, other_signature) = doctor.answer(&other.xml, &other.request.request);
+        assert!(answer(check(&other_signed, &other_signature)), "another document, signed for another request");
+        assert!(answer(check(&other_signed, &signature)), "another document with this one's signature value");
+        let (swapped, swapped_signature) = doctor.answer(&other.xml, request);
+        assert!(answer(check(&swapped, &swapped_signature)), "this request's signature in another document");
+        assert!(answer(check(&signed.replace("EP.xsd", "EQ.xsd"), &signature)), "an unsigned part was changed");
+        assert!(answer(check(xml, &signature)), "not signed at all");
+        assert!(answer(check("<html/>", &signature)), "not a document");
+        assert!(answer(check(&signed, &signature[..63])), "a short value");
+        let mut flipped = signature;
+        flipped[10] ^= 1;
+        assert!(answer(check(&signed, &flipped)), "another value");
+        let (foreign, foreign_signature) = stranger.answer(xml, request);
+        assert!(matches!(check(&foreign, &foreign_signature), Err(TerminalError::Path(_))), "a holder under a CA that is not pinned");
+    }
+
+    #[test]
+    fn a_document_of_the_other_kind_is_refused_before_it_is_sent() {
+        let key = LocalKey::generate(KeyKind::Ed25519).expect("a key");
+        let prepare = |xml: &str| Prepared::new(xml.to_owned(), DocumentKind::Dispensing, SessionId::new([7; 32]), 1, &key, now());
+        assert!(matches!(prepare(&sample::prescription("mine")), Err(TerminalError::Document(DocumentError::WrongKind { .. }))));
+        assert!(matches!(prepare("<!DOCTYPE x><x/>"), Err(TerminalError::Document(_))));
+        let at = must_prepare("mine", UnixMillis(1_234_567)).request.request.signing_time;
+        assert_eq!(at, UnixMillis(1_234_000), "whole seconds");
+    }
+}
