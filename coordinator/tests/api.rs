@@ -215,7 +215,7 @@ async fn bad_calls_get_problem_documents() {
         (&clinic, "POST", paths::SIGN.into(), json, vec![0xff; 10], "malformed", 400),
         (&clinic, "POST", paths::SIGN.into(), Some("text/xml"), b"{}".to_vec(), "media-type", 415),
         (&clinic, "POST", paths::SIGN.into(), None, b"{}".to_vec(), "media-type", 415),
-        (&clinic, "POST", paths::SIGN.into(), json, vec![b' '; BODY_BYTES_MAX + 1], "body-too-large", 413),
+        (&clinic, "POST", paths::SIGN.into(), json, vec![b' '; BODY_BYTES_MAX + 8 * 1024 * 1024], "body-too-large", 413),
         (&clinic, "POST", paths::SESSIONS.into(), json, b"{}".to_vec(), "malformed", 400),
         (&clinic, "POST", close, json, closing.into_bytes(), "malformed", 400),
         (&clinic, "GET", "/v1/sessions/xyz".into(), None, vec![], "malformed", 400),
