@@ -1,0 +1,70 @@
+//! A cluster of real processes with one physician who has logged in.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use warifu::card::CardAlgorithm;
+use warifu::keys::{KeyKind, TerminalKey};
+use warifu::local_cluster::{Holder, LocalCluster, LocalClusterOptions, NewHolder, OpenSession};
+use warifu_protocol::limits::SESSION_SIGNATURES_MAX;
+use warifu_protocol::{Policy, SubjectFields};
+
+pub(super) const NODES: u8 = 5;
+pub(super) const THRESHOLD: u8 = 3;
+/// Elections and confirmations on a busy machine take some seconds.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// What the coordinator is told beside its usual configuration: its limit per client would be what is measured otherwise.
+const UNLIMITED: &str = "\n[limits]\nrequests_per_second = 100000\nrequests_burst = 100000\n";
+
+pub(super) struct Scene {
+    pub(super) cluster: LocalCluster,
+    doctor: Holder,
+    sessions: u32,
+}
+
+impl Scene {
+    /// Founds and starts the cluster; enrols, certifies and binds.
+    pub(super) async fn set(directory: &Path, program: &Path) -> anyhow::Result<Self> {
+        let options = LocalClusterOptions {
+            directory: directory.to_owned(),
+            nodes: NODES,
+            threshold: THRESHOLD,
+            policy: Policy { session_signatures_max: SESSION_SIGNATURES_MAX, ..Policy::default() },
+            program: program.to_owned(),
+        };
+        let mut cluster = tokio::task::spawn_blocking(move || anyhow::Ok(LocalCluster::found(&options)?)).await??;
+        let config = directory.join("coordinator").join("config.toml");
+        let mut file = OpenOptions::new().append(true).open(&config).with_context(|| format!("cannot open {}", config.display()))?;
+        file.write_all(UNLIMITED.as_bytes())?;
+        cluster.start()?;
+        cluster.wait_ready(READY_DEADLINE).await?;
+        cluster.publish_crls(1).await?;
+        let terminal = TerminalKey::generate(KeyKind::Ed25519)?;
+        cluster.enrol_facility(&LocalCluster::CLINIC.parse()?, terminal.terminal, terminal.public()).await?;
+        let subject = SubjectFields::new("JP", None, "TRIAL Ishi", "TRIAL-0001")?;
+        let credentials = cluster.enrol(&[NewHolder { holder: "trial-doctor".parse()?, subject }]).await?;
+        let &[credential] = credentials.as_slice() else { anyhow::bail!("{} credentials for one holder", credentials.len()) };
+        cluster.certify(credential, &["Medical Doctor"]).await?;
+        let doctor = Holder::equip(
+            &cluster,
+            &directory.join("doctor"),
+            credential,
+            LocalCluster::CLINIC,
+            LocalCluster::CLIENT_CLINIC,
+            CardAlgorithm::RsaSha256,
+            terminal,
+        )?;
+        cluster.bind(credential, &mut doctor.card()?, &doctor.pin()?).await?;
+        Ok(Self { cluster, doctor, sessions: 0 })
+    }
+
+    /// A fresh session for as many documents as a session may sign.
+    pub(super) async fn log_in(&mut self) -> anyhow::Result<OpenSession> {
+        self.sessions += 1;
+        let file = self.cluster.directory().join("doctor").join(format!("session-{}.json", self.sessions));
+        Ok(self.doctor.log_in(&self.cluster, &file, KeyKind::Ed25519, SESSION_SIGNATURES_MAX).await?)
+    }
+}
