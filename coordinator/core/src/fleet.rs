@@ -107,7 +107,8 @@ impl Fleet {
         }
     }
 
-    /// A call with this many items is on its way.
+    /// A call for commitments is on its way that costs the node as much as so many items. Items themselves count from the moment that their signers
+    /// are chosen, so that a burst of documents spreads over all nodes; each must be reported as answered, failed or dropped.
     pub fn call_started(&mut self, node: NodeId, items: u64) {
         if let Some(member) = self.nodes.get_mut(&node) {
             member.health.call_started(items);
@@ -126,6 +127,13 @@ impl Fleet {
         if let Some(member) = self.nodes.get_mut(&node) {
             member.health.call_failed(items, now);
             member.pool.clear();
+        }
+    }
+
+    /// Items were dropped before they were sent.
+    pub fn items_dropped(&mut self, node: NodeId, items: u64) {
+        if let Some(member) = self.nodes.get_mut(&node) {
+            member.health.call_over(items);
         }
     }
 
@@ -213,6 +221,7 @@ impl Fleet {
             let member = self.nodes.get_mut(&node).expect("candidates are members");
             let overdue = (member.health.overdue_micros() / 1_000).clamp(HEDGE_MILLIS_MIN, HEDGE_MILLIS_MAX);
             chosen.overdue_millis = chosen.overdue_millis.max(overdue);
+            member.health.call_started(1);
             let commitments = member.pool.take(now).expect("a candidate's pool has one that is alive");
             chosen.signers.insert(node, commitments);
         }

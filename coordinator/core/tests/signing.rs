@@ -39,6 +39,19 @@ fn equal_nodes_share_the_load() {
 }
 
 #[test]
+fn a_burst_of_documents_spreads_over_all_nodes_though_one_is_slower() {
+    let mut world = World::new(5, 3, 1, 2);
+    for number in 1..=5 {
+        world.fleet.call_answered(node(number), 0, 1_000 * u64::from(number));
+    }
+    let asked = world.must_launch(10);
+    for number in 1..=5 {
+        let times = asked.iter().filter(|node| node.get() == number).count();
+        assert!((3..=9).contains(&times), "node {number} was asked {times} times of 30");
+    }
+}
+
+#[test]
 fn a_node_that_gives_a_false_share_is_named_and_left_out_and_another_set_signs() {
     for behaviour in [Behaviour::FalseShare, Behaviour::Garbage] {
         let mut world = World::new(5, 3, 1, 3);

@@ -52,7 +52,9 @@ pub(super) async fn serve(nodes: Arc<Nodes>, node: NodeId, mut queue: mpsc::Rece
             }
         }
         // What has its signature by now need not be asked for.
+        let before = batch.len();
         batch.retain(|queued| !queued.answers.is_closed());
+        nodes.fleet.lock().items_dropped(node, (before - batch.len()) as u64);
         if batch.is_empty() {
             continue;
         }
@@ -68,11 +70,7 @@ async fn send(nodes: &Nodes, node: NodeId, batch: Vec<Queued>) {
     let count = batch.len() as u64;
     let asked = nodes.clock.now();
     let started = Instant::now();
-    let wanted = {
-        let mut fleet = nodes.fleet.lock();
-        fleet.call_started(node, count);
-        fleet.commitments_wanted(node, asked)
-    };
+    let wanted = nodes.fleet.lock().commitments_wanted(node, asked);
     let mut addresses = Vec::with_capacity(batch.len());
     let mut items = Vec::with_capacity(batch.len());
     for Queued { attempt, item, answers } in batch {

@@ -34,6 +34,7 @@ async fn run(nodes: &Arc<Nodes>, job: Job) -> Result<Signed, SignFailure> {
             match effect {
                 Effect::Send { attempt, node, item } => {
                     if !nodes.enqueue(node, Queued { attempt, item, answers: sender.clone() }) {
+                        nodes.fleet.lock().items_dropped(node, 1);
                         signing.handle_failure(attempt, node, now);
                     }
                 }

@@ -185,6 +185,19 @@ impl World {
         }
     }
 
+    /// Starts so many jobs before any node has answered, and says who is asked.
+    pub fn must_launch(&mut self, jobs: usize) -> Vec<NodeId> {
+        let mut asked = Vec::new();
+        for _ in 0..jobs {
+            let mut signing = Signing::new(self.job(), self.rules, self.now);
+            signing.launch(&mut self.fleet, self.now, &mut self.rng);
+            while let Some(Effect::Send { node, .. }) = signing.poll_effect() {
+                asked.push(node);
+            }
+        }
+        asked
+    }
+
     pub fn must_sign(&mut self) -> Signed {
         let signed = self.sign().expect("a signature");
         let key = ed25519_dalek::VerifyingKey::from_bytes(&self.key.to_bytes()).expect("a key");
