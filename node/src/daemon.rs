@@ -127,6 +127,7 @@ impl Node {
             Arc::clone(&signing),
             peers.clone(),
             raft.clone(),
+            Arc::clone(&replicated),
         );
         let rpc = NodeRpc {
             raft: raft.service(),

@@ -4,12 +4,15 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, LogEntry, NodeId, NodeSigned, NodeStarted, Sha256, UnixMillis, canonical};
+use warifu_protocol::{
+    AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, NodeId, NodeStarted, Refusal, Sha256, UnixMillis, canonical,
+};
 
 use crate::clock;
 use crate::gate::Gate;
-use crate::local::{AuditWrite, LocalStore};
+use crate::local::{AuditWrite, LocalStore, draw_boot};
 use crate::metrics::NodeMetrics;
 use crate::raft::{
     AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, MembershipView,
@@ -34,7 +37,19 @@ pub struct NodeState {
     gate: Arc<Gate>,
     metrics: NodeMetrics,
     progress: watch::Sender<Progress>,
+    own_start: Mutex<Option<OwnStart>>,
     spool: PathBuf,
+}
+
+/// How the log took this node's start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnStart {
+    /// Which start.
+    pub boot: BootId,
+    /// Where it is in the log.
+    pub index: u64,
+    /// Why it was refused, if it was.
+    pub refusal: Option<Refusal>,
 }
 
 impl NodeState {
@@ -48,7 +63,7 @@ impl NodeState {
         metrics: NodeMetrics,
         spool: PathBuf,
     ) -> Self {
-        Self { node, database, local, gate, metrics, progress: watch::Sender::new(Progress::default()), spool }
+        Self { node, database, local, gate, metrics, progress: watch::Sender::new(Progress::default()), own_start: Mutex::new(None), spool }
     }
 
     /// Hears of applied entries and installed snapshots.
@@ -64,20 +79,26 @@ impl NodeState {
         postcard::from_bytes(bytes).map_err(|error| StateError::new("reading its position", error))
     }
 
-    /// A start of this node under another boot id than this process's means that a copy of it is running.
-    fn watch_for_clones(&self, payload: &[u8], refused: bool) {
-        if refused {
+    /// What this node's own log says of its start under this boot id, once that is applied here.
+    #[must_use]
+    pub fn own_start(&self, boot: BootId) -> Option<OwnStart> {
+        self.own_start.lock().clone().filter(|start| start.boot == boot)
+    }
+
+    /// Notes this node's own start. One under a boot id that this store never drew means that a copy of the store is running.
+    fn notice_start(&self, index: u64, payload: &[u8], refusal: Option<&Refusal>) {
+        let Ok(LogEntry { command: Command::NodeStarted(signed), .. }) = LogEntry::decode(payload) else { return };
+        let (node, NodeStarted { store, boot, .. }) = (signed.node, signed.body);
+        if node != self.node || store != self.local.meta().store {
             return;
         }
-        if let Ok(LogEntry {
-            command: Command::NodeStarted(NodeSigned { node, body: NodeStarted { store, incarnation, boot, .. }, .. }),
-            ..
-        }) = LogEntry::decode(payload)
-            && node == self.node
-            && store == self.local.meta().store
-            && boot != self.gate.boot()
-            && incarnation >= self.local.incarnation()
-        {
+        if boot == self.gate.boot() {
+            // The same start may be logged twice; the first that counted stays.
+            let mut own = self.own_start.lock();
+            if own.as_ref().is_none_or(|start| start.boot != boot || start.refusal.is_some()) {
+                *own = Some(OwnStart { boot, index, refusal: refusal.cloned() });
+            }
+        } else if refusal.is_none() && self.local.starts().is_ok_and(|starts| !starts.boots.contains(&boot)) {
             self.gate.raise_alarm(format!("this node was started elsewhere (boot {boot}): a copy of its store is running"));
         }
     }
@@ -132,7 +153,7 @@ impl ReplicatedState for NodeState {
                 continue;
             };
             let refusal = outcome.verdict.outcome.as_ref().err().cloned();
-            self.watch_for_clones(payload, refusal.is_some());
+            self.notice_start(entry.index, payload, refusal.as_ref());
             let label = if refusal.is_some() { "refused" } else { "applied" };
             self.metrics.entries_applied.with_label_values(&[outcome.kind, label]).inc();
             if let Some(refusal) = &refusal {
@@ -168,6 +189,8 @@ impl ReplicatedState for NodeState {
         let installing = |error: &dyn std::fmt::Display| StateError::new("installing a snapshot", error.to_string());
         let (database, spool) = (self.database.clone(), self.spool.clone());
         let index = applied.position.map_or(0, |position| position.index);
+        // Before anything of it can be seen: what a snapshot says is one peer's word.
+        self.gate.unconfirm(draw_boot());
         tokio::task::spawn_blocking(move || {
             let position = postcard::to_stdvec(&applied).map_err(|error| installing(&error))?;
             let mut content = content;
@@ -231,8 +254,9 @@ impl InspectEntries for Inspector {
                 InspectedPayload::Membership(view) => self.check_membership(view)?,
                 InspectedPayload::Command(bytes) => {
                     let at = LogEntry::decode(bytes).map_err(|error| InspectRefusal::new(error.to_string()))?.at;
-                    // Entries fetched while catching up may be old; confirmation covers them.
-                    if !entry.claimed_committed && at.distance(now) > self.skew_millis {
+                    // Entries fetched while catching up may be old, which confirmation covers; none can be of the future.
+                    let too_old = !entry.claimed_committed && at.plus(self.skew_millis) < now;
+                    if too_old || at > now.plus(self.skew_millis) {
                         return Err(InspectRefusal::new(format!("entry time {at} of leader {from} is too far from this node's clock")));
                     }
                 }

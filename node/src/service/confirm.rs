@@ -9,18 +9,20 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply};
-use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, NodeId, NodeStarted, Refusal, Sha256};
+use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, Genesis, NodeId, NodeStarted, Sha256};
 
 use super::order::OrderService;
 use super::sign::SignService;
 use crate::clock;
 use crate::gate::{Confirmed, Gate};
-use crate::local::{AuditWrite, LocalStore, draw_boot};
-use crate::replicated::Progress;
+use crate::local::{AuditWrite, LocalStore};
+use crate::replicated::{NodeRaft, NodeState, OwnStart, Progress};
 use crate::state::StateDatabase;
 
 /// Pause between tries: peers may still be starting.
 const RETRY: Duration = Duration::from_millis(200);
+/// Time for an entry that was logged to be applied here, before it is proposed again.
+const APPLIED_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for one peer to sign its root.
 const ROOT_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -34,7 +36,8 @@ pub struct ConfirmService {
     orders: Arc<OrderService>,
     signing: Arc<SignService>,
     peers: PeerClient,
-    raft: crate::replicated::NodeRaft,
+    raft: NodeRaft,
+    replicated: Arc<NodeState>,
 }
 
 impl ConfirmService {
@@ -49,25 +52,26 @@ impl ConfirmService {
         orders: Arc<OrderService>,
         signing: Arc<SignService>,
         peers: PeerClient,
-        raft: crate::replicated::NodeRaft,
+        raft: NodeRaft,
+        replicated: Arc<NodeState>,
     ) -> Self {
-        Self { identity, genesis, state, local, gate, orders, signing, peers, raft }
+        Self { identity, genesis, state, local, gate, orders, signing, peers, raft, replicated }
     }
 
     /// Works until `stop` says so.
-    pub async fn run(self, mut progress: watch::Receiver<Progress>, mut stop: watch::Receiver<bool>) {
-        let mut snapshots = progress.borrow().snapshots;
+    pub async fn run(self, progress: watch::Receiver<Progress>, mut stop: watch::Receiver<bool>) {
+        let (mut installed, mut applied) = (progress.clone(), progress);
         loop {
+            let snapshots = installed.borrow().snapshots;
+            let work = async {
+                self.confirm(&mut applied).await;
+                // Confirmed or alarmed: only a snapshot or a restart changes that.
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                done = self.confirm(&mut progress) => if !done { return },
-            }
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                changed = progress.wait_for(|progress| progress.snapshots > snapshots) => match changed {
-                    Ok(progress) => snapshots = progress.snapshots,
-                    Err(_) => return,
-                },
+                () = work => {}
+                changed = installed.wait_for(|progress| progress.snapshots > snapshots) => if changed.is_err() { return },
             }
             if let Err(error) = self.begin_again().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a new confirmation cannot begin");
@@ -76,36 +80,31 @@ impl ConfirmService {
         }
     }
 
-    /// A snapshot came from one peer: everything learnt before it is void.
+    /// A snapshot came from one peer: everything learnt before it is void. The gate was closed, under a new boot id, before it was installed.
     async fn begin_again(&self) -> Result<(), crate::local::LocalStoreError> {
-        let boot = draw_boot();
-        self.gate.unconfirm(boot);
         self.signing.drop_nonces();
-        self.local.begin_again(boot).await
+        self.local.begin_again(self.gate.boot()).await
     }
 
-    /// Says whether the node was confirmed; `false` when it never will be.
-    async fn confirm(&self, progress: &mut watch::Receiver<Progress>) -> bool {
-        let Some(index) = self.announce().await else { return false };
-        if progress.wait_for(|progress| progress.applied >= index).await.is_err() {
-            return false;
-        }
+    /// Gets this start confirmed, or raises an alarm.
+    async fn confirm(&self, progress: &mut watch::Receiver<Progress>) {
+        let boot = self.gate.boot();
+        let Some(index) = self.announce(boot, progress).await else { return };
         loop {
-            match self.gather(index).await {
-                Gathered::Enough { root, by } => return self.open(index, root, by).await,
+            match self.gather(boot, index).await {
+                Gathered::Enough { root, by } => return self.open(boot, index, root, by).await,
                 Gathered::Diverged { with } => {
                     let text =
                         format!("the state root at {index} differs from that of {with:?}: a snapshot was forged or a store is damaged");
-                    self.alarm(text).await;
-                    return false;
+                    return self.alarm(text).await;
                 }
                 Gathered::NotYet => tokio::time::sleep(RETRY).await,
             }
         }
     }
 
-    /// Logs `NodeStarted` and returns its index.
-    async fn announce(&self) -> Option<u64> {
+    /// Logs `NodeStarted` and returns its index. What the leader says of it does not count: this node's own applied entry does.
+    async fn announce(&self, boot: BootId, progress: &mut watch::Receiver<Progress>) -> Option<u64> {
         loop {
             let (audit, starts) = match self.local.checkpoint().and_then(|audit| Ok((audit, self.local.starts()?))) {
                 Ok(found) => found,
@@ -117,41 +116,31 @@ impl ConfirmService {
             let body = NodeStarted {
                 store: self.local.meta().store,
                 incarnation: self.local.incarnation(),
-                boot: self.gate.boot(),
+                boot,
                 audit_size: audit.size,
                 raft_index: self.raft.status().last_log_index.unwrap_or(0),
                 earlier: starts.earlier(),
             };
-            match self.orders.propose(Command::NodeStarted(self.identity.sign(body))).await {
-                OrderReply::Verdict(verdict) => match verdict.outcome {
-                    Ok(_) => return Some(verdict.index),
-                    Err(refusal) => {
-                        // The answer to an earlier try may have been lost after it was applied.
-                        if let Some(index) = self.started_at() {
-                            return Some(index);
-                        }
-                        if !matches!(refusal, Refusal::NodeUnknown { .. }) {
-                            self.alarm(format!("the cluster does not let this node in: {refusal}")).await;
-                            return None;
-                        }
-                    }
-                },
-                OrderReply::Unknown { reason } => tracing::debug!(reason, "the start is not logged yet"),
-                OrderReply::View(_) | OrderReply::Status(_) => {}
+            if let OrderReply::Unknown { reason } = self.orders.propose(Command::NodeStarted(self.identity.sign(body))).await {
+                tracing::debug!(reason, "the start is not logged yet");
             }
-            tokio::time::sleep(RETRY).await;
+            let applied = progress.wait_for(|_| self.replicated.own_start(boot).is_some());
+            // Late or not, what was applied by then decides.
+            let _ = tokio::time::timeout(APPLIED_DEADLINE, applied).await;
+            match self.replicated.own_start(boot) {
+                Some(OwnStart { index, refusal: None, .. }) => return Some(index),
+                Some(OwnStart { refusal: Some(refusal), .. }) => {
+                    self.alarm(format!("the cluster does not let this node in: {refusal}")).await;
+                    return None;
+                }
+                None => tokio::time::sleep(RETRY).await,
+            }
         }
     }
 
-    fn started_at(&self) -> Option<u64> {
-        let record = self.state.view().ok()?.node(self.identity.node()).ok()??;
-        (record.boot == self.gate.boot()).then_some(record.started_at)
-    }
-
-    async fn gather(&self, index: u64) -> Gathered {
+    async fn gather(&self, boot: BootId, index: u64) -> Gathered {
         let Some(own) = self.state.view().ok().and_then(|view| view.root_at(index).ok().flatten()) else { return Gathered::NotYet };
         let needed = usize::from(self.genesis.body().liars) + 1;
-        let boot = self.gate.boot();
         let Ok(request) = postcard::to_stdvec(&CeremonyCall::StateRoot { boot, index }) else { return Gathered::NotYet };
         let others = self.genesis.body().nodes.iter().filter(|node| node.id != self.identity.node());
         let mut answers: FuturesUnordered<_> = others
@@ -184,19 +173,16 @@ impl ConfirmService {
         Gathered::NotYet
     }
 
-    async fn open(&self, index: u64, root: Sha256, by: Vec<NodeId>) -> bool {
-        let boot = self.gate.boot();
-        let event = AuditEvent::Confirmed { index, root, by: by.clone() };
-        let recorded = match self.record(event).await {
+    async fn open(&self, boot: BootId, index: u64, root: Sha256, by: Vec<NodeId>) {
+        let recorded = match self.record(AuditEvent::Confirmed { index, root, by: by.clone() }).await {
             Ok(()) => self.local.note_confirmed().await,
             failed => failed,
         };
         if let Err(error) = recorded {
             tracing::error!(error = &error as &dyn std::error::Error, "the confirmation cannot be recorded");
-            return false;
+        } else if self.gate.confirm(boot, Confirmed { index, by: by.clone() }) {
+            tracing::info!(index, %root, ?by, "confirmed: this node may sign");
         }
-        tracing::info!(index, %root, ?by, "confirmed: this node may sign");
-        self.gate.confirm(boot, Confirmed { index, by })
     }
 
     async fn alarm(&self, text: String) {

@@ -1,6 +1,7 @@
 //! `warifu-sign/1`: commitments and signature shares for coordinators.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub struct SignService {
     gate: Arc<Gate>,
     metrics: NodeMetrics,
     pools: Mutex<NoncePools>,
+    /// Raised with each drop of all nonces, so that pairs made before it are not admitted after it.
+    drops: AtomicU64,
     refusals: RateBound,
 }
 
@@ -51,6 +54,7 @@ impl SignService {
             gate,
             metrics,
             pools: Mutex::new(NoncePools::new(&mut OsRng)),
+            drops: AtomicU64::new(0),
             refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND),
         }
     }
@@ -79,7 +83,9 @@ impl SignService {
 
     /// Drops every nonce: after a clock jump, a restore, or before the node is confirmed again.
     pub fn drop_nonces(&self) {
-        self.pools.lock().drop_all();
+        let mut pools = self.pools.lock();
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        pools.drop_all();
         self.metrics.nonces_dropped.inc();
     }
 
@@ -95,10 +101,14 @@ impl SignService {
         if count == 0 || !self.gate.is_open() {
             return Vec::new();
         }
-        let maker = self.pools.lock().maker();
+        let (maker, drops) = (self.pools.lock().maker(), self.drops.load(Ordering::SeqCst));
         // The curve arithmetic is outside the lock: only admitting and taking a nonce are serial.
         let pairs = in_parallel((0..count).collect(), |_: usize| maker.make(1, &mut OsRng)).into_iter().flatten().collect();
-        self.pools.lock().admit(clock::boot_millis(), coordinator, pairs)
+        let mut pools = self.pools.lock();
+        if self.drops.load(Ordering::SeqCst) != drops || !self.gate.is_open() {
+            return Vec::new();
+        }
+        pools.admit(clock::boot_millis(), coordinator, pairs)
     }
 
     async fn answer(self: &Arc<Self>, coordinator: &Name, items: Vec<SignItem>) -> Vec<SignAnswer> {

@@ -45,7 +45,8 @@ pub(super) fn enrol<S: StateStore>(
             holder: holder.clone(),
             subject: subject.clone(),
             state: CredentialState::Generating,
-            resume_to: None,
+            suspended_by_order: false,
+            certificate_listed: false,
             version: ObjectVersion(1),
             epoch: Epoch(1),
             enrolled_by: order,
@@ -99,12 +100,8 @@ pub(super) fn install_certificate<S: StateStore>(
         not_after: certificate.not_after(),
         roles: checked.roles,
     });
-    let next = if credential.authenticators.is_empty() { CredentialState::Certified } else { CredentialState::Active };
-    // An officer's suspension outlasts a new certificate; one that followed from the old certificate's revocation ends with it.
-    match (credential.state, credential.resume_to) {
-        (CredentialState::Suspended, Some(_)) => credential.resume_to = Some(next),
-        _ => credential.state = next,
-    }
+    credential.certificate_listed = false;
+    credential.settle();
     write_changed(state, id, credential);
     Ok(Applied::Done)
 }
@@ -169,7 +166,7 @@ pub(super) fn bind<S: StateStore>(
         serial_digest: checked.serial_digest,
         spki: checked.certificate.spki_hash(),
     });
-    credential.state = CredentialState::Active;
+    credential.settle();
     write_changed(state, binding.credential, credential);
     Ok(Applied::Done)
 }
@@ -205,13 +202,7 @@ pub(super) fn unbind<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
     let place = credential.authenticators.iter().position(|bound| bound.card == card).ok_or(Refusal::CardUnbound)?;
     let bound = credential.authenticators.remove(place);
     state.delete(key(table::SERIAL, &[bound.serial_digest.as_ref()]));
-    if credential.authenticators.is_empty() {
-        for open in [Some(&mut credential.state), credential.resume_to.as_mut()].into_iter().flatten() {
-            if *open == CredentialState::Active {
-                *open = CredentialState::Certified;
-            }
-        }
-    }
+    credential.settle();
     write_changed(state, id, credential);
     sessions::close_all(state, id, Some(card))?;
     Ok(Applied::Done)
@@ -220,13 +211,16 @@ pub(super) fn unbind<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
 pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
     let mut credential = existing(state, id)?;
     match credential.state {
-        CredentialState::Certified | CredentialState::Active => credential.resume_to = Some(credential.state),
-        CredentialState::Suspended => return Ok(Applied::Done),
+        CredentialState::Certified | CredentialState::Active | CredentialState::Suspended => {}
         CredentialState::Generating | CredentialState::Generated | CredentialState::Revoked => {
             return Err(wrong_state(&credential, "a certified or active credential").into());
         }
     }
-    credential.state = CredentialState::Suspended;
+    if credential.suspended_by_order {
+        return Ok(Applied::Done);
+    }
+    credential.suspended_by_order = true;
+    credential.settle();
     write_changed(state, id, credential);
     sessions::close_all(state, id, None)?;
     Ok(Applied::Done)
@@ -234,11 +228,14 @@ pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialI
 
 pub(super) fn resume<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
     let mut credential = existing(state, id)?;
-    match (credential.state, credential.resume_to.take()) {
-        (CredentialState::Suspended, Some(state)) => credential.state = state,
-        (CredentialState::Suspended, None) => return Err(Refusal::CertificateRevoked.into()),
-        _ => return Err(wrong_state(&credential, "a suspended credential").into()),
+    if credential.state != CredentialState::Suspended {
+        return Err(wrong_state(&credential, "a suspended credential").into());
     }
+    if !credential.suspended_by_order {
+        return Err(Refusal::CertificateRevoked.into());
+    }
+    credential.suspended_by_order = false;
+    credential.settle();
     write_changed(state, id, credential);
     Ok(Applied::Done)
 }
@@ -250,7 +247,6 @@ pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
     }
     if credential.state != CredentialState::Revoked {
         credential.state = CredentialState::Revoked;
-        credential.resume_to = None;
         write_changed(state, id, credential);
         sessions::close_all(state, id, None)?;
     }

@@ -151,9 +151,9 @@ fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, issuer: 
         && matches!(credential.state, CredentialState::Certified | CredentialState::Active | CredentialState::Suspended)
         && is_its_certificate(&credential, issuer, revoked)
     {
-        credential.state = CredentialState::Suspended;
         // A revoked certificate does not come back; another one may be installed.
-        credential.resume_to = None;
+        credential.certificate_listed = true;
+        credential.settle();
         credentials::write_changed(state, id, credential);
         sessions::close_all(state, id, None)?;
     }

@@ -56,8 +56,10 @@ pub struct CredentialRecord {
     pub subject: SubjectFields,
     /// Its state.
     pub state: CredentialState,
-    /// State to return to when a suspension ends.
-    pub resume_to: Option<CredentialState>,
+    /// Officers suspended it, and have not resumed it.
+    pub suspended_by_order: bool,
+    /// Its certificate is on its CA's list; another one ends that.
+    pub certificate_listed: bool,
     /// Raised by each change.
     pub version: ObjectVersion,
     /// Generation of its shares.
@@ -245,6 +247,19 @@ pub struct CrlUpload {
 }
 
 impl CredentialRecord {
+    /// Sets the state that follows from key, certificate, cards and suspensions. Each reason for a suspension ends by itself: neither
+    /// officers nor a new certificate undo the other's. A revoked credential stays revoked.
+    pub fn settle(&mut self) {
+        self.state = match (self.state, &self.key, &self.certificate) {
+            (CredentialState::Revoked, ..) => CredentialState::Revoked,
+            (_, None, _) => CredentialState::Generating,
+            (_, Some(_), None) => CredentialState::Generated,
+            (_, Some(_), Some(_)) if self.suspended_by_order || self.certificate_listed => CredentialState::Suspended,
+            (_, Some(_), Some(_)) if self.authenticators.is_empty() => CredentialState::Certified,
+            (_, Some(_), Some(_)) => CredentialState::Active,
+        };
+    }
+
     /// What others may see of it.
     #[must_use]
     pub fn view(&self, credential: CredentialId) -> CredentialView {

@@ -193,7 +193,7 @@ fn check_document<S: StateStore>(
     if session.statement.session_key.verify(&request.message(), signed.signature.as_slice()).is_err() {
         return Err(Refusal::RequestSignatureInvalid.into());
     }
-    check_session(context, &session)?;
+    check_session(state, context, &session)?;
     check_request(context, &session, signed)?;
 
     let credential = session.statement.credential;
@@ -242,14 +242,16 @@ fn check_csr<S: StateStore>(
     check_signers(context, item, CheckedKind::Csr, credential, &record, message)
 }
 
-fn check_session(context: &CheckContext, session: &SessionRecord) -> Result<(), Refusal> {
-    if session.closed {
-        return Err(Refusal::SessionClosed);
+fn check_session<S: StateStore>(state: &S, context: &CheckContext, session: &SessionRecord) -> Result<(), CheckError> {
+    // A terminal may have been retired because it was stolen, with a session's key on it.
+    let retired = state.terminal(session.statement.terminal)?.is_none_or(|terminal| terminal.retired);
+    if session.closed || retired {
+        return Err(Refusal::SessionClosed.into());
     }
     // The terminal sets not-before by its own clock, which may be ahead of this node's within the skew; the end is not stretched.
     let statement = &session.statement;
     if context.now.plus(context.clock_skew_millis_max) < statement.not_before || context.now > statement.not_after {
-        return Err(Refusal::SessionNotValid);
+        return Err(Refusal::SessionNotValid.into());
     }
     Ok(())
 }

@@ -104,5 +104,5 @@ fn the_revocation_of_a_certificate_that_was_replaced_does_not_stop_its_successor
     world.must_load_list(&der, 3);
     assert_eq!(world.credential(physician.credential).state, CredentialState::Suspended);
     assert!(world.session(session).closed);
-    assert!(world.store.credential(physician.credential).unwrap().unwrap().resume_to.is_none());
+    assert!(world.store.credential(physician.credential).unwrap().unwrap().certificate_listed);
 }

@@ -146,13 +146,32 @@ fn a_revoked_certificate_suspends_its_credential_until_another_is_installed() {
 }
 
 #[test]
-fn an_officers_suspension_does_not_outlive_the_certificate_that_it_was_about() {
-    let (mut world, [physician, _]) = World::ready();
-    let credential = physician.credential;
-    world.must_order(OrderCommand::Suspend { credential });
-    let der = world.signing_ca.crl(2, world.now, &[physician.serial]);
-    world.must_load_list(&der, 2);
-    world.refuses_order("resume", "certificate-revoked", OrderCommand::Resume { credential });
+fn neither_officers_nor_a_new_certificate_end_the_others_suspension() {
+    for officers_first in [true, false] {
+        let (mut world, [physician, _]) = World::ready();
+        let credential = physician.credential;
+        if officers_first {
+            world.must_order(OrderCommand::Suspend { credential });
+        }
+        let der = world.signing_ca.crl(2, world.now, &[physician.serial]);
+        world.must_load_list(&der, 2);
+        if !officers_first {
+            world.must_order(OrderCommand::Suspend { credential });
+        }
+        let renewed = Holder { serial: 2009, ..physician };
+        let order = world.installation(&renewed, |_| {});
+        world.must_order(order);
+        assert_eq!(world.credential(credential).state, CredentialState::Suspended, "a new certificate is no resumption");
+        world.must_order(OrderCommand::Resume { credential });
+        assert_eq!(world.credential(credential).state, CredentialState::Active);
+
+        world.must_order(OrderCommand::Suspend { credential });
+        let der = world.signing_ca.crl(3, world.now, &[2009]);
+        world.must_load_list(&der, 3);
+        world.must_order(OrderCommand::Resume { credential });
+        assert_eq!(world.credential(credential).state, CredentialState::Suspended, "a resumption is no new certificate");
+        world.refuses_order("resume", "certificate-revoked", OrderCommand::Resume { credential });
+    }
 }
 
 #[test]

@@ -16,7 +16,9 @@ use warifu_protocol::{
     UnixMillis,
 };
 
-use crate::registry::{CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, MemoryStore, SessionRecord, encode, key, table};
+use crate::registry::{
+    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, MemoryStore, SessionRecord, TerminalRecord, encode, key, table,
+};
 use crate::signer::{CheckContext, CheckError, CheckedWork, MonotonicMillis, NoncePools, check, identifier};
 
 pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -65,7 +67,14 @@ impl Fixture {
         fixture.put_cluster();
         fixture.put_credential(|_| {});
         fixture.put_session(|_| {});
+        fixture.put_terminal(false);
         fixture
+    }
+
+    pub(super) fn put_terminal(&mut self, retired: bool) {
+        let statement = statement(&self.session_key);
+        let record = TerminalRecord { version: ObjectVersion(1), facility: statement.facility, key: statement.session_key, retired };
+        self.store.0.insert(key(table::TERMINAL, &[statement.terminal.as_ref()]), encode(&record));
     }
 
     fn put_cluster(&mut self) {
@@ -92,7 +101,8 @@ impl Fixture {
             holder: "holder-1".parse().unwrap(),
             subject: SubjectFields::new("JP", None, "Taro Shinryo", "HPKI-1").unwrap(),
             state: CredentialState::Active,
-            resume_to: None,
+            suspended_by_order: false,
+            certificate_listed: false,
             version: ObjectVersion(4),
             epoch: Epoch(2),
             enrolled_by: OrderId::new([1; 16]),

@@ -94,6 +94,11 @@ fn a_request_is_signed_by_its_sessions_key() {
 }
 
 #[test]
+fn the_sessions_of_a_retired_terminal_sign_nothing() {
+    assert_refused(verdict(|fixture, _| fixture.put_terminal(true)), Refusal::SessionClosed);
+}
+
+#[test]
 fn a_session_signs_while_it_is_open_and_within_its_times() {
     assert_refused(verdict(|fixture, _| fixture.put_session(|record| record.closed = true)), Refusal::SessionClosed);
     let ends = |end: UnixMillis| verdict(|fixture, _| fixture.put_session(|record| record.statement.not_after = end));
