@@ -49,6 +49,7 @@ pub async fn run(config: NodeConfig, found: bool, mut stop: watch::Receiver<bool
 /// Everything that runs.
 struct Node {
     config: NodeConfig,
+    genesis: Arc<Genesis>,
     gate: Arc<Gate>,
     local: Arc<LocalStore>,
     state: StateDatabase,
@@ -139,6 +140,7 @@ impl Node {
         tracing::info!(node = %id, quic = %server.local_addr(), cluster = %genesis.cluster(), "started");
         Ok(Self {
             config,
+            genesis,
             gate,
             local,
             state,
@@ -163,6 +165,7 @@ impl Node {
             local: Arc::clone(&self.local),
             state: self.state.clone(),
             raft: self.raft.clone(),
+            policy: self.genesis.body().policy.clone(),
         });
         let admin = Arc::new(AdminService {
             orders: Arc::clone(&self.orders),

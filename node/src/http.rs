@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use warifu_core::registry::Registry as _;
+use warifu_protocol::Policy;
 
 use crate::clock;
 use crate::local::LocalStore;
@@ -28,6 +29,8 @@ pub struct Pages {
     pub state: StateDatabase,
     /// For gauges.
     pub raft: NodeRaft,
+    /// Tells how old a CRL may be.
+    pub policy: Policy,
 }
 
 /// The three pages.
@@ -75,7 +78,7 @@ impl Pages {
             metrics.shares_stored.set(gauge(count));
         }
         let now = clock::now();
-        let first_stale = self.state.view().ok().and_then(|view| view.crls().ok()?.iter().map(|crl| crl.next_update.0).min());
+        let first_stale = self.state.view().ok().and_then(|view| view.crls().ok()?.iter().map(|crl| crl.fresh_until(&self.policy).0).min());
         if let Some(stale) = first_stale {
             metrics.crl_fresh_seconds.set((i64::try_from(stale).unwrap_or(i64::MAX) - i64::try_from(now.0).unwrap_or(0)) / 1000);
         }

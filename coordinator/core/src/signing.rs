@@ -298,8 +298,8 @@ impl Signing {
             Meaning::View => self.stale.add(node, refusal),
             Meaning::Node(note) => self.effects.push_back(Effect::Note { node, note }),
         }
-        // f+1 nodes include an honest one; n-t+1 leave too few for a set whoever they are.
-        let quorum = (usize::from(self.rules.liars) + 1).min(self.rules.nodes + 1 - usize::from(self.rules.threshold.0));
+        // Fewer could be nodes that the log has not reached, while t others would sign; n-t+1 leave too few for a set whoever they are.
+        let quorum = self.rules.nodes + 1 - usize::from(self.rules.threshold.0);
         if let Some((refusal, nodes)) = self.refusals.agreed(quorum) {
             self.finish(Err(SignFailure::Refused { refusal, nodes }));
         } else if self.stale.agreed(quorum).is_some() {

@@ -199,9 +199,10 @@ fn one_lying_refusal_does_not_refuse_a_document_when_one_node_may_lie() {
 #[test]
 fn the_same_refusal_of_enough_nodes_is_the_answer() {
     let table = [
-        (5, 3, 0, 1), // f = 0: one node's word is enough
-        (5, 3, 1, 2), // f + 1
-        (5, 4, 3, 2), // n - t + 1: the others are too few to sign
+        (5, 3, 0, 3), // n - t + 1: the others are too few to sign
+        (5, 3, 1, 3),
+        (5, 4, 3, 2),
+        (3, 2, 0, 2),
     ];
     for (nodes, threshold, liars, quorum) in table {
         let mut world = World::new(nodes, threshold, liars, 11);
@@ -248,11 +249,13 @@ proptest! {
     #[test]
     fn up_to_n_minus_t_faulty_nodes_cannot_keep_the_others_from_signing(
         seed in any::<u64>(),
-        faults in proptest::collection::btree_map(1_u8..=5, 0_usize..8, 0..=2),
+        faults in proptest::collection::btree_map(1_u8..=5, 0_usize..10, 0..=2),
     ) {
         let kinds = [
             Behaviour::Silent, Behaviour::Down, Behaviour::FalseShare, Behaviour::Garbage, Behaviour::Forgets(3), Behaviour::Slow(300),
             Behaviour::Refuses(Refusal::NodeUnconfirmed), Behaviour::NotYet(NotYet::StateBehind),
+            // Nodes that the log has not reached for a while.
+            Behaviour::Refuses(Refusal::SessionClosed), Behaviour::Refuses(Refusal::CertificateMoved),
         ];
         let mut world = World::new(5, 3, 1, seed);
         for (number, kind) in &faults {

@@ -139,7 +139,8 @@ impl OrderService {
             if view.time().is_ok_and(|time| now < time) {
                 reasons.push("this machine's clock is behind the log".to_owned());
             }
-            for crl in view.crls().unwrap_or_default().iter().filter(|crl| crl.next_update < now) {
+            let policy = &self.genesis.body().policy;
+            for crl in view.crls().unwrap_or_default().iter().filter(|crl| crl.fresh_until(policy) < now) {
                 reasons.push(format!("the CRL of {} is stale; sessions with its certificates are refused", crl.issuer));
             }
         }

@@ -254,7 +254,8 @@ async fn login(args: &LoginArgs, console: Console) -> Result<(), TerminalError> 
     let answer = match client.open_session(&opening).await {
         Ok(answer) => answer,
         Err(error) => {
-            if error.problem().is_some() {
+            // A 5xx leaves it open whether the session was opened.
+            if error.problem().is_some_and(|problem| problem.status < SERVER_ERROR) {
                 files::remove(&args.out)?;
             }
             return Err(error.into());
@@ -325,3 +326,6 @@ const fn kind(p256: bool) -> KeyKind {
 
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 const SESSION_HOURS_MAX: u64 = warifu_protocol::limits::SESSION_MILLIS_MAX / HOUR_MILLIS;
+
+/// First HTTP status of the server's own failures.
+const SERVER_ERROR: u16 = 500;

@@ -52,13 +52,15 @@ fn verify_document(document: &XmlDocument<'_>, options: &VerifyOptions) -> Resul
             covered.extend(elements);
         }
     }
-    let own = SignaturePlace::of(kind);
-    let problem = if !stray.is_empty() {
-        Some("a Signature stands where the format has none".to_owned())
-    } else if !signatures.iter().any(|signature| signature.place == SignatureReport::place_text(own)) {
-        Some(format!("the {kind} is not signed"))
+    let signed = |place: SignaturePlace| signatures.iter().any(|signature| signature.place == SignatureReport::place_text(place));
+    let problem = if stray.is_empty() {
+        // A pharmacist's signature says nothing of who prescribed.
+        places(kind).iter().find(|place| !signed(**place)).map(|place| match place {
+            SignaturePlace::ReferencedPrescription => "the prescription that the dispensing refers to is not signed".to_owned(),
+            SignaturePlace::Prescription | SignaturePlace::Dispensing => format!("the {kind} is not signed"),
+        })
     } else {
-        None
+        Some("a Signature stands where the format has none".to_owned())
     };
     Ok(Report {
         valid: problem.is_none() && signatures.iter().all(|signature| signature.valid),

@@ -141,6 +141,10 @@ fn a_missing_signature_is_not_a_valid_document() {
     let report = check(&dispensing);
     assert!(report.signatures[0].valid && !report.valid, "{report}");
     assert_eq!(problems(&report), "the dispensing is not signed");
+    let unsigned_inside = sample::dispensing(&unsigned, PRESCRIPTION_ID).unwrap();
+    let report = check(&ca.pharmacist().sign(&unsigned_inside, DocumentKind::Dispensing));
+    assert!(report.signatures.iter().all(|signature| signature.valid) && !report.valid, "{report}");
+    assert_eq!(problems(&report), "the prescription that the dispensing refers to is not signed");
     let twice = ca.doctor().sign(&unsigned, DocumentKind::Prescription).replace("<xs:Signature ", "<xs:Signature Other=\"1\" ");
     assert!(check(&twice).valid, "attributes of Signature itself are not covered");
 }

@@ -60,9 +60,7 @@ pub(super) fn is_revoked<S: StateStore>(
         if state.is_revoked(series, serial_digest)? {
             return Ok(true);
         }
-        let policy = &context.cluster.policy;
-        let until = record.next_update.min(record.this_update.plus(policy.crl_age_millis_max));
-        if context.now <= until {
+        if context.now <= record.fresh_until(&context.cluster.policy) {
             answer = Ok(false);
         } else if answer.is_err() {
             answer = Err(Refusal::CrlStale { issuer: issuer.subject().to_string() });

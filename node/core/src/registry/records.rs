@@ -231,6 +231,14 @@ pub struct CrlRecord {
     pub revoked: u64,
 }
 
+impl CrlRecord {
+    /// Until when the list may be relied on: its nextUpdate, or its age by the cluster's policy if that ends earlier.
+    #[must_use]
+    pub fn fresh_until(&self, policy: &Policy) -> UnixMillis {
+        self.next_update.min(self.this_update.plus(policy.crl_age_millis_max))
+    }
+}
+
 /// A CRL on its way into the log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CrlUpload {
