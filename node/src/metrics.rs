@@ -78,7 +78,10 @@ impl NodeMetrics {
             sign_seconds: histogram("warifu_node_sign_batch_seconds", "From a batch's arrival to its reply")?,
             audit_seconds: histogram("warifu_node_audit_commit_seconds", "Group commit that a batch waited for")?,
             nonces_unused: gauge("warifu_node_nonces_unused", "Unused nonces in memory")?,
-            nonces_dropped: counter("warifu_node_nonces_dropped_total", "Times that all nonces were dropped: clocks disagreed, a new confirmation, or the administrator asked")?,
+            nonces_dropped: counter(
+                "warifu_node_nonces_dropped_total",
+                "Times that all nonces were dropped: clocks disagreed, a new confirmation, or the administrator asked",
+            )?,
             confirmed: gauge("warifu_node_confirmed", "1 when signature shares may leave")?,
             alarm: gauge("warifu_node_alarm", "1 when a promise looks broken and the node has stopped signing")?,
             raft_leader: gauge("warifu_node_raft_leader", "1 when this node leads")?,

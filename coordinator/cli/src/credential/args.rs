@@ -138,7 +138,7 @@ pub struct EnrolArgs {
     /// Country in the certificate's subject
     #[arg(long, default_value = COUNTRY)]
     country: String,
-    /// A list of holders: holder,common_name,serial_number[,organization[,country]]
+    /// A list of holders: `holder,common_name,serial_number[,organization[,country]]`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["holder", "common_name", "serial_number", "organization"])]
     csv: Option<PathBuf>,
     /// The order

@@ -13,7 +13,7 @@ use crate::error::{Exit, chain};
 /// Flag, taken off before the daemon sees its arguments: end with standard input.
 pub(super) const EXIT_WITH_STDIN: &str = "--exit-with-stdin";
 
-/// Runs the coordinator with these arguments, the program's name left away; with [`EXIT_WITH_STDIN`] among them the process ends when its
+/// Runs the coordinator with these arguments, the program's name left away; with `--exit-with-stdin` among them the process ends when its
 /// standard input does. It holds nothing that would have to be written first.
 pub fn run_coordinator(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (watch, arguments): (Vec<OsString>, Vec<OsString>) =

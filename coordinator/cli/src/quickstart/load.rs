@@ -58,10 +58,10 @@ pub struct LoadSummary {
 }
 
 impl Load {
-    /// Begins: [`RATE`] prescriptions a second in this session, until [`Load::stop`] or until its numbers are spent.
+    /// Begins: `RATE` prescriptions a second in this session, until [`Load::stop`] or until its numbers are spent.
     ///
     /// # Errors
-    /// When the session has not numbers enough for [`SECONDS_MAX`].
+    /// When the session has not numbers enough for `SECONDS_MAX`.
     pub fn start(mut session: OpenSession) -> Result<Self, LocalClusterError> {
         let first_seq = session.file.take_seqs(RATE * SECONDS_MAX, now())?;
         let (stop, stopped) = watch::channel(false);

@@ -110,7 +110,7 @@ async fn a_revoked_card_a_revoked_certificate_and_a_suspension_each_end_a_sessio
 
     let client = run.cluster.client(warifu::local_cluster::LocalCluster::CLIENT_CA, std::time::Duration::from_secs(15))?;
     let der = client.credential(second.credential).await?.certificate.expect("it was certified");
-    let serial = warifu_core::pki::Certificate::parse(der.as_slice())?.serial().clone();
+    let serial = *warifu_core::pki::Certificate::parse(der.as_slice())?.serial();
     let (from, until) = (warifu::clock::now().minus(60_000), warifu::clock::now().plus(24 * HOUR_MILLIS));
     let list = run.cluster.hpki.crl(2, &[serial], from, until)?;
     run.cluster.order(warifu::credential::crl_command(&list)?, Some(&list)).await?;
@@ -127,7 +127,7 @@ fn card_certificate(holder: &warifu::local_cluster::Holder) -> anyhow::Result<Ve
 
 /// Brings in a newer list of the card CA that has this card on it.
 async fn revoke(run: &Running, certificate: &[u8]) -> anyhow::Result<()> {
-    let serial = warifu_core::pki::Certificate::parse(certificate)?.serial().clone();
+    let serial = *warifu_core::pki::Certificate::parse(certificate)?.serial();
     let (from, until) = (warifu::clock::now().minus(60_000), warifu::clock::now().plus(24 * HOUR_MILLIS));
     let list = run.cluster.jpki.crl(2, &[serial], from, until)?;
     run.cluster.order(warifu::credential::crl_command(&list)?, Some(&list)).await?;

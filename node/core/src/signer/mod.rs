@@ -1,6 +1,6 @@
 //! Signature shares: from a coordinator's item to a share, each step a type that only the step before can make.
 //!
-//! [`check`] decides from applied state whether the item may be signed, renders the message and gives [`CheckedWork`]; the shell takes
+//! [`check()`] decides from applied state whether the item may be signed, renders the message and gives [`CheckedWork`]; the shell takes
 //! the node's nonce out of [`NoncePools`]; [`CheckedWork::take`] binds the two into [`Prepared`]; the shell makes
 //! [`Prepared::audit_event`] and [`Prepared::spend_key`] durable; [`Prepared::sign`] gives the share.
 
