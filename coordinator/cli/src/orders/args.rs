@@ -23,7 +23,7 @@ pub struct OrderArgs {
     #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
     pub genesis: PathBuf,
 
-    /// Where to write the order for the officers to approve [default: `order-<id>.json`]
+    /// Where to write the order for the officers to approve; `order-<id>.json` unless given
     #[arg(long, value_name = "FILE", conflicts_with = "approve_with")]
     pub order_out: Option<PathBuf>,
 
