@@ -15,7 +15,7 @@ use crate::config::NodeConfig;
 use crate::gate::Gate;
 use crate::http::{self, Pages};
 use crate::keys::NodeKeys;
-use crate::local::LocalStore;
+use crate::local::{AuditWrite, LocalStore};
 use crate::metrics::NodeMetrics;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
@@ -233,7 +233,7 @@ impl Node {
             self.raft.shutdown().await;
             self.peers.shutdown().await;
             let entry = AuditEntry::new(clock::now(), AuditEvent::Stopped);
-            self.local.record(vec![crate::local::AuditWrite { entry, spend: None, otherwise: None }]).await
+            self.local.record(vec![AuditWrite::plain(entry)]).await
         });
         match ended.await {
             Ok(Ok(_)) => tracing::info!("stopped"),
@@ -262,7 +262,7 @@ async fn record_start(local: &LocalStore) -> anyhow::Result<()> {
         boot: meta.boot,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let write = crate::local::AuditWrite { entry: AuditEntry::new(clock::now(), event), spend: None, otherwise: None };
+    let write = AuditWrite::plain(AuditEntry::new(clock::now(), event));
     local.record(vec![write]).await.context("the audit log cannot be written")?;
     Ok(())
 }

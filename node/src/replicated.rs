@@ -167,7 +167,7 @@ impl ReplicatedState for NodeState {
                 kind: outcome.kind.to_owned(),
                 refusal,
             };
-            writes.push(AuditWrite { entry: AuditEntry::new(now, event), spend: None, otherwise: None });
+            writes.push(AuditWrite::plain(AuditEntry::new(now, event)));
             responses.push(postcard::to_stdvec(&outcome.verdict).map_err(|error| StateError::new("encoding a verdict", error))?);
         }
         if !writes.is_empty() {

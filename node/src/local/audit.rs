@@ -26,6 +26,14 @@ pub struct AuditWrite {
     pub otherwise: Option<AuditEntry>,
 }
 
+impl AuditWrite {
+    /// An entry that uses no request number up.
+    #[must_use]
+    pub const fn plain(entry: AuditEntry) -> Self {
+        Self { entry, spend: None, otherwise: None }
+    }
+}
+
 /// Whether a request number was free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpendOutcome {
@@ -42,16 +50,6 @@ impl LocalStore {
     /// When the store fails: then none of it happened, and nothing may be said or signed on its strength.
     pub async fn record(&self, writes: Vec<AuditWrite>) -> Result<Vec<SpendOutcome>, LocalStoreError> {
         Ok(self.database.write(move |transaction| append(transaction, &writes)).await?)
-    }
-
-    /// [`Self::record`] for one entry without a request number, from a thread that may block.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn record_blocking(&self, entry: AuditEntry) -> Result<(), LocalStoreError> {
-        let writes = [AuditWrite { entry, spend: None, otherwise: None }];
-        self.database.write_blocking(move |transaction| append(transaction, &writes))?;
-        Ok(())
     }
 
     /// Size and root of the log.

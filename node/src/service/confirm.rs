@@ -194,7 +194,7 @@ impl ConfirmService {
     }
 
     async fn record(&self, event: AuditEvent) -> Result<(), crate::local::LocalStoreError> {
-        let write = AuditWrite { entry: AuditEntry::new(clock::now(), event), spend: None, otherwise: None };
+        let write = AuditWrite::plain(AuditEntry::new(clock::now(), event));
         self.local.record(vec![write]).await.map(|_| ())
     }
 }

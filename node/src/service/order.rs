@@ -170,7 +170,7 @@ impl OrderService {
             kind: command.kind().to_owned(),
             refusal: Some(refusal.clone()),
         };
-        let write = AuditWrite { entry: AuditEntry::new(now, event), spend: None, otherwise: None };
+        let write = AuditWrite::plain(AuditEntry::new(now, event));
         if let Err(error) = self.local.record(vec![write]).await {
             tracing::error!(error = &error as &dyn std::error::Error, "a refusal cannot be recorded");
         }

@@ -181,11 +181,9 @@ impl SignService {
                     spend: prepared.spend_key(),
                     otherwise: Some(AuditEntry::new(now, signer::refused_event(&item, Refusal::SeqUsed, coordinator))),
                 }),
-                Step::Answered(SignAnswer::Refused(refusal)) if self.refusals.admits(now.as_secs()) => Some(AuditWrite {
-                    entry: AuditEntry::new(now, signer::refused_event(&item, refusal.clone(), coordinator)),
-                    spend: None,
-                    otherwise: None,
-                }),
+                Step::Answered(SignAnswer::Refused(refusal)) if self.refusals.admits(now.as_secs()) => {
+                    Some(AuditWrite::plain(AuditEntry::new(now, signer::refused_event(&item, refusal.clone(), coordinator))))
+                }
                 Step::Answered(_) => None,
             };
             let place = writes.len();

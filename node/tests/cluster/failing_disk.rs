@@ -74,7 +74,7 @@ async fn a_node_that_cannot_write_its_audit_log_refuses_to_sign() -> anyhow::Res
     disk.full.store(true, Ordering::SeqCst);
     // The first write to fail latches the store; from then on every answer waits for nothing and gives nothing.
     let entry = warifu_protocol::AuditEntry::new(warifu_node::clock::now(), warifu_protocol::AuditEvent::Stopped);
-    let write = warifu_node::local::AuditWrite { entry, spend: None, otherwise: None };
+    let write = warifu_node::local::AuditWrite::plain(entry);
     local.record(vec![write]).await.expect_err("the disk is full");
     disk.full.store(false, Ordering::SeqCst);
     let after = signing.handle(name("coordinator-1"), call).await;
