@@ -14,6 +14,8 @@ use super::dealt::{NODES, THRESHOLD};
 /// Bytes of a node's hybrid sealing key: X25519 and ML-KEM-768.
 const SEALING_KEY_BYTES: usize = 32 + 1184;
 const OPERATORS: [&str; 2] = ["operator-1", "operator-2"];
+/// Asked for by the approval table; they approve nothing here.
+const SECURITY_OFFICERS: [&str; 2] = ["security-1", "security-2"];
 
 /// Genesis, trial CAs, operators and nodes.
 pub struct Founding {
@@ -33,8 +35,10 @@ impl Founding {
     pub fn new(now: UnixMillis) -> anyhow::Result<Self> {
         let (hpki, jpki) = (TrialHpki::new(now)?, TrialJpki::new(now)?);
         let keys: Vec<(NodeId, SigningKey)> = (1..=NODES).filter_map(NodeId::new).map(|id| (id, key_of(0xa0 + id.get()))).collect();
-        let operators: Vec<(Name, SigningKey)> =
-            OPERATORS.iter().zip(1..).map(|(id, seed)| Ok((id.parse()?, key_of(seed)))).collect::<anyhow::Result<_>>()?;
+        let officers = |ids: [&str; 2], seeds: std::ops::Range<u8>| -> anyhow::Result<Vec<(Name, SigningKey)>> {
+            ids.iter().zip(seeds).map(|(id, seed)| Ok((id.parse()?, key_of(seed)))).collect()
+        };
+        let (operators, security_officers) = (officers(OPERATORS, 1..3)?, officers(SECURITY_OFFICERS, 3..5)?);
         let body = GenesisBody {
             format: 1,
             name: "state-size".parse().context("a name")?,
@@ -51,13 +55,18 @@ impl Founding {
             }],
             officers: operators
                 .iter()
-                .map(|(id, key)| OfficerEntry { id: id.clone(), role: OfficerRole::Operator, key: public(key) })
+                .map(|officer| (officer, OfficerRole::Operator))
+                .chain(security_officers.iter().map(|officer| (officer, OfficerRole::SecurityOfficer)))
+                .map(|((id, key), role)| OfficerEntry { id: id.clone(), role, key: public(key) })
                 .collect(),
             anchors: vec![hpki.anchor(), jpki.anchor()],
         };
         let message = body.message();
-        let signatures =
-            operators.iter().map(|(id, key)| GenesisSignature { officer: id.clone(), signature: sign(key, &message) }).collect();
+        let signatures = operators
+            .iter()
+            .chain(&security_officers)
+            .map(|(id, key)| GenesisSignature { officer: id.clone(), signature: sign(key, &message) })
+            .collect();
         let genesis = Genesis::new(GenesisDocument { genesis: body, signatures })?;
         let identities = keys.into_iter().map(|(id, key)| NodeIdentity::new(id, genesis.cluster(), key)).collect();
         Ok(Self { genesis, hpki, jpki, identities, operators })

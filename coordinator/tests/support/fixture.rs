@@ -194,6 +194,13 @@ pub fn must_statement(genesis: &Genesis, session_key: &SigningKey, facility: &st
     }
 }
 
+const OFFICERS: [(&str, OfficerRole, u8); 4] = [
+    ("one", OfficerRole::Operator, 101),
+    ("two", OfficerRole::Operator, 102),
+    ("three", OfficerRole::SecurityOfficer, 103),
+    ("four", OfficerRole::SecurityOfficer, 104),
+];
+
 fn must_genesis(nodes: u8, threshold: u8, liars: u8) -> Genesis {
     let key = |seed: u8| SigningKey::from_bytes(&[seed; 32]);
     let public = |seed: u8| PublicKey::ed25519(key(seed).verifying_key().to_bytes()).expect("a key");
@@ -220,14 +227,12 @@ fn must_genesis(nodes: u8, threshold: u8, liars: u8) -> Genesis {
             tls_spki: SpkiHash::new([100; 32]),
             identity: public(100),
         }],
-        officers: [("one", 101), ("two", 102)]
-            .map(|(name, seed)| OfficerEntry { id: name.parse().expect("a name"), role: OfficerRole::Operator, key: public(seed) })
-            .into(),
+        officers: OFFICERS.map(|(name, role, seed)| OfficerEntry { id: name.parse().expect("a name"), role, key: public(seed) }).into(),
         anchors: vec![anchor(AnchorKind::HpkiSigning), anchor(AnchorKind::JpkiUserAuthentication)],
     };
     let message = body.message();
-    let signatures = [("one", 101), ("two", 102)]
-        .map(|(name, seed)| GenesisSignature {
+    let signatures = OFFICERS
+        .map(|(name, _, seed)| GenesisSignature {
             officer: name.parse().expect("a name"),
             signature: key(seed).sign(&message).to_bytes().as_slice().into(),
         })

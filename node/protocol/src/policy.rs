@@ -33,11 +33,25 @@ pub enum CommandClass {
     Unbind,
     /// Resume a suspended credential.
     Resume,
+    /// Destroy a credential's key.
+    Destroy,
+    /// Import a key that was made elsewhere.
+    Import,
+    /// Refresh shares out of schedule.
+    Refresh,
+    /// Admit a node on a new store and repair its shares.
+    Repair,
+    /// Change the nodes, coordinators or officers.
+    Roster,
+    /// Change the policy.
+    Policy,
+    /// Change the pinned CAs.
+    Anchors,
 }
 
 impl CommandClass {
     /// Every class.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Enrol,
         Self::InstallCertificate,
         Self::Suspend,
@@ -49,6 +63,13 @@ impl CommandClass {
         Self::BindFurther,
         Self::Unbind,
         Self::Resume,
+        Self::Destroy,
+        Self::Import,
+        Self::Refresh,
+        Self::Repair,
+        Self::Roster,
+        Self::Policy,
+        Self::Anchors,
     ];
 
     /// What the class needs unless the genesis says more.
@@ -63,8 +84,17 @@ impl CommandClass {
             | Self::UpdateCrl
             | Self::Facility => (OfficerRole::Operator, 1),
             Self::BindFirst | Self::BindFurther | Self::Unbind | Self::Resume => (OfficerRole::Operator, 2),
+            Self::Destroy | Self::Import | Self::Refresh | Self::Repair | Self::Roster | Self::Policy | Self::Anchors => {
+                (OfficerRole::SecurityOfficer, 2)
+            }
         };
         ApprovalRule { role, count }
+    }
+
+    /// Whether administrators of at least t sites must consent too, each at the site's own node.
+    #[must_use]
+    pub const fn needs_consent(self) -> bool {
+        matches!(self, Self::Roster | Self::Policy | Self::Anchors)
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct TestCluster {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) genesis: Arc<Genesis>,
     pub(crate) operators: Vec<(Name, SigningKey)>,
+    pub(crate) security_officers: Vec<(Name, SigningKey)>,
     pub(crate) client: PeerClient,
     configs: BTreeMap<NodeId, NodeConfig>,
     running: BTreeMap<NodeId, (watch::Sender<bool>, JoinHandle<anyhow::Result<()>>)>,
@@ -73,8 +74,9 @@ impl TestCluster {
         }
         let tls = TlsIdentity::generate()?;
         let identity = SigningKey::generate(&mut rand_core::OsRng);
-        let operators: Vec<_> = ["alice", "bob"].into_iter().map(|id| (name(id), SigningKey::generate(&mut rand_core::OsRng))).collect();
-        let genesis = genesis(entries, threshold, policy, &tls, &identity, &operators)?;
+        let officers = |ids: [&str; 2]| ids.map(|id| (name(id), SigningKey::generate(&mut rand_core::OsRng))).to_vec();
+        let (operators, security_officers) = (officers(["alice", "bob"]), officers(["carol", "dave"]));
+        let genesis = genesis(entries, threshold, policy, &tls, &identity, &operators, &security_officers)?;
         for config in configs.values() {
             std::fs::write(&config.node.genesis, genesis.document().to_toml())?;
         }
@@ -84,7 +86,7 @@ impl TestCluster {
             .iter()
             .map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
         let client = PeerClient::new(&tls, Arc::new(PeerRoster::new(peers.collect())))?;
-        Ok(Self { directory, genesis: Arc::new(genesis), operators, client, configs, running: BTreeMap::new() })
+        Ok(Self { directory, genesis: Arc::new(genesis), operators, security_officers, client, configs, running: BTreeMap::new() })
     }
 
     pub(crate) fn start_node(&mut self, id: NodeId, found: bool) {
@@ -188,6 +190,7 @@ fn genesis(
     coordinator: &TlsIdentity,
     coordinator_key: &SigningKey,
     operators: &[(Name, SigningKey)],
+    security_officers: &[(Name, SigningKey)],
 ) -> anyhow::Result<Genesis> {
     let public = |key: &SigningKey| PublicKey::Ed25519(key.verifying_key().to_bytes());
     let liars = u8::from(nodes.len() >= 5);
@@ -207,7 +210,9 @@ fn genesis(
         }],
         officers: operators
             .iter()
-            .map(|(id, key)| OfficerEntry { id: id.clone(), role: OfficerRole::Operator, key: public(key) })
+            .map(|officer| (officer, OfficerRole::Operator))
+            .chain(security_officers.iter().map(|officer| (officer, OfficerRole::SecurityOfficer)))
+            .map(|((id, key), role)| OfficerEntry { id: id.clone(), role, key: public(key) })
             .collect(),
         anchors: vec![anchor(AnchorKind::HpkiSigning)?, anchor(AnchorKind::JpkiUserAuthentication)?],
     };
@@ -216,7 +221,7 @@ fn genesis(
         officer: officer.clone(),
         signature: Blob(key.sign(&message).to_bytes().to_vec()),
     };
-    let signatures = operators.iter().map(sign).collect();
+    let signatures = operators.iter().chain(security_officers).map(sign).collect();
     Ok(Genesis::new(GenesisDocument { genesis, signatures })?)
 }
 

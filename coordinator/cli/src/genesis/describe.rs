@@ -39,7 +39,8 @@ pub fn describe(document: &GenesisDocument) -> String {
     push(&mut text, &table(["term", "value"], terms(document)));
     let rules = CommandClass::ALL.into_iter().map(|class| {
         let rule = body.policy.approvals_for(class);
-        [format!("{class:?}"), format!("{} x {}", rule.count, rule.role)]
+        let consent = if class.needs_consent() { ", consent at t sites" } else { "" };
+        [format!("{class:?}"), format!("{} x {}{consent}", rule.count, rule.role)]
     });
     push(&mut text, &table(["command", "approvals"], rules));
     text.trim_end().to_owned()

@@ -25,9 +25,16 @@ pub(super) fn started<S: StateStore>(
     check_signature(context, signed)?;
     let (node, body) = (signed.node, &signed.body);
     let mut record = match Registry::node(state, node)? {
-        None => {
-            NodeRecord { store: body.store, incarnation: 0, boot: body.boot, started_at: 0, raft_index: 0, audit_size: 0, audit_root: None }
-        }
+        None => NodeRecord {
+            store: body.store,
+            store_number: 0,
+            incarnation: 0,
+            boot: body.boot,
+            started_at: 0,
+            raft_index: 0,
+            audit_size: 0,
+            audit_root: None,
+        },
         Some(record) if record.store != body.store => return Err(Refusal::NodeStoreChanged { node }.into()),
         Some(record) if !body.earlier.contains(&record.boot) => return Err(Refusal::NodeRolledBack { node }.into()),
         Some(record) => record,

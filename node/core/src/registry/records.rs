@@ -160,6 +160,8 @@ pub struct TerminalRecord {
 pub struct NodeRecord {
     /// Its store.
     pub store: StoreId,
+    /// How often the node was admitted on a new store in place of a lost one, from 0.
+    pub store_number: u32,
     /// Starts of that store.
     pub incarnation: u64,
     /// Its latest start.

@@ -85,6 +85,7 @@ impl World {
             operator("op-2", Signer::p256()),
             operator("op-3", Signer::p384()),
             ("so-1", OfficerRole::SecurityOfficer, Signer::ed25519(0x04)),
+            ("so-2", OfficerRole::SecurityOfficer, Signer::ed25519(0x05)),
         ];
         let signing_ca = Ca::new(AnchorKind::HpkiSigning, "Trial HPKI Signing CA");
         let card_ca = Ca::new(AnchorKind::JpkiUserAuthentication, "Trial JPKI CA");
