@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ceremony;
+pub mod describe;
 pub mod identity;
 pub mod pki;
 pub mod registry;

@@ -99,7 +99,7 @@ pub enum Refusal {
         officer: Name,
     },
     /// Too few approvals.
-    #[error("{present} of {needed} approvals by a {role}")]
+    #[error("{present} of {needed} approvals by officers of the role {role}")]
     ApprovalsMissing {
         /// Role asked for.
         role: OfficerRole,

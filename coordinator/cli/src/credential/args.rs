@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use warifu_api::limits::CREDENTIALS_PAGE_MAX;
+use warifu_core::describe;
 use warifu_core::pki::Certificate;
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 use warifu_protocol::wire::CredentialView;
@@ -210,7 +211,7 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
         }
         CredentialCommand::Agree { order: path, card } => {
             let mut order = OrderFile::load(&path)?;
-            for line in order.0.body.describe() {
+            for line in describe::order(&order.0.body) {
                 console.say(line);
             }
             let mut opened = card.open()?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use warifu_core::describe;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::{Name, OfficerEntry, OfficerRole, Sha256};
 
@@ -113,7 +114,7 @@ pub async fn run(command: OfficerCommand, console: Console) -> Result<(), OrderE
         OfficerCommand::Approve { order: path, key, genesis, yes, passphrase } => {
             let genesis = load_genesis(&genesis)?;
             let mut order = OrderFile::load(&path)?;
-            for line in order.0.body.describe() {
+            for line in describe::order(&order.0.body) {
                 console.say(line);
             }
             let hash = Sha256::new(sha256(&order.0.body.message()));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use warifu_core::describe;
 use warifu_protocol::genesis::GENESIS_BYTES_MAX;
 use warifu_protocol::wire::ObjectRef;
 use warifu_protocol::{ClusterId, CommandClass, Genesis, ObjectVersion, OrderCommand, OrderId, limits};
@@ -87,7 +88,7 @@ impl OrderArgs {
         let life = (self.valid_hours * HOUR_MILLIS).min(context.genesis.body().policy.order_millis_max);
         let mut order = OrderFile::draft(context.genesis.cluster(), command, version, now(), life);
         let id = order.0.body.id;
-        for line in order.0.body.describe() {
+        for line in describe::order(&order.0.body) {
             context.console.say(line);
         }
         if self.approve_with.is_empty() {

@@ -43,7 +43,7 @@ pub enum OrderError {
         officer: Name,
     },
     /// The officer's role does not approve such an order: an approval of the wrong role makes the nodes refuse the whole order.
-    #[error("officer {officer} is a {role}; this order needs approvals by officers of the role {needed}")]
+    #[error("officer {officer} has the role {role}; this order needs approvals by officers of the role {needed}")]
     OfficerRole {
         /// Who.
         officer: Name,

@@ -13,3 +13,4 @@ mod orders;
 mod sessions;
 mod states;
 mod support;
+mod words;
