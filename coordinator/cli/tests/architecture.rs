@@ -1,11 +1,21 @@
 //! Which crate may depend on which: read from the manifests, so that a new edge is a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 
+/// For this machine's platform only: crates of others are not fetched by a build, and a test does not use the network.
 fn metadata() -> Metadata {
-    MetadataCommand::new().other_options(vec!["--offline".to_owned()]).exec().expect("cargo metadata runs in this workspace")
+    let options = ["--locked", "--offline", "--filter-platform", &host()].map(str::to_owned);
+    MetadataCommand::new().other_options(options).exec().expect("cargo metadata runs in this workspace")
+}
+
+fn host() -> String {
+    let cargo = std::env::var_os("CARGO").expect("cargo names itself to the tests that it runs");
+    let printed = Command::new(cargo).arg("-vV").output().expect("cargo prints its version").stdout;
+    let printed = String::from_utf8(printed).expect("cargo prints text");
+    printed.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo names its host").to_owned()
 }
 
 /// Names of the packages that a package builds with, directly or not; build and test dependencies of others are left out.
