@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ed25519_dalek::{Signer as _, SigningKey};
+use rand_core::RngCore as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -169,8 +170,14 @@ impl TestCluster {
     }
 }
 
+/// A free port below the ephemeral ones, from which another process could take it while the node is down.
+fn quiet_port() -> anyhow::Result<u16> {
+    let ports = std::iter::repeat_with(|| 20_000 + (rand_core::OsRng.next_u32() % 12_000) as u16);
+    ports.take(1_000).find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok()).context("no free port")
+}
+
 fn prepare(directory: PathBuf, id: NodeId) -> anyhow::Result<(NodeEntry, NodeConfig)> {
-    let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = quiet_port()?;
     let keys = directory.join("keys");
     let entry = NodeKeys::init(&keys, id, &format!("127.0.0.1:{port}"))?;
     let path = |file: &str| directory.join(file).display().to_string();

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand_core::{OsRng, RngCore as _};
 use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -198,6 +199,12 @@ pub(super) struct TestNode {
     server: Server,
 }
 
+/// A socket on a port below the ephemeral ones, from which another process could take it while the node is down.
+fn quiet_socket() -> UdpSocket {
+    let ports = std::iter::repeat_with(|| 20_000 + (OsRng.next_u32() % 12_000) as u16);
+    ports.take(1_000).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).unwrap()
+}
+
 pub(super) struct Cluster {
     pub(super) nodes: BTreeMap<NodeId, TestNode>,
     directory: TempDir,
@@ -216,7 +223,7 @@ impl Cluster {
     pub(super) async fn start(tune: fn(&mut RaftConfig)) -> Self {
         let ids = [node(1), node(2), node(3)];
         let identities: BTreeMap<_, _> = ids.iter().map(|&id| (id, TlsIdentity::generate().unwrap())).collect();
-        let sockets: Vec<_> = ids.iter().map(|&id| (id, UdpSocket::bind("127.0.0.1:0").unwrap())).collect();
+        let sockets: Vec<_> = ids.iter().map(|&id| (id, quiet_socket())).collect();
         let addresses: BTreeMap<_, _> = sockets.iter().map(|(id, socket)| (*id, socket.local_addr().unwrap())).collect();
         drop(sockets);
         let entries =
