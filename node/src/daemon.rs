@@ -10,6 +10,7 @@ use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role
 use warifu_protocol::{AuditEntry, AuditEvent, Checkpoint, Command, Genesis};
 
 use crate::admin::AdminService;
+use crate::bulk::BulkThread;
 use crate::clock::{self, ClockWatch};
 use crate::config::NodeConfig;
 use crate::gate::Gate;
@@ -116,8 +117,14 @@ impl Node {
             metrics.clone(),
             raft.clone(),
         ));
-        let ceremonies =
-            Arc::new(CeremonyService::new(identity.clone(), state.clone(), Arc::clone(&local), Arc::clone(&orders), peers.clone()));
+        let ceremonies = Arc::new(CeremonyService::new(
+            identity.clone(),
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&orders),
+            peers.clone(),
+            BulkThread::start().context("the thread for bulk work")?,
+        ));
         let confirm = ConfirmService::new(
             identity.clone(),
             Arc::clone(&genesis),

@@ -14,6 +14,7 @@ use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered,
 use warifu_protocol::{NodeId, NodeSigned, Refusal, StateRoot};
 
 use super::order::OrderService;
+use crate::bulk::BulkThread;
 use crate::clock;
 use crate::local::LocalStore;
 use crate::replicated::Progress;
@@ -31,15 +32,23 @@ pub struct CeremonyService {
     local: Arc<LocalStore>,
     orders: Arc<OrderService>,
     peers: PeerClient,
+    bulk: BulkThread,
     dkg: Mutex<Dkg>,
 }
 
 impl CeremonyService {
     /// Puts the parts together; no secret of an earlier process is left.
     #[must_use]
-    pub fn new(identity: NodeIdentity, state: StateDatabase, local: Arc<LocalStore>, orders: Arc<OrderService>, peers: PeerClient) -> Self {
+    pub fn new(
+        identity: NodeIdentity,
+        state: StateDatabase,
+        local: Arc<LocalStore>,
+        orders: Arc<OrderService>,
+        peers: PeerClient,
+        bulk: BulkThread,
+    ) -> Self {
         let dkg = Mutex::new(Dkg::new(identity.clone()));
-        Self { identity, state, local, orders, peers, dkg }
+        Self { identity, state, local, orders, peers, bulk, dkg }
     }
 
     /// Answers another node.
@@ -62,7 +71,7 @@ impl CeremonyService {
                 () = tokio::time::sleep(TICK) => {}
             }
             let service = Arc::clone(&self);
-            let effects = tokio::task::spawn_blocking(move || service.step()).await.unwrap_or_default();
+            let effects = self.bulk.run(move || service.step()).await.unwrap_or_default();
             for effect in effects {
                 if !self.perform(effect).await {
                     break;
