@@ -253,8 +253,8 @@ impl Node {
 fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &std::path::Path) -> anyhow::Result<(StateDatabase, LocalStore)> {
     let options = |cache_bytes| DatabaseOptions { cache_bytes };
     let cluster = genesis.cluster();
-    let kek = FileKek::open(&config.kek_directory()).context("the key-encryption key")?;
-    let local = LocalStore::open(&data.join("local.redb"), options(config.store.local_cache_bytes), &kek, config.node.id, cluster)
+    let kek = Arc::new(FileKek::open(&config.kek_directory()).context("the key-encryption key")?);
+    let local = LocalStore::open(&data.join("local.redb"), options(config.store.local_cache_bytes), kek, config.node.id, cluster)
         .context("the local store")?;
     let state =
         StateDatabase::open(&data.join("state.redb"), options(config.store.state_cache_bytes), genesis).context("the state store")?;

@@ -4,13 +4,18 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
-use warifu_node::sealing::{FileKek, KekError, KekGeneration, KekProvider, RecordSealer, SealError};
+use warifu_node::sealing::{FileKek, FreshKey, KekError, KekGeneration, KekProvider, RecordSealer, SealError, WrappedKey};
 
 const CONTEXT: &[u8] = b"cluster, node 1";
 
+fn must_make(kek: &FileKek) -> BTreeMap<KekGeneration, WrappedKey> {
+    let newest = *kek.generations().unwrap().last().unwrap();
+    let fresh = FreshKey::make(kek, newest, CONTEXT).unwrap();
+    BTreeMap::from([(newest, fresh.wrapped().clone())])
+}
+
 fn must_open(kek: &FileKek) -> RecordSealer {
-    let stored = BTreeMap::from([RecordSealer::new_key(kek, CONTEXT).unwrap()]);
-    RecordSealer::open(kek, &stored, CONTEXT).unwrap()
+    RecordSealer::open(kek, &must_make(kek), CONTEXT).unwrap()
 }
 
 #[test]
@@ -44,15 +49,14 @@ fn every_flipped_bit_and_every_cut_is_refused() {
 fn a_rotation_seals_under_the_new_generation_and_a_destroyed_one_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let kek = FileKek::init(dir.path()).unwrap();
-    let mut stored = BTreeMap::from([RecordSealer::new_key(&kek, CONTEXT).unwrap()]);
+    let mut stored = must_make(&kek);
     let sealer = RecordSealer::open(&kek, &stored, CONTEXT).unwrap();
     let old = sealer.seal(b"aad", b"old").unwrap();
 
-    let next = kek.rotate().unwrap();
-    let (generation, wrapped) = RecordSealer::new_key(&kek, CONTEXT).unwrap();
-    assert_eq!(generation, next);
-    sealer.advance(&kek, generation, &wrapped, CONTEXT).unwrap();
-    stored.insert(generation, wrapped);
+    let next = kek.create(KekGeneration(0)).unwrap();
+    let fresh = FreshKey::make(&kek, next, CONTEXT).unwrap();
+    stored.insert(next, fresh.wrapped().clone());
+    sealer.advance(fresh);
     let new = sealer.seal(b"aad", b"new").unwrap();
     assert_eq!((RecordSealer::generation(&old).unwrap(), RecordSealer::generation(&new).unwrap()), (KekGeneration(1), KekGeneration(2)));
     assert_eq!(sealer.unseal(b"aad", &old).unwrap().as_slice(), b"old");
@@ -94,8 +98,8 @@ fn key_files_are_private_and_a_bad_one_is_named() {
 fn a_record_key_is_bound_to_its_context_and_its_kek() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (kek, other) = (FileKek::init(one.path()).unwrap(), FileKek::init(two.path()).unwrap());
-    let stored = BTreeMap::from([RecordSealer::new_key(&kek, CONTEXT).unwrap()]);
+    let stored = must_make(&kek);
     assert!(matches!(RecordSealer::open(&kek, &stored, b"node 2"), Err(SealError::Kek(KekError::Unwrap { .. }))));
     assert!(matches!(RecordSealer::open(&other, &stored, CONTEXT), Err(SealError::Kek(KekError::Unwrap { .. }))));
-    assert!(matches!(RecordSealer::open(&kek, &BTreeMap::new(), CONTEXT), Err(SealError::UnknownGeneration { .. })));
+    assert!(matches!(RecordSealer::open(&kek, &BTreeMap::new(), CONTEXT), Err(SealError::NoKeys)));
 }

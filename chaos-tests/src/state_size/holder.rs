@@ -120,9 +120,9 @@ impl Holder {
     fn open(directory: &Path, state: &str) -> anyhow::Result<Self> {
         let node = NodeId::new(1).context("a node id")?;
         let genesis = genesis(directory)?;
-        let kek = FileKek::open(&directory.join(KEK)).context("the key-encryption key")?;
+        let kek = Arc::new(FileKek::open(&directory.join(KEK)).context("the key-encryption key")?);
         let local_options = DatabaseOptions { cache_bytes: StoreSection::default().local_cache_bytes };
-        let local = Arc::new(LocalStore::open(&directory.join(LOCAL), local_options, &kek, node, genesis.cluster())?);
+        let local = Arc::new(LocalStore::open(&directory.join(LOCAL), local_options, kek, node, genesis.cluster())?);
         let database = StateDatabase::open(&directory.join(state), state_options(), genesis)?;
         let gate = Arc::new(Gate::new(local.meta().boot));
         let applied = NodeState::new(node, database.clone(), Arc::clone(&local), gate, NodeMetrics::new()?, directory.to_owned());

@@ -104,6 +104,29 @@ pub enum AuditEvent {
     },
     /// The node stops in good order.
     Stopped,
+    /// A new KEK generation is used from here on, and shares of older ones are being sealed again.
+    KekRotating {
+        /// The new one.
+        generation: u32,
+    },
+    /// KEK generations were destroyed after everything that lives was sealed under the current one.
+    KekDestroyed {
+        /// Those destroyed.
+        generations: Vec<u32>,
+        /// The one that is left.
+        current: u32,
+        /// Shares sealed again for it.
+        resealed: u64,
+        /// Whether the KEK provably kept no copy.
+        proved: bool,
+    },
+    /// A sealed share does not open; it counts as missing.
+    ShareDamaged {
+        /// Whose.
+        credential: CredentialId,
+        /// Share epoch.
+        epoch: Epoch,
+    },
 }
 
 impl AuditEntry {

@@ -339,6 +339,9 @@ fn audit_entries_are_frozen() {
         ),
         ("alarm", AuditEvent::Alarm { text: "two logs".to_owned() }, "d1de136c13ee8232"),
         ("stopped", AuditEvent::Stopped, "ad8a12a34ae6d46c"),
+        ("kek rotating", AuditEvent::KekRotating { generation: 2 }, "5ddc4cdf1ce7209d"),
+        ("kek destroyed", AuditEvent::KekDestroyed { generations: vec![1], current: 2, resealed: 300, proved: true }, "038daf8bc7dc3c12"),
+        ("share damaged", AuditEvent::ShareDamaged { credential: CREDENTIAL, epoch }, "8bb5768042318c35"),
     ];
     golden(|golden| {
         for (what, event, expected) in events {

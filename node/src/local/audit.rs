@@ -93,6 +93,11 @@ impl LocalStore {
     }
 }
 
+/// Appends one entry in a transaction that also does what it tells of.
+pub(super) fn append_plain(transaction: &WriteTransaction, entry: &AuditEntry) -> Result<(), StoreError> {
+    append_entry(&mut transaction.open_table(ENTRIES)?, &mut transaction.open_table(HASHES)?, entry)
+}
+
 fn append(transaction: &WriteTransaction, writes: &[AuditWrite]) -> Result<Vec<SpendOutcome>, StoreError> {
     let mut entries = transaction.open_table(ENTRIES)?;
     let mut hashes = transaction.open_table(HASHES)?;

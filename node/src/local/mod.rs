@@ -2,22 +2,31 @@
 
 mod audit;
 mod meta;
+mod rotation;
 mod shares;
+mod vault;
 
 pub use audit::{AuditWrite, SpendOutcome};
 pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
+pub use rotation::Shredded;
+pub use vault::KekStatus;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use warifu_protocol::{BootId, ClusterId, NodeId};
+use parking_lot::Mutex;
+use warifu_protocol::{BootId, ClusterId, CredentialId, Epoch, NodeId};
 
-use crate::sealing::{KekProvider, RecordSealer};
+use crate::sealing::KekProvider;
 use crate::store::{Database, DatabaseOptions, StoreHealth};
 
 /// The node's local store.
 pub struct LocalStore {
     database: Database,
-    sealer: RecordSealer,
+    vault: vault::Vault,
+    /// Shares that did not open and are not noted on disk yet.
+    suspects: Mutex<BTreeSet<(CredentialId, Epoch)>>,
     node: NodeId,
     cluster: ClusterId,
     meta: StoreMeta,
@@ -25,14 +34,14 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// Opens the store, or founds it on an empty disk, and counts this start.
+    /// Opens the store, or founds it on an empty disk, counts this start, and unlocks it.
     ///
     /// # Errors
     /// When the file cannot be opened, belongs to another node or cluster, or its keys cannot be unwrapped.
     pub fn open(
         path: &Path,
         options: DatabaseOptions,
-        kek: &dyn KekProvider,
+        kek: Arc<dyn KekProvider>,
         node: NodeId,
         cluster: ClusterId,
     ) -> Result<Self, LocalStoreError> {
@@ -43,11 +52,22 @@ impl LocalStore {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_on(database: Database, kek: &dyn KekProvider, node: NodeId, cluster: ClusterId) -> Result<Self, LocalStoreError> {
+    pub fn open_on(database: Database, kek: Arc<dyn KekProvider>, node: NodeId, cluster: ClusterId) -> Result<Self, LocalStoreError> {
+        let store = Self::open_locked(database, node, cluster)?;
+        store.unlock(kek)?;
+        Ok(store)
+    }
+
+    /// As [`Self::open_on`], without the KEK: everything works but what seals or opens shares, until [`Self::unlock`].
+    ///
+    /// # Errors
+    /// When the file belongs to another node or cluster, or the store fails.
+    pub fn open_locked(database: Database, node: NodeId, cluster: ClusterId) -> Result<Self, LocalStoreError> {
         let meta = meta::start(&database, node, cluster)?;
-        let sealer = shares::open_sealer(&database, kek, node, cluster)?;
+        vault::create_tables(&database)?;
+        shares::create_tables(&database)?;
         let incarnation = meta.incarnation.into();
-        Ok(Self { database, sealer, node, cluster, meta, incarnation })
+        Ok(Self { database, vault: vault::Vault::default(), suspects: Mutex::default(), node, cluster, meta, incarnation })
     }
 
     /// What is known of this store and this start.
@@ -105,6 +125,15 @@ pub enum LocalStoreError {
     /// The key-encryption key.
     #[error("the key-encryption key")]
     Kek(#[from] crate::sealing::KekError),
+    /// The KEK has not been reached since the start.
+    #[error("the shares are locked: the key-encryption key has not been reached since the start")]
+    Locked,
+    /// The KEK does not answer.
+    #[error("the key-encryption key did not answer within {seconds} s")]
+    KekSilent {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// A sealed record.
     #[error("a sealed record")]
     Seal(#[from] crate::sealing::SealError),
@@ -126,7 +155,7 @@ pub enum LocalStoreError {
     #[error("the share of {credential} is damaged: {reason}")]
     Share {
         /// Whose.
-        credential: warifu_protocol::CredentialId,
+        credential: CredentialId,
         /// What is wrong.
         reason: String,
     },

@@ -1,6 +1,6 @@
 //! A KEK in files: one per generation, readable by the node's user only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -37,7 +37,7 @@ impl FileKek {
         Self::open(directory)
     }
 
-    /// Reads every generation of a directory. The highest is the current one.
+    /// Reads every generation of a directory.
     ///
     /// # Errors
     /// [`KekError::Missing`], [`KekError::Exposed`], [`KekError::Malformed`], [`KekError::File`].
@@ -51,28 +51,24 @@ impl FileKek {
         }
         Ok(Self { directory: directory.to_owned(), generations: RwLock::new(generations) })
     }
+}
 
-    /// Makes the next generation, which is the current one from now on. Record keys of older ones stay readable until they are destroyed.
-    ///
-    /// # Errors
-    /// [`KekError::File`], [`KekError::Library`].
-    pub fn rotate(&self) -> Result<KekGeneration, KekError> {
+impl KekProvider for FileKek {
+    fn generations(&self) -> Result<BTreeSet<KekGeneration>, KekError> {
+        Ok(self.generations.read().keys().copied().collect())
+    }
+
+    fn create(&self, above: KekGeneration) -> Result<KekGeneration, KekError> {
         let mut generations = self.generations.write();
-        let next = KekGeneration(newest(&generations).0 + 1);
+        let next = KekGeneration(newest(&generations).max(above).0.checked_add(1).ok_or(KekError::Library)?);
         create(&self.directory, next)?;
         generations.insert(next, read(&path(&self.directory, next))?);
         Ok(next)
     }
-}
 
-impl KekProvider for FileKek {
-    fn current(&self) -> KekGeneration {
-        newest(&self.generations.read())
-    }
-
-    fn wrap(&self, key: &[u8; RECORD_KEY_LEN], context: &[u8]) -> Result<WrappedKey, KekError> {
+    fn wrap(&self, generation: KekGeneration, key: &[u8; RECORD_KEY_LEN], context: &[u8]) -> Result<WrappedKey, KekError> {
         let generations = self.generations.read();
-        let cipher = &generations[&newest(&generations)];
+        let cipher = generations.get(&generation).ok_or(KekError::UnknownGeneration { generation })?;
         let nonce = random::<NONCE_LEN>()?;
         let mut bytes = nonce.to_vec();
         bytes.extend(cipher.encrypt(*nonce, context, key).map_err(|_| KekError::Library)?);
@@ -124,6 +120,8 @@ impl fmt::Debug for FileKek {
 }
 
 const PREFIX: &str = "kek-";
+/// Name of a key file that is being written.
+const UNFINISHED: &str = "unfinished";
 
 fn newest(generations: &BTreeMap<KekGeneration, Cipher>) -> KekGeneration {
     *generations.last_key_value().expect("opened with at least one, and the newest is never removed").0
@@ -156,10 +154,17 @@ fn list(directory: &Path) -> Result<Vec<KekGeneration>, KekError> {
 fn create(directory: &Path, generation: KekGeneration) -> Result<(), KekError> {
     let path = path(directory, generation);
     let key = random::<RECORD_KEY_LEN>()?;
+    // Under another name until it is whole: half a key must never pass for one.
+    let unfinished = directory.join(UNFINISHED);
     let write = || {
-        let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         created.write_all(key.as_ref())?;
         created.sync_all()?;
+        fs::rename(&unfinished, &path)?;
         File::open(directory)?.sync_all()
     };
     write().map_err(|source| file(&path, source))

@@ -1,5 +1,6 @@
 //! Where the key-encryption key lives.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -26,14 +27,23 @@ pub struct WrappedKey(pub Vec<u8>);
 
 /// Wraps and unwraps record keys. Used at start and at rotation only, never per record, so it may be slow and may block.
 pub trait KekProvider: Send + Sync {
-    /// The generation under which new record keys are wrapped.
-    fn current(&self) -> KekGeneration;
-
-    /// Encrypts a record key under the current generation. `context` must be given again to unwrap.
+    /// The generations that are here and not destroyed.
     ///
     /// # Errors
     /// [`KekError`].
-    fn wrap(&self, key: &[u8; RECORD_KEY_LEN], context: &[u8]) -> Result<WrappedKey, KekError>;
+    fn generations(&self) -> Result<BTreeSet<KekGeneration>, KekError>;
+
+    /// Makes the next generation, with a number above `above` and above every one that is here: no number is given twice.
+    ///
+    /// # Errors
+    /// [`KekError`].
+    fn create(&self, above: KekGeneration) -> Result<KekGeneration, KekError>;
+
+    /// Encrypts a record key under a generation. `context` must be given again to unwrap.
+    ///
+    /// # Errors
+    /// [`KekError::UnknownGeneration`] and others.
+    fn wrap(&self, generation: KekGeneration, key: &[u8; RECORD_KEY_LEN], context: &[u8]) -> Result<WrappedKey, KekError>;
 
     /// Decrypts a record key that was wrapped under `generation` with the same context.
     ///
@@ -44,10 +54,10 @@ pub trait KekProvider: Send + Sync {
     /// Whether [`KekProvider::destroy`] provably leaves no copy. False for anything on a file system.
     fn proves_destruction(&self) -> bool;
 
-    /// Destroys a generation that is not the current one.
+    /// Destroys a generation. The newest one that is here stays.
     ///
     /// # Errors
-    /// [`KekError`].
+    /// [`KekError::Current`] for the newest, [`KekError::UnknownGeneration`] if it is not here.
     fn destroy(&self, generation: KekGeneration) -> Result<(), KekError>;
 }
 
@@ -90,8 +100,8 @@ pub enum KekError {
         /// Which one.
         generation: KekGeneration,
     },
-    /// The current generation is in use.
-    #[error("KEK generation {generation} is the current one; rotate before destroying it")]
+    /// The newest generation is in use.
+    #[error("KEK generation {generation} is the newest one; rotate before destroying it")]
     Current {
         /// Which one.
         generation: KekGeneration,

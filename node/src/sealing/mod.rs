@@ -8,4 +8,4 @@ mod sealer;
 
 pub use file_kek::FileKek;
 pub use kek::{KekError, KekGeneration, KekProvider, RECORD_KEY_LEN, WrappedKey};
-pub use sealer::{RecordSealer, SealError};
+pub use sealer::{FreshKey, RecordSealer, SealError};

@@ -41,6 +41,9 @@ pub enum SealError {
         /// What is wrong with it.
         detail: String,
     },
+    /// No record key was stored.
+    #[error("there is no record key")]
+    NoKeys,
     /// Sealed under a generation whose record key is not here: shredded, or of another store.
     #[error("the record is sealed under KEK generation {generation}, which is not here")]
     UnknownGeneration {
@@ -56,29 +59,23 @@ pub enum SealError {
 }
 
 impl RecordSealer {
-    /// Unwraps the stored record keys. Those that are given must contain one of the KEK's current generation: see [`RecordSealer::new_key`].
+    /// Unwraps the stored record keys. The highest generation is the current one.
     ///
     /// # Errors
-    /// [`SealError::Kek`], [`SealError::UnknownGeneration`] if the current generation has no record key.
+    /// [`SealError::Kek`], [`SealError::NoKeys`].
     pub fn open(kek: &dyn KekProvider, stored: &BTreeMap<KekGeneration, WrappedKey>, context: &[u8]) -> Result<Self, SealError> {
         let mut by_generation = BTreeMap::new();
         for (&generation, wrapped) in stored {
             by_generation.insert(generation, Cipher::new(&*kek.unwrap(generation, wrapped, context)?)?);
         }
-        let current = kek.current();
-        if !by_generation.contains_key(&current) {
-            return Err(SealError::UnknownGeneration { generation: current });
-        }
+        let current = *stored.last_key_value().ok_or(SealError::NoKeys)?.0;
         Ok(Self { keys: RwLock::new(Keys { current, by_generation }) })
     }
 
-    /// Makes a record key for the KEK's current generation, wrapped. It must be stored durably before anything is sealed with it.
-    ///
-    /// # Errors
-    /// [`SealError::Kek`].
-    pub fn new_key(kek: &dyn KekProvider, context: &[u8]) -> Result<(KekGeneration, WrappedKey), SealError> {
-        let key = random::<RECORD_KEY_LEN>()?;
-        Ok((kek.current(), kek.wrap(&key, context)?))
+    /// The generation under which is sealed.
+    #[must_use]
+    pub fn current(&self) -> KekGeneration {
+        self.keys.read().current
     }
 
     /// Seals under the current generation.
@@ -125,16 +122,11 @@ impl RecordSealer {
         Ok(KekGeneration(u32::from_be_bytes(*number)))
     }
 
-    /// Takes up a new generation, under which is sealed from now on. Its wrapped key must be stored already.
-    ///
-    /// # Errors
-    /// [`SealError::Kek`].
-    pub fn advance(&self, kek: &dyn KekProvider, generation: KekGeneration, wrapped: &WrappedKey, context: &[u8]) -> Result<(), SealError> {
-        let cipher = Cipher::new(&*kek.unwrap(generation, wrapped, context)?)?;
+    /// Takes up a new generation, under which is sealed from now on. Its wrapped key must be stored durably already.
+    pub fn advance(&self, fresh: FreshKey) {
         let mut keys = self.keys.write();
-        keys.by_generation.insert(generation, cipher);
-        keys.current = generation;
-        Ok(())
+        keys.current = fresh.generation;
+        keys.by_generation.insert(fresh.generation, fresh.cipher);
     }
 
     /// Forgets a generation; its records do not open any more. The current one is kept.
@@ -143,6 +135,47 @@ impl RecordSealer {
         if keys.current != generation {
             keys.by_generation.remove(&generation);
         }
+    }
+}
+
+/// A record key that nothing is sealed under yet.
+pub struct FreshKey {
+    generation: KekGeneration,
+    wrapped: WrappedKey,
+    cipher: Cipher,
+}
+
+impl FreshKey {
+    /// Draws a record key and wraps it under a generation. It is unwrapped again at once: a key that the KEK does not give back is found out before
+    /// anything is sealed under it.
+    ///
+    /// # Errors
+    /// [`KekError`].
+    pub fn make(kek: &dyn KekProvider, generation: KekGeneration, context: &[u8]) -> Result<Self, KekError> {
+        let key = random::<RECORD_KEY_LEN>()?;
+        let wrapped = kek.wrap(generation, &key, context)?;
+        let unwrapped = kek.unwrap(generation, &wrapped, context)?;
+        aws_lc_rs::constant_time::verify_slices_are_equal(key.as_slice(), unwrapped.as_slice())
+            .map_err(|_| KekError::Unwrap { generation })?;
+        Ok(Self { generation, wrapped, cipher: Cipher::new(&key)? })
+    }
+
+    /// Under which generation it is wrapped.
+    #[must_use]
+    pub const fn generation(&self) -> KekGeneration {
+        self.generation
+    }
+
+    /// What to store before anything is sealed under the key.
+    #[must_use]
+    pub const fn wrapped(&self) -> &WrappedKey {
+        &self.wrapped
+    }
+}
+
+impl fmt::Debug for FreshKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreshKey").field("generation", &self.generation).field("key", &"<redacted>").finish_non_exhaustive()
     }
 }
 

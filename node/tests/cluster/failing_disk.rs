@@ -59,7 +59,8 @@ async fn a_node_that_cannot_write_its_audit_log_refuses_to_sign() -> anyhow::Res
     let (backend, path) = (disk.clone(), cluster.directory.path().join("state.redb"));
     let (local, state) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let options = DatabaseOptions::default();
-        let local = LocalStore::open_on(Database::open_backend(backend, options)?, &FileKek::open(&keys)?, node, genesis.cluster())?;
+        let kek = Arc::new(FileKek::open(&keys)?);
+        let local = LocalStore::open_on(Database::open_backend(backend, options)?, kek, node, genesis.cluster())?;
         Ok((Arc::new(local), StateDatabase::open(&path, options, genesis)?))
     })
     .await??;
