@@ -7,7 +7,6 @@ mod bare;
 mod options;
 mod report;
 mod run;
-mod scene;
 mod whole;
 
 pub use bare::{Bare, bare};

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use super::bare::bare;
 use super::options::Options;
 use super::report::{Daemons, Report};
-use super::scene::{NODES, Scene, THRESHOLD};
 use super::whole::{sequential, signed_bytes, throughput};
 use crate::measure::{Memory, durable_writes, load_average};
+use crate::scene::{NODES, Scene, THRESHOLD};
 
 /// Callers and documents in a call, for throughput: 16 workplaces, one nightly job, and several of these.
 const THROUGHPUT: [(u32, u32); 3] = [(16, 1), (1, 32), (4, 32)];

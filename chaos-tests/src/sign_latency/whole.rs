@@ -16,6 +16,7 @@ use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::DocumentKind;
 
 use crate::measure::{Latencies, Spread};
+use crate::scene::document_id;
 
 /// Documents signed before those that are measured: connections are open, and the coordinator has commitments of every node.
 const WARM_UP: u32 = 40;
@@ -159,32 +160,4 @@ fn failure(results: &[SignResult]) -> String {
         SignResult::Signed { .. } => None,
     });
     problem.map_or_else(|| "a document was not signed".to_owned(), |problem| format!("a document was not signed: {problem:?}"))
-}
-
-/// A random UUID of version 4.
-fn document_id() -> String {
-    let bits = rand::random::<u128>() & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        bits >> 96,
-        bits >> 80 & 0xffff,
-        bits >> 64 & 0xffff,
-        bits >> 48 & 0xffff,
-        bits & 0xffff_ffff_ffff
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn document_ids_are_random_uuids_of_version_4() {
-        let id = document_id();
-        let parts: Vec<usize> = id.split('-').map(str::len).collect();
-        assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
-        assert_eq!(&id[14..15], "4", "{id}");
-        assert!("89ab".contains(&id[19..20]), "{id}");
-        assert_ne!(id, document_id());
-    }
 }

@@ -12,22 +12,22 @@ use warifu::local_cluster::{Holder, LocalCluster, LocalClusterOptions, NewHolder
 use warifu_protocol::limits::SESSION_SIGNATURES_MAX;
 use warifu_protocol::{Policy, SubjectFields};
 
-pub(super) const NODES: u8 = 5;
-pub(super) const THRESHOLD: u8 = 3;
+pub(crate) const NODES: u8 = 5;
+pub(crate) const THRESHOLD: u8 = 3;
 /// Elections and confirmations on a busy machine take some seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// What the coordinator is told beside its usual configuration: its limit per client would be what is measured otherwise.
 const UNLIMITED: &str = "\n[limits]\nrequests_per_second = 100000\nrequests_burst = 100000\n";
 
-pub(super) struct Scene {
-    pub(super) cluster: LocalCluster,
+pub(crate) struct Scene {
+    pub(crate) cluster: LocalCluster,
     doctor: Holder,
     sessions: u32,
 }
 
 impl Scene {
     /// Founds and starts the cluster; enrols, certifies and binds.
-    pub(super) async fn set(directory: &Path, program: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn set(directory: &Path, program: &Path) -> anyhow::Result<Self> {
         let options = LocalClusterOptions {
             directory: directory.to_owned(),
             nodes: NODES,
@@ -62,9 +62,37 @@ impl Scene {
     }
 
     /// A fresh session for as many documents as a session may sign.
-    pub(super) async fn log_in(&mut self) -> anyhow::Result<OpenSession> {
+    pub(crate) async fn log_in(&mut self) -> anyhow::Result<OpenSession> {
         self.sessions += 1;
         let file = self.cluster.directory().join("doctor").join(format!("session-{}.json", self.sessions));
         Ok(self.doctor.log_in(&self.cluster, &file, KeyKind::Ed25519, SESSION_SIGNATURES_MAX).await?)
+    }
+}
+
+/// A random UUID of version 4.
+pub(crate) fn document_id() -> String {
+    let bits = rand::random::<u128>() & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        bits >> 96,
+        bits >> 80 & 0xffff,
+        bits >> 64 & 0xffff,
+        bits >> 48 & 0xffff,
+        bits & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn document_ids_are_random_uuids_of_version_4() {
+        let id = document_id();
+        let parts: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
+        assert_eq!(&id[14..15], "4", "{id}");
+        assert!("89ab".contains(&id[19..20]), "{id}");
+        assert_ne!(id, document_id());
     }
 }
