@@ -175,6 +175,8 @@ impl Command {
             Self::CeremonyConfirm(_) => "ceremony-confirm",
             Self::CeremonyAbort(_) => "ceremony-abort",
             Self::CheckpointWitnessed(_) => "checkpoint-witnessed",
+            Self::CeremonyAccused(_) => "ceremony-accused",
+            Self::CeremonyOverdue(_) => "ceremony-overdue",
         }
     }
 }

@@ -36,6 +36,10 @@ pub const TAG_ROUND2_HASH: &str = "warifu-round2-hash-v1";
 pub const TAG_CEREMONY_CONFIRM: &str = "warifu-ceremony-confirm-v1";
 /// A node's abort of a ceremony that it watched fail.
 pub const TAG_CEREMONY_ABORT: &str = "warifu-ceremony-abort-v1";
+/// A node's accusation of another participant of a ceremony.
+pub const TAG_CEREMONY_ACCUSATION: &str = "warifu-ceremony-accusation-v1";
+/// A node's statement that an attempt's deadline has passed.
+pub const TAG_CEREMONY_OVERDUE: &str = "warifu-ceremony-overdue-v1";
 /// The checkpoint of a node's audit log, as it is logged.
 pub const TAG_CHECKPOINT: &str = "warifu-checkpoint-v1";
 /// One bucket or inner node of the state root's hash tree.

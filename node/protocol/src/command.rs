@@ -1,12 +1,13 @@
-//! What stands in the replicated log. No variant can name a secret.
+//! What stands in the replicated log. No variant can name a secret that is still worth anything; see [`CeremonyAccusation`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{
-    TAG_CEREMONY_ABORT, TAG_CEREMONY_CONFIRM, TAG_CHECKPOINT, TAG_NODE_STARTED, TAG_ROUND1, TAG_ROUND2_HASH, TAG_STATE_ROOT,
-    postcard_message,
+    TAG_CEREMONY_ABORT, TAG_CEREMONY_ACCUSATION, TAG_CEREMONY_CONFIRM, TAG_CEREMONY_OVERDUE, TAG_CHECKPOINT, TAG_NODE_STARTED, TAG_ROUND1,
+    TAG_ROUND2_HASH, TAG_STATE_ROOT, postcard_message,
 };
 use crate::limits::LOG_ENTRY_BYTES_MAX;
+use crate::wire::Round2;
 use crate::{
     Blob, BootId, CeremonyId, ClusterId, CredentialId, NodeId, Order, OrderId, PublicKey, SessionClosing, SessionOpening, Sha256,
     SignatureInvalid, StoreId, UnixMillis,
@@ -114,6 +115,10 @@ pub enum Command {
     CeremonyAbort(NodeSigned<CeremonyAbort>),
     /// A node's audit checkpoint, for the others to remember.
     CheckpointWitnessed(NodeSigned<Checkpoint>),
+    /// A participant accuses another of a wrong package, with what proves it.
+    CeremonyAccused(NodeSigned<CeremonyAccusation>),
+    /// A participant asks to go on without those that an attempt has waited for until its deadline.
+    CeremonyOverdue(NodeSigned<CeremonyOverdue>),
 }
 
 /// Something that only nodes say; it has one tag.
@@ -248,6 +253,42 @@ pub struct CeremonyAbort {
 
 impl NodeStatement for CeremonyAbort {
     const TAG: &'static str = TAG_CEREMONY_ABORT;
+}
+
+/// What proves that a participant sent a wrong package: every node judges it when it applies the entry, and either the culprit or, if
+/// the package is right, the accuser is left out of the next attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CeremonyAccusation {
+    /// Which ceremony.
+    pub ceremony: CeremonyId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whom it accuses.
+    pub culprit: NodeId,
+    /// The credential whose package is wrong.
+    pub credential: CredentialId,
+    /// The round-2 message that the culprit signed for the accuser; `None` accuses the culprit's round-1 package, which is in the log.
+    ///
+    /// # Security
+    /// Its packages were secret. The entry ends the attempt in any case, and with it everything that they are worth.
+    pub round2: Option<Box<NodeSigned<Round2>>>,
+}
+
+impl NodeStatement for CeremonyAccusation {
+    const TAG: &'static str = TAG_CEREMONY_ACCUSATION;
+}
+
+/// That an attempt's deadline has passed. Counts only when it has by the log's time, so that a fast clock does no harm.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CeremonyOverdue {
+    /// Which ceremony.
+    pub ceremony: CeremonyId,
+    /// Which attempt.
+    pub attempt: u32,
+}
+
+impl NodeStatement for CeremonyOverdue {
+    const TAG: &'static str = TAG_CEREMONY_OVERDUE;
 }
 
 /// The size and root of a node's audit log.

@@ -370,6 +370,13 @@ pub enum Refusal {
         /// Which.
         node: NodeId,
     },
+
+    /// The attempt's deadline is still to come by the log's time.
+    #[error("the ceremony's attempt has until {deadline}; this node's clock may be fast")]
+    CeremonyNotOverdue {
+        /// Its deadline.
+        deadline: UnixMillis,
+    },
 }
 
 impl Refusal {
@@ -454,7 +461,8 @@ impl Refusal {
             | Self::CeremonyPackages { .. }
             | Self::NodeUnknown { .. }
             | Self::NodeStoreChanged { .. }
-            | Self::NodeRolledBack { .. } => Fault::Node,
+            | Self::NodeRolledBack { .. }
+            | Self::CeremonyNotOverdue { .. } => Fault::Node,
             Self::CrlMissing { .. } | Self::CrlStale { .. } => Fault::Cluster,
         }
     }

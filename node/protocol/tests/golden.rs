@@ -15,11 +15,11 @@ use warifu_protocol::wire::{
     SignerCommitments, Verdict, View,
 };
 use warifu_protocol::{
-    Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort, CeremonyConfirm,
-    CeremonyId, CertificateHash, Challenge, Checkpoint, ClusterId, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch,
-    LogEntry, Name, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, Order, OrderBody, OrderCommand, OrderId,
-    PublicKey, Purpose, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest,
-    StateRoot, Statement, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
+    Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort, CeremonyAccusation,
+    CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, CredentialId, DocumentDigest,
+    DocumentKind, Enrolment, Epoch, LogEntry, Name, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, Order,
+    OrderBody, OrderCommand, OrderId, PublicKey, Purpose, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId,
+    SessionOpening, Sha256, SignedRequest, StateRoot, Statement, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -148,6 +148,11 @@ fn abort() -> CeremonyAbort {
     CeremonyAbort { ceremony: CEREMONY, attempt: 1, culprit: Some(node(2)), credential: Some(CREDENTIAL) }
 }
 
+fn accusation() -> CeremonyAccusation {
+    let round2 = Some(Box::new(signed(round2())));
+    CeremonyAccusation { ceremony: CEREMONY, attempt: 1, culprit: node(2), credential: CREDENTIAL, round2 }
+}
+
 fn round2_hashes() -> Round2Hashes {
     Round2Hashes { ceremony: CEREMONY, attempt: 1, hashes: vec![(node(1), HASH), (node(2), HASH)] }
 }
@@ -257,6 +262,8 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("confirm", &message(&confirm()), "9579a7c9cc3f5310");
         golden.bytes("abort", &message(&abort()), "18578be7fbc63e0e");
         golden.bytes("checkpoint", &message(&checkpoint()), "1a0605554e9d3a39");
+        golden.bytes("accusation", &message(&accusation()), "9c2b551e6e62e016");
+        golden.bytes("overdue", &message(&CeremonyOverdue { ceremony: CEREMONY, attempt: 1 }), "c3a9752e5e9ca26d");
     });
 }
 
@@ -281,6 +288,8 @@ fn log_entries_are_frozen() {
         entry("confirm", Command::CeremonyConfirm(signed(confirm())), "abb92f9b6f7cd8d3");
         entry("abort", Command::CeremonyAbort(signed(abort())), "d0c085e61da7a73d");
         entry("checkpoint", Command::CheckpointWitnessed(signed(checkpoint())), "ae942ac3bd49af19");
+        entry("accusation", Command::CeremonyAccused(signed(accusation())), "75a31bf0e689556f");
+        entry("overdue", Command::CeremonyOverdue(signed(CeremonyOverdue { ceremony: CEREMONY, attempt: 1 })), "62bc462ec288faad");
     });
 }
 

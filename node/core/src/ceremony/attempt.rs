@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use frost_ed25519::keys::dkg::{round1, round2};
 use warifu_protocol::wire::Round2;
 use warifu_protocol::{
-    CeremonyAbort, CeremonyConfirm, CeremonyId, Command, CredentialId, Epoch, NodeId, NodeSigned, Round1, Round2Hashes, Sha256, UnixMillis,
+    CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, Command, Epoch, NodeId, NodeSigned, Round1,
+    Round2Hashes, Sha256, UnixMillis,
 };
 
 use super::effect::{CeremonyEffect, CeremonyError};
@@ -33,8 +34,11 @@ pub(super) struct Attempt {
     pub(super) number: u32,
     stage: Stage,
     proposed_at: Option<UnixMillis>,
+    overdue_said_at: Option<UnixMillis>,
     /// What the others sent, one message each, with its hash. Held before the log has that hash, compared with it once it has.
     incoming: BTreeMap<NodeId, (Sha256, NodeSigned<Round2>)>,
+    /// What others sent that is not what they logged the hash of, one message each: it proves that they signed two things.
+    contradicting: BTreeMap<NodeId, NodeSigned<Round2>>,
     /// What has not been acknowledged.
     outgoing: BTreeMap<NodeId, Outgoing>,
 }
@@ -60,8 +64,9 @@ enum Stage {
         message: NodeSigned<CeremonyConfirm>,
     },
     Confirmed,
+    /// With what tells the others: an abort or an accusation.
     GivenUp {
-        message: NodeSigned<CeremonyAbort>,
+        command: Box<Command>,
     },
 }
 
@@ -85,31 +90,42 @@ impl Attempt {
     pub(super) fn resume<S: StateStore>(scene: &Scene<'_, S>) -> Self {
         let mut attempt = Self::at(scene.record.attempt, Stage::Confirmed);
         if !scene.record.confirmed.contains(&scene.identity.node()) {
-            attempt.give_up(scene, None, None);
+            attempt.give_up(scene);
         }
         attempt
     }
 
     fn at(number: u32, stage: Stage) -> Self {
-        Self { number, stage, proposed_at: None, incoming: BTreeMap::new(), outgoing: BTreeMap::new() }
+        Self {
+            number,
+            stage,
+            proposed_at: None,
+            overdue_said_at: None,
+            incoming: BTreeMap::new(),
+            contradicting: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
+        }
     }
 
-    /// Goes as far as the log and the messages allow, then asks for what is missing. `past_deadline` ends the attempt.
+    /// Goes as far as the log and the messages allow, then asks for what is missing; `past_deadline`, also for the attempt's end.
     pub(super) fn step<S: StateStore>(
         &mut self,
         scene: &Scene<'_, S>,
         past_deadline: bool,
         effects: &mut Vec<CeremonyEffect>,
     ) -> Result<(), CeremonyError> {
-        if past_deadline && !matches!(self.stage, Stage::GivenUp { .. }) {
-            self.give_up(scene, None, None);
-        }
         self.finish_round1(scene)?;
         self.finish_round2(scene)?;
         if matches!(self.stage, Stage::Confirm { .. }) && scene.record.confirmed.contains(&scene.identity.node()) {
             self.enter(Stage::Confirmed);
         }
         self.emit(scene, effects);
+        // By this node's clock only: the registry goes by the log's time, so nothing is dropped before the attempt has really ended.
+        if past_deadline && is_due(self.overdue_said_at, scene.now, PROPOSE_RETRY_MILLIS) {
+            self.overdue_said_at = Some(scene.now);
+            let body = CeremonyOverdue { ceremony: scene.ceremony, attempt: self.number };
+            effects.push(CeremonyEffect::Propose(Command::CeremonyOverdue(scene.identity.sign(body))));
+        }
         Ok(())
     }
 
@@ -127,6 +143,7 @@ impl Attempt {
         if scene.record.round2.contains(&message.node) {
             let logged: NodeSigned<Round2Hashes> = scene.message(CeremonyMessage::Round2Hashes, message.node)?;
             if hash_for(&logged.body, scene.identity.node()) != Some(hash) {
+                self.contradicting.entry(message.node).or_insert(message);
                 return Ok(Held::Different);
             }
         }
@@ -147,7 +164,7 @@ impl Attempt {
         let logged: NodeSigned<Round1> = scene.message(CeremonyMessage::Round1, own)?;
         if logged != *message {
             // Said before a restart and logged after it: nobody has its secrets.
-            self.give_up(scene, None, None);
+            self.give_up(scene);
             return Ok(());
         }
         if scene.record.step == CeremonyStep::Round1 {
@@ -169,7 +186,7 @@ impl Attempt {
                     })
                     .collect();
             }
-            Err(blame) => self.accuse(scene, &blame),
+            Err(blame) => self.accuse(scene, &blame, None),
         }
         Ok(())
     }
@@ -182,21 +199,29 @@ impl Attempt {
         }
         let hashes: Vec<NodeSigned<Round2Hashes>> = scene.messages(CeremonyMessage::Round2Hashes)?;
         if !hashes.contains(message) {
-            self.give_up(scene, None, None);
+            self.give_up(scene);
             return Ok(());
         }
+        let mut complete = true;
         for logged in hashes.iter().filter(|logged| logged.node != own) {
-            match self.incoming.get(&logged.node) {
-                None => return Ok(()),
-                // It signed one thing for this node and another for the log.
-                Some((hash, _)) if hash_for(&logged.body, own) != Some(*hash) => {
-                    self.give_up(scene, Some(logged.node), None);
+            let contradicting = match self.incoming.get(&logged.node) {
+                Some((hash, _)) if hash_for(&logged.body, own) == Some(*hash) => continue,
+                Some(_) => self.incoming.remove(&logged.node).map(|(_, message)| message),
+                None => self.contradicting.remove(&logged.node),
+            };
+            match (contradicting, scene.record.credentials.first()) {
+                // It signed one thing for this node and another for the log; which credential does not matter.
+                (Some(message), Some(credential)) => {
+                    self.accuse(scene, &Blame { culprit: Some(logged.node), credential: *credential }, Some(message));
                     return Ok(());
                 }
-                Some(_) => {}
+                (None, _) | (_, None) => complete = false,
             }
         }
-        let received = std::mem::take(&mut self.incoming).into_iter().map(|(node, (_, message))| (node, message)).collect();
+        if !complete {
+            return Ok(());
+        }
+        let received: BTreeMap<_, _> = std::mem::take(&mut self.incoming).into_iter().map(|(node, (_, message))| (node, message)).collect();
         match rounds::part3(secrets, round1, &scene.record.credentials, &received) {
             Ok(keys) => {
                 let mut public_key_packages = Vec::with_capacity(keys.len());
@@ -215,7 +240,10 @@ impl Attempt {
                 });
                 self.enter(Stage::Confirm { shares, message });
             }
-            Err(blame) => self.accuse(scene, &blame),
+            Err(blame) => {
+                let evidence = blame.culprit.and_then(|culprit| received.get(&culprit).cloned());
+                self.accuse(scene, &blame, evidence);
+            }
         }
         Ok(())
     }
@@ -228,7 +256,7 @@ impl Attempt {
             Stage::Round1 { message, .. } if !record.round1.contains(&own) => Some(Command::CeremonyRound1(message.clone())),
             Stage::Round2 { message, .. } if !record.round2.contains(&own) => Some(Command::CeremonyRound2Hash(message.clone())),
             Stage::Confirm { message, .. } => Some(Command::CeremonyConfirm(message.clone())),
-            Stage::GivenUp { message } => Some(Command::CeremonyAbort(message.clone())),
+            Stage::GivenUp { command } => Some(Command::clone(command)),
             Stage::Round1 { .. } | Stage::Round2 { .. } | Stage::Confirmed => None,
         };
         if let Some(command) = command
@@ -251,16 +279,37 @@ impl Attempt {
         }
     }
 
-    fn accuse<S: StateStore>(&mut self, scene: &Scene<'_, S>, blame: &Blame) {
-        self.give_up(scene, blame.culprit, Some(blame.credential));
+    /// Tells the others whose package is wrong, with the proof: its round-2 message, or its round-1 message in the log. Where that cannot
+    /// be told, the attempt is given up without an accusation.
+    fn accuse<S: StateStore>(&mut self, scene: &Scene<'_, S>, blame: &Blame, evidence: Option<NodeSigned<Round2>>) {
+        let (ceremony, attempt, credential) = (scene.ceremony, self.number, blame.credential);
+        let command = match blame.culprit {
+            Some(culprit) => {
+                let body = CeremonyAccusation { ceremony, attempt, culprit, credential, round2: evidence.map(Box::new) };
+                Command::CeremonyAccused(scene.identity.sign(body))
+            }
+            None => Command::CeremonyAbort(scene.identity.sign(CeremonyAbort {
+                ceremony,
+                attempt,
+                culprit: None,
+                credential: Some(credential),
+            })),
+        };
+        self.end(command);
+    }
+
+    /// For reasons of this node's own, such as a restart.
+    fn give_up<S: StateStore>(&mut self, scene: &Scene<'_, S>) {
+        let body = CeremonyAbort { ceremony: scene.ceremony, attempt: self.number, culprit: None, credential: None };
+        self.end(Command::CeremonyAbort(scene.identity.sign(body)));
     }
 
     /// Drops every secret of the attempt and tells the others.
-    fn give_up<S: StateStore>(&mut self, scene: &Scene<'_, S>, culprit: Option<NodeId>, credential: Option<CredentialId>) {
-        let body = CeremonyAbort { ceremony: scene.ceremony, attempt: self.number, culprit, credential };
+    fn end(&mut self, command: Command) {
         self.incoming.clear();
+        self.contradicting.clear();
         self.outgoing.clear();
-        self.enter(Stage::GivenUp { message: scene.identity.sign(body) });
+        self.enter(Stage::GivenUp { command: Box::new(command) });
     }
 
     fn enter(&mut self, stage: Stage) {

@@ -19,8 +19,8 @@ pub const CEREMONIES_BEGUN_MAX: usize = 8;
 /// Attempts that a node has in memory at once; more are begun when these end. It is larger than [`CEREMONIES_BEGUN_MAX`] because what is
 /// under way goes on when ceremonies with smaller ids are opened; it bounds the secrets in memory and the work of one step.
 pub const ATTEMPTS_MAX: usize = 2 * CEREMONIES_BEGUN_MAX;
-/// How long after a deadline, in milliseconds of its own clock, a node asks for the abort. The registry takes an abort before the
-/// deadline for the fault of whoever asks, so this covers what the clocks of a node and of the leader usually differ by.
+/// How long after a deadline, in milliseconds of its own clock, a node says that it has passed. The registry goes by the log's time and
+/// refuses to hear of it earlier, which does no harm; this keeps clocks that differ a little from filling the log with such refusals.
 pub const DEADLINE_GRACE_MILLIS: u64 = 1_000;
 
 /// This node's part in all key generations. Nothing of it survives a restart.

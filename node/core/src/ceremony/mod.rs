@@ -17,4 +17,5 @@ pub use attempt::{PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS};
 pub use dkg::{ATTEMPTS_MAX, CEREMONIES_BEGUN_MAX, DEADLINE_GRACE_MILLIS, Dkg};
 pub use effect::{CeremonyEffect, CeremonyError};
 pub use rounds::ROUND2_PACKAGE_BYTES_MAX;
+pub(crate) use rounds::{round1_is_right, round2_is_right};
 pub use transcript::{round2_hash, transcript};

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use frost_core::Field as _;
 use frost_ed25519::keys::dkg::{self, round1, round2};
-use frost_ed25519::keys::{KeyPackage, PublicKeyPackage};
-use frost_ed25519::{Error, Identifier};
+use frost_ed25519::keys::{KeyPackage, PublicKeyPackage, SecretShare};
+use frost_ed25519::{Ed25519ScalarField, Error, Identifier};
 use rand_core::CryptoRngCore;
 use warifu_protocol::wire::Round2;
 use warifu_protocol::{Blob, CredentialId, NodeId, NodeSigned, Round1};
@@ -74,12 +75,7 @@ pub(super) fn part2(
         for message in others {
             let blame = || Blame { culprit: Some(message.node), credential: *credential };
             let package = message.body.packages.get(place).ok_or_else(blame)?;
-            let package = round1::Package::deserialize(package.as_slice()).map_err(|_| blame())?;
-            // frost-core finds a polynomial of another degree too, but does not say whose it is.
-            let degree = package.commitment().serialize().map_err(|_| blame())?.len();
-            if degree != usize::from(*secret.min_signers()) {
-                return Err(blame());
-            }
+            let package = read_round1(package, *secret.min_signers()).ok_or_else(blame)?;
             packages.insert(identifier(message.node), package);
         }
         let (secret, outgoing) = dkg::part2(secret, &packages).map_err(|error| blame(&senders, *credential, &error))?;
@@ -92,6 +88,30 @@ pub(super) fn part2(
         made.round1.push(packages);
     }
     Ok(made)
+}
+
+/// A round-1 package for this threshold. frost-core finds a polynomial of another degree too, but does not say whose it is.
+fn read_round1(bytes: &Blob, threshold: u16) -> Option<round1::Package> {
+    let package = round1::Package::deserialize(bytes.as_slice()).ok()?;
+    let degree = package.commitment().serialize().ok()?.len();
+    (degree == usize::from(threshold)).then_some(package)
+}
+
+/// Whether part 2 at `recipient` accepts this round-1 package of `sender`. The answer is that of frost-core's own check, which needs
+/// some polynomial of the recipient's to run at all; any does.
+pub(crate) fn round1_is_right(sender: NodeId, recipient: NodeId, threshold: u16, package: &Blob) -> bool {
+    let Some(package) = read_round1(package, threshold) else { return false };
+    let ones = vec![Ed25519ScalarField::one(); usize::from(threshold)];
+    let secret = round1::SecretPackage::new(identifier(recipient), ones, package.commitment().clone(), threshold, 2);
+    dkg::part2(secret, &Round1Packages::from([(identifier(sender), package)])).is_ok()
+}
+
+/// Whether part 3 at `recipient` accepts this round-2 package of the sender of that round-1 package.
+pub(crate) fn round2_is_right(recipient: NodeId, threshold: u16, round1: &Blob, package: &Blob) -> bool {
+    let (Some(round1), Ok(package)) = (read_round1(round1, threshold), round2::Package::deserialize(package.as_slice())) else {
+        return false;
+    };
+    SecretShare::new(identifier(recipient), *package.signing_share(), round1.commitment().clone()).verify().is_ok()
 }
 
 /// Part 3: checks the packages that the others sent to this node and makes its shares.

@@ -7,7 +7,7 @@ use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{ceremonies, crls, nodes, orders, sessions};
+use super::{accusations, ceremonies, crls, nodes, orders, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,6 +109,8 @@ fn apply_command<S: StateStore>(
         Command::CeremonyRound2Hash(message) => ceremonies::round2_hashes(&mut trial, &context, message),
         Command::CeremonyConfirm(message) => ceremonies::confirm(&mut trial, &context, message),
         Command::CeremonyAbort(message) => ceremonies::abort(&mut trial, &context, message),
+        Command::CeremonyAccused(message) => accusations::judge(&mut trial, &context, message),
+        Command::CeremonyOverdue(message) => ceremonies::overdue(&mut trial, &context, message),
     };
     match outcome {
         Ok(applied) => {

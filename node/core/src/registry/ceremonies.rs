@@ -5,8 +5,8 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
 use warifu_protocol::wire::{Applied, CredentialState};
 use warifu_protocol::{
-    Blob, CeremonyAbort, CeremonyConfirm, CeremonyId, CredentialId, NodeId, NodeSigned, NodeStatement, Refusal, Round1, Round2Hashes,
-    Sha256,
+    Blob, CeremonyAbort, CeremonyConfirm, CeremonyId, CeremonyOverdue, CredentialId, NodeId, NodeSigned, NodeStatement, Refusal, Round1,
+    Round2Hashes, Sha256,
 };
 
 use super::apply::{Context, Stop};
@@ -103,7 +103,7 @@ pub(super) fn confirm<S: StateStore>(
     Ok(Applied::Done)
 }
 
-/// A participant gives an attempt up. Before the deadline that costs the participant its own place; after it, those who were missing.
+/// A participant gives an attempt up, which costs its own place and nobody else's.
 pub(super) fn abort<S: StateStore>(
     state: &mut Overlay<'_, S>,
     context: &Context<'_>,
@@ -113,16 +113,29 @@ pub(super) fn abort<S: StateStore>(
     check_signature(context, message)?;
     let record = at_attempt(state, body.ceremony, body.attempt)?;
     check_participant(&record, message.node)?;
-    let leaving: Vec<NodeId> = if context.now >= record.deadline {
-        let spoken = match record.step {
-            CeremonyStep::Round1 => &record.round1,
-            CeremonyStep::Round2 => &record.round2,
-            CeremonyStep::Confirm | CeremonyStep::Done | CeremonyStep::Failed => &record.confirmed,
-        };
-        record.participants.iter().copied().filter(|node| !spoken.contains(node)).collect()
-    } else {
-        vec![message.node]
+    restart(state, context, body.ceremony, record, &[message.node])?;
+    Ok(Applied::Done)
+}
+
+/// The deadline has passed by the log's time, whatever the clock of whoever says so: the attempt goes on without those it waits for.
+pub(super) fn overdue<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<CeremonyOverdue>,
+) -> Result<Applied, Stop> {
+    let body = &message.body;
+    check_signature(context, message)?;
+    let record = at_attempt(state, body.ceremony, body.attempt)?;
+    check_participant(&record, message.node)?;
+    if context.now < record.deadline {
+        return Err(Refusal::CeremonyNotOverdue { deadline: record.deadline }.into());
+    }
+    let spoken = match record.step {
+        CeremonyStep::Round1 => &record.round1,
+        CeremonyStep::Round2 => &record.round2,
+        CeremonyStep::Confirm | CeremonyStep::Done | CeremonyStep::Failed => &record.confirmed,
     };
+    let leaving: Vec<NodeId> = record.participants.iter().copied().filter(|node| !spoken.contains(node)).collect();
     restart(state, context, body.ceremony, record, &leaving)?;
     Ok(Applied::Done)
 }
@@ -135,7 +148,8 @@ fn minority(record: &CeremonyRecord) -> Vec<NodeId> {
     said.filter(|(_, outcome)| Some(*outcome) != most).map(|(node, _)| *node).collect()
 }
 
-fn restart<S: StateStore>(
+/// Begins the next attempt without `leaving`, or ends the ceremony after the last.
+pub(super) fn restart<S: StateStore>(
     state: &mut Overlay<'_, S>,
     context: &Context<'_>,
     id: CeremonyId,
@@ -181,7 +195,7 @@ fn current<S: StateStore, T: NodeStatement>(
     Ok(record)
 }
 
-fn at_attempt<S: StateStore>(state: &S, ceremony: CeremonyId, attempt: u32) -> Result<CeremonyRecord, Stop> {
+pub(super) fn at_attempt<S: StateStore>(state: &S, ceremony: CeremonyId, attempt: u32) -> Result<CeremonyRecord, Stop> {
     let record = state.ceremony(ceremony)?.filter(|record| record.attempt == attempt).ok_or(Refusal::CeremonyUnknown { ceremony })?;
     match record.step {
         CeremonyStep::Done | CeremonyStep::Failed => Err(Refusal::CeremonyStep.into()),
@@ -189,7 +203,7 @@ fn at_attempt<S: StateStore>(state: &S, ceremony: CeremonyId, attempt: u32) -> R
     }
 }
 
-fn check_participant(record: &CeremonyRecord, node: NodeId) -> Result<(), Refusal> {
+pub(super) fn check_participant(record: &CeremonyRecord, node: NodeId) -> Result<(), Refusal> {
     if record.participants.contains(&node) { Ok(()) } else { Err(Refusal::CeremonyParticipant { node }) }
 }
 

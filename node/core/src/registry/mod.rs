@@ -1,5 +1,6 @@
 //! The replicated registry: what every node knows, decided by the log and by nothing else.
 
+mod accusations;
 mod apply;
 mod cards;
 mod ceremonies;

@@ -5,10 +5,10 @@ use rand_core::SeedableRng as _;
 use warifu_core::ceremony::{CeremonyEffect, Dkg};
 use warifu_core::registry::{CeremonyRecord, CeremonyStep, Registry};
 use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
-use warifu_protocol::wire::{Applied, CeremonyReply, CredentialState};
+use warifu_protocol::wire::{Applied, CeremonyReply, CredentialState, Round2};
 use warifu_protocol::{
-    Blob, CeremonyAbort, CeremonyConfirm, CeremonyId, Command, CredentialId, Enrolment, OrderCommand, Round1, Round2Hashes, Sha256,
-    SubjectFields,
+    Blob, CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, Command, CredentialId, Enrolment, NodeSigned,
+    OrderCommand, Round1, Round2Hashes, Sha256, SubjectFields,
 };
 
 use crate::support::{NODES, World, bytes16, dealt, hashes_for, identity, name, node};
@@ -71,6 +71,26 @@ impl Stage {
     fn abort(&self, from: u8) -> Command {
         let body = CeremonyAbort { ceremony: self.ceremony, attempt: self.attempt(), culprit: None, credential: None };
         Command::CeremonyAbort(identity(self.world.cluster(), from).sign(body))
+    }
+
+    fn overdue(&self, from: u8) -> Command {
+        let body = CeremonyOverdue { ceremony: self.ceremony, attempt: self.attempt() };
+        Command::CeremonyOverdue(identity(self.world.cluster(), from).sign(body))
+    }
+
+    /// Node 1 accuses node 2 of its round-1 package.
+    fn accused(&self, edit: impl FnOnce(&mut CeremonyAccusation)) -> Command {
+        let credential = self.enrolments[0].credential;
+        let mut body = CeremonyAccusation { ceremony: self.ceremony, attempt: self.attempt(), culprit: node(2), credential, round2: None };
+        edit(&mut body);
+        Command::CeremonyAccused(identity(self.world.cluster(), 1).sign(body))
+    }
+
+    /// What node 2 sends node 1, which are no packages.
+    fn sent(&self, edit: impl FnOnce(&mut Round2)) -> NodeSigned<Round2> {
+        let mut body = Round2 { ceremony: self.ceremony, attempt: self.attempt(), to: node(1), packages: vec![Blob(vec![7]); 2] };
+        edit(&mut body);
+        identity(self.world.cluster(), 2).sign(body)
     }
 
     fn at_round2() -> Self {
@@ -223,7 +243,7 @@ fn whoever_gives_up_early_loses_its_own_place_and_nobody_elses() {
 }
 
 #[test]
-fn after_the_deadline_an_abort_removes_those_who_were_missing() {
+fn after_the_deadline_those_who_were_missing_are_left_out() {
     for step in [CeremonyStep::Round1, CeremonyStep::Round2, CeremonyStep::Confirm] {
         let mut stage = match step {
             CeremonyStep::Round1 => Stage::new(),
@@ -238,12 +258,66 @@ fn after_the_deadline_an_abort_removes_those_who_were_missing() {
             };
             stage.world.must(command);
         }
-        stage.world.refuses("an abort from outside", "node-unknown", stage.abort(9));
+        stage.world.refuses("from outside", "node-unknown", stage.overdue(9));
+        stage.world.now = stage.record().deadline.minus(1);
+        stage.world.refuses("too early by the log's time", "ceremony-not-overdue", stage.overdue(1));
         stage.world.now = stage.record().deadline;
-        stage.world.must(stage.abort(1));
+        stage.world.must(stage.overdue(1));
+        let Command::CeremonyOverdue(late) = stage.overdue(1) else { panic!("no such command") };
+        let mut before = late.body;
+        before.attempt = 1;
+        let before = Command::CeremonyOverdue(identity(stage.world.cluster(), 1).sign(before));
+        stage.world.refuses("of the attempt before", "ceremony-unknown", before);
         assert_eq!(stage.numbers(), [1, 2, 4, 5], "{step:?}");
         assert_eq!(stage.record().deadline, stage.world.now.plus(20_000));
     }
+}
+
+#[test]
+fn an_accusation_without_evidence_changes_nothing() {
+    let mut early = Stage::new();
+    early.world.must(early.round1(2, |_| {}));
+    early.world.refuses("before all packages are in the log", "ceremony-step", early.accused(|_| {}));
+    let mut stage = Stage::at_round2();
+    let evidence = stage.sent(|_| {});
+    stage.world.refuses("before all hashes are in the log", "ceremony-step", stage.accused(|body| body.round2 = Some(Box::new(evidence))));
+
+    let mut stage = Stage::at_confirm();
+    let mut forged = stage.sent(|_| {});
+    forged.body.packages[0].0.push(1);
+    let with = |sent: NodeSigned<Round2>| stage.accused(|body| body.round2 = Some(Box::new(sent)));
+    let mut unsigned = stage.accused(|_| {});
+    if let Command::CeremonyAccused(signed) = &mut unsigned {
+        signed.body.culprit = node(3);
+    }
+    let cases = [
+        ("changed behind the signature", "signature-invalid", unsigned),
+        ("evidence changed behind its signature", "signature-invalid", with(forged)),
+        ("evidence for another node", "malformed", with(stage.sent(|body| body.to = node(3)))),
+        ("evidence of another attempt", "malformed", with(stage.sent(|body| body.attempt = 2))),
+        ("evidence of another ceremony", "malformed", with(stage.sent(|body| body.ceremony = CeremonyId::new([9; 16])))),
+        ("evidence of its own", "malformed", with(identity(stage.world.cluster(), 1).sign(stage.sent(|_| {}).body))),
+        ("of itself", "ceremony-participant", stage.accused(|body| body.culprit = node(1))),
+        ("of a stranger", "ceremony-participant", stage.accused(|body| body.culprit = node(9))),
+        ("another credential", "ceremony-packages", stage.accused(|body| body.credential = CredentialId::new([9; 16]))),
+        ("the next attempt", "ceremony-unknown", stage.accused(|body| body.attempt = 2)),
+    ];
+    for (case, code, command) in cases {
+        stage.world.refuses(case, code, command);
+    }
+    assert_eq!((stage.attempt(), stage.numbers().len()), (1, 5));
+}
+
+#[test]
+fn whoever_is_proved_to_have_sent_no_package_is_left_out() {
+    // The packages of these stages are none at all.
+    let mut stage = Stage::at_round2();
+    stage.world.must(stage.accused(|_| {}));
+    assert_eq!((stage.attempt(), stage.numbers()), (2, vec![1, 3, 4, 5]));
+    let mut stage = Stage::at_confirm();
+    let sent = stage.sent(|body| drop(body.packages.pop()));
+    stage.world.must(stage.accused(|body| body.round2 = Some(Box::new(sent))));
+    assert_eq!((stage.attempt(), stage.numbers()), (2, vec![1, 3, 4, 5]));
 }
 
 #[test]

@@ -7,8 +7,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use warifu_protocol::wire::{CeremonyReply, CredentialState, Round2};
 use warifu_protocol::{
-    Blob, CeremonyAbort, CeremonyId, ClusterId, Command, CredentialId, Epoch, LogEntry, NodeEntry, NodeId, NodeSigned, ObjectVersion,
-    OrderId, Policy, SpkiHash, SubjectFields, Threshold, UnixMillis,
+    Blob, CeremonyAbort, CeremonyAccusation, CeremonyId, ClusterId, Command, CredentialId, Epoch, LogEntry, NodeEntry, NodeId, NodeSigned,
+    ObjectVersion, OrderId, Policy, SpkiHash, SubjectFields, Threshold, UnixMillis,
 };
 
 use crate::ceremony::{CeremonyEffect, Dkg};
@@ -46,6 +46,8 @@ pub(super) struct Cluster {
     pub(super) mischief: Mischief,
     /// Messages and entries arrive late, twice and in another order.
     pub(super) rough: bool,
+    /// By how many milliseconds a node's clock is ahead of the leader's.
+    pub(super) ahead: BTreeMap<u8, u64>,
     rng: ChaCha20Rng,
 }
 
@@ -75,6 +77,7 @@ impl Cluster {
             network: Vec::new(),
             mischief: Box::new(|_, effects| effects),
             rough: false,
+            ahead: BTreeMap::new(),
             rng: ChaCha20Rng::seed_from_u64(seed),
         }
     }
@@ -102,6 +105,17 @@ impl Cluster {
     pub(super) fn aborts(&self) -> Vec<NodeSigned<CeremonyAbort>> {
         let commands = self.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
         commands.filter_map(|command| if let Command::CeremonyAbort(abort) = command { Some(abort) } else { None }).collect()
+    }
+
+    pub(super) fn accusations(&self) -> Vec<NodeSigned<CeremonyAccusation>> {
+        let commands = self.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
+        commands.filter_map(|command| if let Command::CeremonyAccused(accusation) = command { Some(accusation) } else { None }).collect()
+    }
+
+    /// Nodes that said that a deadline has passed.
+    pub(super) fn overdue(&self) -> Vec<NodeId> {
+        let commands = self.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
+        commands.filter_map(|command| if let Command::CeremonyOverdue(said) = command { Some(said.node) } else { None }).collect()
     }
 
     /// A new process with the same disk.
@@ -153,7 +167,7 @@ impl Cluster {
     }
 
     pub(super) fn step(&mut self, number: u8) -> Vec<CeremonyEffect> {
-        let now = self.now;
+        let now = self.now.plus(self.ahead.get(&number).copied().unwrap_or(0));
         let site = self.site(number);
         let effects = site.dkg.step(now, &site.store, &mut site.rng).unwrap();
         let identity = site.identity.clone();

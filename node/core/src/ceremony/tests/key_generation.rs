@@ -5,7 +5,7 @@ use frost_ed25519::{SigningPackage, aggregate, round1, round2};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{Blob, CeremonyId, Command, Epoch, LogEntry, NodeId};
+use warifu_protocol::{Blob, CeremonyAccusation, CeremonyId, Command, Epoch, LogEntry, NodeId};
 
 use super::cluster::{CEREMONY, CREDENTIALS, Cluster, NODES, START, identity, node};
 use crate::ceremony::{
@@ -73,7 +73,7 @@ fn late_repeated_and_reordered_messages_do_no_harm() {
 }
 
 #[test]
-fn a_lie_in_round_2_is_found_and_its_author_named() {
+fn a_lie_in_round_2_is_proved_and_its_author_left_out() {
     let mut cluster = Cluster::new(2);
     // Node 2 sends node 3 the packages of node 4, consistently with the hash that it logs, in the first attempt.
     cluster.mischief = Box::new(|who, mut effects| {
@@ -106,9 +106,59 @@ fn a_lie_in_round_2_is_found_and_its_author_named() {
         effects
     });
     cluster.run_until(2, CeremonyStep::Done);
-    let aborts = cluster.aborts();
-    assert_eq!((aborts.len(), aborts[0].node), (1, node(3)));
-    assert_eq!((aborts[0].body.attempt, aborts[0].body.culprit, aborts[0].body.credential), (1, Some(node(2)), Some(CREDENTIALS[0])));
+    let accusations = cluster.accusations();
+    assert_eq!((cluster.aborts().len(), accusations.len(), accusations[0].node), (0, 1, node(3)));
+    let body = &accusations[0].body;
+    assert_eq!((body.attempt, body.culprit, body.credential), (1, node(2), CREDENTIALS[0]));
+    assert_eq!(cluster.record(1).participants, [1, 3, 4, 5].map(node), "the liar is left out, its victim is not");
+    assert_signs(&cluster, [1, 3, 5]);
+}
+
+#[test]
+fn a_false_accusation_costs_the_accuser_its_place() {
+    for round in [1, 2] {
+        let mut cluster = Cluster::new(15);
+        let mut received = None;
+        // Node 3 says that what node 2 sent it is wrong, which it is not.
+        cluster.mischief = Box::new(move |who, mut effects| {
+            if who.node() == node(2) {
+                let sent = effects.iter().find_map(|effect| match effect {
+                    CeremonyEffect::SendRound2 { to, message } if *to == node(3) && message.body.attempt == 1 => Some(message.clone()),
+                    CeremonyEffect::SendRound2 { .. } | CeremonyEffect::Propose(_) | CeremonyEffect::StorePending { .. } => None,
+                });
+                received = sent.or_else(|| received.take());
+            }
+            for effect in &mut effects {
+                if let CeremonyEffect::Propose(command @ Command::CeremonyConfirm(_)) = effect
+                    && who.node() == node(3)
+                    && let Some(message) = &received
+                {
+                    let round2 = (round == 2).then(|| Box::new(message.clone()));
+                    let (culprit, credential) = (node(2), CREDENTIALS[1]);
+                    let body = CeremonyAccusation { ceremony: CEREMONY, attempt: 1, culprit, credential, round2 };
+                    *command = Command::CeremonyAccused(identity(3).sign(body));
+                }
+            }
+            effects
+        });
+        cluster.run_until(2, CeremonyStep::Done);
+        assert_eq!(cluster.record(1).participants, [1, 2, 4, 5].map(node), "round {round}");
+        assert_signs(&cluster, [1, 2, 4]);
+    }
+}
+
+#[test]
+fn a_fast_clock_costs_nobody_its_place() {
+    let mut cluster = Cluster::new(16);
+    cluster.ahead = BTreeMap::from([(1, 15_000)]);
+    cluster.site(5).alive = false;
+    while cluster.overdue().is_empty() {
+        cluster.tick();
+    }
+    assert!(cluster.now < START.plus(10_000), "the fast clock asks long before the deadline");
+    cluster.site(5).alive = true;
+    cluster.run_until(1, CeremonyStep::Done);
+    assert_eq!(cluster.record(1).participants, all_participants());
 }
 
 /// A liar does not give itself away: it keeps quiet about its own log entries being others than it made.
@@ -117,7 +167,7 @@ fn is_no_abort(effect: &CeremonyEffect) -> bool {
 }
 
 #[test]
-fn a_bad_package_in_round_1_is_found_and_its_author_named() {
+fn a_bad_package_in_round_1_is_found_and_its_author_left_out() {
     let other_degree = {
         let mut rng = ChaCha20Rng::seed_from_u64(5);
         let (_, package) = frost_ed25519::keys::dkg::part1(crate::signer::identifier(node(2)), 5, 2, &mut rng).unwrap();
@@ -132,6 +182,7 @@ fn a_bad_package_in_round_1_is_found_and_its_author_named() {
         let mut cluster = Cluster::new(3);
         let bad = Blob(bad);
         cluster.mischief = Box::new(move |who, mut effects| {
+            effects.retain(|effect| who.node() != node(2) || is_no_abort(effect));
             for effect in &mut effects {
                 if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
                     && who.node() == node(2)
@@ -145,12 +196,13 @@ fn a_bad_package_in_round_1_is_found_and_its_author_named() {
             effects
         });
         cluster.run_until(2, CeremonyStep::Done);
-        let accusations = cluster.aborts();
-        let named = accusations.iter().filter(|abort| abort.node != node(2)).collect::<Vec<_>>();
-        assert!(!named.is_empty());
-        for abort in named {
-            assert_eq!((abort.body.culprit, abort.body.credential), (Some(node(2)), Some(CREDENTIALS[1])));
+        let accusations = cluster.accusations();
+        assert!(!accusations.is_empty());
+        for accusation in accusations {
+            let body = accusation.body;
+            assert_eq!((body.culprit, body.credential, body.round2), (node(2), CREDENTIALS[1], None));
         }
+        assert_eq!(cluster.record(1).participants, [1, 3, 4, 5].map(node));
     }
 }
 
@@ -173,8 +225,9 @@ fn packages_that_are_not_those_in_the_log_are_held_against_their_sender() {
         effects
     });
     cluster.run_until(2, CeremonyStep::Done);
-    let aborts = cluster.aborts();
-    assert_eq!((aborts.len(), aborts[0].node, aborts[0].body.culprit), (1, node(3), Some(node(2))));
+    let accusations = cluster.accusations();
+    assert_eq!((accusations.len(), accusations[0].node, accusations[0].body.culprit), (1, node(3), node(2)));
+    assert_eq!(cluster.record(1).participants, [1, 3, 4, 5].map(node));
 }
 
 #[test]
@@ -185,18 +238,18 @@ fn a_node_that_is_away_is_left_out_after_the_deadline() {
     let four: Vec<_> = [1, 2, 3, 5].map(node).to_vec();
     assert_eq!(cluster.record(1).participants, four);
     assert!(cluster.now >= START.plus(20_000 + DEADLINE_GRACE_MILLIS));
-    assert!(cluster.aborts().iter().all(|abort| abort.body.culprit.is_none()));
+    assert!(cluster.aborts().is_empty() && cluster.accusations().is_empty() && !cluster.overdue().is_empty());
     assert_signs(&cluster, [1, 2, 5]);
 }
 
 #[test]
-fn no_abort_is_asked_for_before_the_deadline() {
+fn nobody_is_left_out_before_the_deadline() {
     let mut cluster = Cluster::new(6);
     cluster.site(4).alive = false;
     while cluster.now < START.plus(20_000 + DEADLINE_GRACE_MILLIS - 400) {
         cluster.tick();
     }
-    assert!(cluster.aborts().is_empty());
+    assert!(cluster.aborts().is_empty() && cluster.overdue().is_empty());
 }
 
 #[test]
