@@ -91,3 +91,17 @@ fn every_alert_has_a_severity_and_a_runbook_that_exists() {
         assert!(page.contains(name) && index.contains(name), "{runbook} or the index does not name {name}");
     }
 }
+
+/// Debian's package `prometheus` has the tool.
+#[test]
+#[expect(clippy::print_stdout, reason = "a skipped test must say so")]
+fn prometheus_itself_takes_the_configuration_and_the_rules() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/observability/prometheus.yml");
+    let checked = match std::process::Command::new("promtool").args(["check", "config"]).arg(&config).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return println!("skipped: there is no promtool"),
+        checked => checked.expect("promtool runs"),
+    };
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{said}{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(said.contains("rules found"), "the rules were not looked at: {said}");
+}
