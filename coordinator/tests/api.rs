@@ -59,7 +59,7 @@ fn order(fixture: &Fixture, id: u8, command: OrderCommand) -> Order {
         object_version: ObjectVersion(0),
         order: command,
     };
-    Order { body, approvals: Vec::new() }
+    Order { body, approvals: Vec::new(), consents: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

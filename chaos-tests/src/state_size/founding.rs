@@ -76,7 +76,11 @@ impl Founding {
     pub(super) fn approve(&self, body: OrderBody, count: u8) -> Order {
         let message = body.message();
         let approvals = self.operators.iter().take(count.into());
-        Order { approvals: approvals.map(|(id, key)| Approval { officer: id.clone(), signature: sign(key, &message) }).collect(), body }
+        Order {
+            approvals: approvals.map(|(id, key)| Approval { officer: id.clone(), signature: sign(key, &message) }).collect(),
+            consents: Vec::new(),
+            body,
+        }
     }
 }
 

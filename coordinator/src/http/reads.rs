@@ -72,8 +72,14 @@ pub(super) async fn object_version(
     let object = match kind.as_str() {
         "credential" => ObjectRef::Credential(parse_id(&id)?),
         "facility" => ObjectRef::Facility(id.parse().map_err(|_| malformed("not the name of a facility"))?),
+        "cluster" => match id.as_str() {
+            "roster" => ObjectRef::Roster,
+            "policy" => ObjectRef::Policy,
+            "anchors" => ObjectRef::Anchors,
+            _ => return Err(malformed("roster, policy or anchors").into()),
+        },
         "terminal" => ObjectRef::Terminal(parse_id(&id)?),
-        _ => return Err(malformed("the kind of an object is `credential`, `facility` or `terminal`").into()),
+        _ => return Err(malformed("the kind of an object is `credential`, `facility`, `terminal` or `cluster`").into()),
     };
     let version = match read(&app, Read::ObjectVersion(object)).await? {
         Some(View::ObjectVersion(version)) => version,

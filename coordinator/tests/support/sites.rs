@@ -267,6 +267,7 @@ impl Sites {
             Read::ObjectVersion(_) => Some(View::ObjectVersion(credential.version)),
             Read::Ceremony(_) => None,
             Read::Crls => Some(View::Crls(Vec::new())),
+            Read::RosterOrders { .. } => Some(View::RosterOrders(Vec::new())),
         }
     }
 

@@ -35,7 +35,11 @@ pub fn order(body: &OrderBody) -> Vec<String> {
         | OrderCommand::Resume { .. }
         | OrderCommand::Revoke { .. }
         | OrderCommand::CloseSession { .. }
-        | OrderCommand::UpdateCrl { .. } => Vec::new(),
+        | OrderCommand::UpdateCrl { .. }
+        | OrderCommand::UpdatePolicy { .. }
+        | OrderCommand::UpdateAnchors { .. }
+        | OrderCommand::UpdateRoster { .. }
+        | OrderCommand::ReplaceStore { .. } => Vec::new(),
     };
     let after_headline = 1.min(lines.len());
     lines.splice(after_headline..after_headline, facts);

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootId, CertificateHash, Command, CredentialId, Epoch, NodeId, NonceId, Refusal, Sha256, SignedRequest, StoreId, UnixMillis};
+use crate::{
+    BootId, CertificateHash, Command, CredentialId, Epoch, NodeId, NonceId, OrderCommand, OrderId, Refusal, Sha256, SignedRequest, StoreId,
+    UnixMillis,
+};
 
 /// Version of [`AuditEntry`]'s encoding.
 pub const AUDIT_ENTRY_VERSION: u16 = 1;
@@ -127,6 +130,15 @@ pub enum AuditEvent {
         /// Share epoch.
         epoch: Epoch,
     },
+    /// The site's administrator consents to an order.
+    Consented {
+        /// Which.
+        order: OrderId,
+        /// What was consented to: [`crate::OrderBody::digest`].
+        digest: Sha256,
+        /// Kind of its command.
+        kind: String,
+    },
 }
 
 impl AuditEntry {
@@ -150,23 +162,9 @@ impl Command {
     /// Name of the command's kind, as audit entries and metrics show it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        use crate::OrderCommand as O;
         match self {
             Self::NodeStarted(_) => "node-started",
-            Self::Order(order) => match order.body.order {
-                O::Enrol { .. } => "enrol",
-                O::InstallCertificate { .. } => "certificate-installed",
-                O::BindAuthenticator { .. } => "authenticator-bound",
-                O::UnbindAuthenticator { .. } => "authenticator-unbound",
-                O::EnrolFacility { .. } => "facility-enrolled",
-                O::EnrolTerminal { .. } => "terminal-enrolled",
-                O::RetireTerminal { .. } => "terminal-retired",
-                O::Suspend { .. } => "credential-suspended",
-                O::Resume { .. } => "credential-resumed",
-                O::Revoke { .. } => "credential-revoked",
-                O::CloseSession { .. } => "session-closed-by-order",
-                O::UpdateCrl { .. } => "crl-announced",
-            },
+            Self::Order(order) => order.body.order.kind(),
             Self::CrlChunk { .. } => "crl-chunk",
             Self::SessionOpened(_) => "session-opened",
             Self::SessionClosed(_) => "session-closed",
@@ -177,6 +175,31 @@ impl Command {
             Self::CheckpointWitnessed(_) => "checkpoint-witnessed",
             Self::CeremonyAccused(_) => "ceremony-accused",
             Self::CeremonyOverdue(_) => "ceremony-overdue",
+        }
+    }
+}
+
+impl OrderCommand {
+    /// Name of the order's kind.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Enrol { .. } => "enrol",
+            Self::InstallCertificate { .. } => "certificate-installed",
+            Self::BindAuthenticator { .. } => "authenticator-bound",
+            Self::UnbindAuthenticator { .. } => "authenticator-unbound",
+            Self::EnrolFacility { .. } => "facility-enrolled",
+            Self::EnrolTerminal { .. } => "terminal-enrolled",
+            Self::RetireTerminal { .. } => "terminal-retired",
+            Self::Suspend { .. } => "credential-suspended",
+            Self::Resume { .. } => "credential-resumed",
+            Self::Revoke { .. } => "credential-revoked",
+            Self::CloseSession { .. } => "session-closed-by-order",
+            Self::UpdateCrl { .. } => "crl-announced",
+            Self::UpdatePolicy { .. } => "policy-updated",
+            Self::UpdateAnchors { .. } => "anchors-updated",
+            Self::UpdateRoster { .. } => "roster-updated",
+            Self::ReplaceStore { .. } => "store-replaced",
         }
     }
 }

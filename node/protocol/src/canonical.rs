@@ -40,6 +40,8 @@ pub const TAG_CEREMONY_ABORT: &str = "warifu-ceremony-abort-v1";
 pub const TAG_CEREMONY_ACCUSATION: &str = "warifu-ceremony-accusation-v1";
 /// A node's statement that an attempt's deadline has passed.
 pub const TAG_CEREMONY_OVERDUE: &str = "warifu-ceremony-overdue-v1";
+/// A site administrator's consent to an order, given at the site's own node.
+pub const TAG_CONSENT: &str = "warifu-consent-v1";
 /// The checkpoint of a node's audit log, as it is logged.
 pub const TAG_CHECKPOINT: &str = "warifu-checkpoint-v1";
 /// One bucket or inner node of the state root's hash tree.

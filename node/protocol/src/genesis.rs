@@ -132,7 +132,7 @@ pub enum GenesisError {
         who: String,
     },
     /// No coordinator or no anchor of a needed kind.
-    #[error("the genesis names no {what}")]
+    #[error("no {what} is named")]
     Missing {
         /// What is missing.
         what: &'static str,
@@ -175,6 +175,34 @@ impl GenesisBody {
         if self.format != 1 {
             return Err(GenesisError::UnknownFormat { format: self.format });
         }
+        Agreement {
+            threshold: self.threshold,
+            liars: self.liars,
+            minority_threshold: self.minority_threshold,
+            policy: &self.policy,
+            nodes: &self.nodes,
+            coordinators: &self.coordinators,
+            officers: &self.officers,
+            anchors: &self.anchors,
+        }
+        .check()
+    }
+}
+
+/// What the genesis and every later change of it must agree with.
+pub(crate) struct Agreement<'a> {
+    pub(crate) threshold: Threshold,
+    pub(crate) liars: u8,
+    pub(crate) minority_threshold: bool,
+    pub(crate) policy: &'a Policy,
+    pub(crate) nodes: &'a [NodeEntry],
+    pub(crate) coordinators: &'a [CoordinatorEntry],
+    pub(crate) officers: &'a [OfficerEntry],
+    pub(crate) anchors: &'a [AnchorEntry],
+}
+
+impl Agreement<'_> {
+    pub(crate) fn check(&self) -> Result<(), GenesisError> {
         let nodes = self.nodes.len();
         let threshold = self.threshold.0;
         if threshold < 2 || usize::from(threshold) + 1 > nodes || nodes > usize::from(NodeId::MAX) {
@@ -201,26 +229,26 @@ impl GenesisBody {
             return Err(GenesisError::Missing { what: "accepted policy of an anchor" });
         }
         self.check_distinct()?;
-        self.policy.check(&self.officers)?;
+        self.policy.check(self.officers)?;
         Ok(())
     }
 
     fn check_distinct(&self) -> Result<(), GenesisError> {
         let mut seen = BTreeSet::new();
         let mut insert = |what: String| if seen.insert(what.clone()) { Ok(()) } else { Err(GenesisError::Duplicate { what }) };
-        for node in &self.nodes {
+        for node in self.nodes {
             insert(format!("node {}", node.id))?;
             insert(format!("spki {}", node.tls_spki))?;
             insert(format!("key {}", node.identity))?;
             require_ed25519(node.identity, || format!("node {}", node.id))?;
         }
-        for coordinator in &self.coordinators {
+        for coordinator in self.coordinators {
             insert(format!("coordinator {}", coordinator.id))?;
             insert(format!("spki {}", coordinator.tls_spki))?;
             insert(format!("key {}", coordinator.identity))?;
             require_ed25519(coordinator.identity, || format!("coordinator {}", coordinator.id))?;
         }
-        for officer in &self.officers {
+        for officer in self.officers {
             insert(format!("officer {}", officer.id))?;
             insert(format!("key {}", officer.key))?;
         }

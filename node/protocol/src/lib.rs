@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod blob;
 pub mod canonical;
+pub mod cluster;
 pub mod command;
 pub mod document;
 pub mod genesis;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod order;
+mod order_words;
 pub mod policy;
 pub mod refusal;
 pub mod request;
@@ -24,6 +26,7 @@ pub mod wire;
 
 pub use audit::{AuditEntry, AuditEvent};
 pub use blob::Blob;
+pub use cluster::{ClusterRecord, RetiredNode, RosterChainError, RosterFile, verify_roster_chain};
 pub use command::*;
 pub use document::DocumentKind;
 pub use genesis::{Genesis, GenesisBody, GenesisDocument, GenesisError, GenesisSignature};

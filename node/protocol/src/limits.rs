@@ -32,6 +32,8 @@ pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
 pub const INTERMEDIATES_MAX: usize = 2;
 /// Approvals on one order; more are refused unread.
 pub const APPROVALS_MAX: usize = 16;
+/// Orders in one reply about the cluster's changes: each may be as large as a log entry, and together they must fit a frame of 4 MiB.
+pub const ROSTER_ORDERS_PER_REPLY_MAX: usize = 4;
 /// Signature that fits every allowed algorithm (RSA-4096).
 pub const SIGNATURE_BYTES_MAX: usize = 512;
 /// Longest life of an order, from its check to its not-after: an order that lies in a drawer for longer must be written again.

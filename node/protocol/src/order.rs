@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{TAG_BINDING, TAG_ORDER, json_message};
+use crate::canonical::{TAG_BINDING, TAG_CONSENT, TAG_ORDER, json_message, sha256};
 use crate::{
-    AuthenticatorKind, Blob, CertificateHash, Challenge, ClusterId, CommandClass, CredentialId, Name, ObjectVersion, OrderId, PublicKey,
-    SessionId, Sha256, SubjectFields, TerminalId, UnixMillis,
+    AnchorEntry, AuthenticatorKind, Blob, CertificateHash, Challenge, ClusterId, CommandClass, CoordinatorEntry, CredentialId, Name,
+    NodeEntry, NodeSigned, NodeStatement, ObjectVersion, OfficerEntry, OrderId, Policy, PublicKey, SessionId, Sha256, StoreId,
+    SubjectFields, TerminalId, UnixMillis, order_words,
 };
 
 /// One credential to create.
@@ -106,6 +107,32 @@ pub enum OrderCommand {
         /// Its size in bytes.
         size: u64,
     },
+    /// Puts another policy in the place of the whole present one.
+    UpdatePolicy {
+        /// The new policy.
+        policy: Policy,
+    },
+    /// Puts other pinned CAs in the place of all present ones.
+    UpdateAnchors {
+        /// The new anchors.
+        anchors: Vec<AnchorEntry>,
+    },
+    /// Puts another roster in the place of the whole present one. One node may come or go at a time; t and f stay.
+    UpdateRoster {
+        /// The sites.
+        nodes: Vec<NodeEntry>,
+        /// The coordinators.
+        coordinators: Vec<CoordinatorEntry>,
+        /// The officers.
+        officers: Vec<OfficerEntry>,
+    },
+    /// Admits a site on an empty store in the place of a lost one. Its old store and old keys are refused from then on.
+    ReplaceStore {
+        /// The site's entry with new keys, under the identifier that it has.
+        node: NodeEntry,
+        /// The new store, as `warifu-node init --replace` drew it.
+        store: StoreId,
+    },
 }
 
 /// A card already bound that agrees to a further one.
@@ -175,6 +202,21 @@ pub struct Order {
     pub body: OrderBody,
     /// By whom.
     pub approvals: Vec<Approval>,
+    /// Consents of site administrators; only for classes that need them.
+    #[serde(default)]
+    pub consents: Vec<NodeSigned<Consent>>,
+}
+
+/// A site administrator agrees to an order. Signed by the site's own node, which does so at its admin socket only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    /// [`OrderBody::digest`] of the order.
+    pub order: Sha256,
+}
+
+impl NodeStatement for Consent {
+    const TAG: &'static str = TAG_CONSENT;
 }
 
 impl OrderBody {
@@ -182,6 +224,12 @@ impl OrderBody {
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         json_message(TAG_ORDER, self)
+    }
+
+    /// SHA-256 of [`Self::message`]: what consents name.
+    #[must_use]
+    pub fn digest(&self) -> Sha256 {
+        Sha256::new(sha256(&self.message()))
     }
 
     /// The order in words, one fact a line: what an officer reads before the key is used.
@@ -219,6 +267,10 @@ impl OrderCommand {
             Self::Revoke { .. } => CommandClass::Revoke,
             Self::CloseSession { .. } => CommandClass::CloseSession,
             Self::UpdateCrl { .. } => CommandClass::UpdateCrl,
+            Self::UpdatePolicy { .. } => CommandClass::Policy,
+            Self::UpdateAnchors { .. } => CommandClass::Anchors,
+            Self::UpdateRoster { .. } => CommandClass::Roster,
+            Self::ReplaceStore { .. } => CommandClass::Repair,
         }
     }
 
@@ -231,16 +283,15 @@ impl OrderCommand {
             }
             Self::InstallCertificate { credential, certificate, .. } => vec![
                 format!("INSTALL A CERTIFICATE for credential {credential}"),
-                format!("  SHA-256 of the certificate {}", Sha256::new(crate::canonical::sha256(certificate.as_slice()))),
+                format!("  SHA-256 of the certificate {}", Sha256::new(sha256(certificate.as_slice()))),
             ],
             Self::BindAuthenticator { binding, bound_card, .. } => vec![
                 format!("BIND A CARD ({}) to credential {}", card_kind(binding.kind), binding.credential),
                 format!("  SHA-256 of the card's certificate {}", binding.card),
                 match bound_card {
-                    Some(approval) => format!(
-                        "  agreed to by the bound card {}",
-                        CertificateHash::new(crate::canonical::sha256(approval.certificate.as_slice()))
-                    ),
+                    Some(approval) => {
+                        format!("  agreed to by the bound card {}", CertificateHash::new(sha256(approval.certificate.as_slice())))
+                    }
                     None => "  as the credential's first card".to_owned(),
                 },
                 "  whoever holds this card and its PIN will sign as the holder".to_owned(),
@@ -260,6 +311,10 @@ impl OrderCommand {
             Self::UpdateCrl { hash, number, size } => {
                 vec![format!("UPDATE A CRL: number {number}, {size} bytes, SHA-256 {hash}")]
             }
+            Self::UpdatePolicy { policy } => order_words::policy(policy),
+            Self::UpdateAnchors { anchors } => order_words::anchors(anchors),
+            Self::UpdateRoster { nodes, coordinators, officers } => order_words::roster(nodes, coordinators, officers),
+            Self::ReplaceStore { node, store } => order_words::replace_store(node, *store),
         }
     }
 }

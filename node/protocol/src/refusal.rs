@@ -377,6 +377,68 @@ pub enum Refusal {
         /// Its deadline.
         deadline: UnixMillis,
     },
+    /// A consent on an order that needs none.
+    #[error("this order needs no consent of sites; submit it without")]
+    ConsentUnneeded,
+    /// One site consented twice.
+    #[error("node {node} consented twice")]
+    ConsentDuplicate {
+        /// Which.
+        node: NodeId,
+    },
+    /// A consent to something else.
+    #[error("the consent of node {node} is for another order")]
+    ConsentForeign {
+        /// Which.
+        node: NodeId,
+    },
+    /// Too few consents.
+    #[error("{present} of {needed} consents of sites; each is given at the site's own node (`warifu-node admin consent`)")]
+    ConsentsMissing {
+        /// t
+        needed: u8,
+        /// Number found.
+        present: u8,
+    },
+    /// A roster that no cluster may run with, or that this one may not pass to.
+    #[error("the roster is refused: {reason}")]
+    RosterRefused {
+        /// Which rule.
+        reason: String,
+    },
+    /// A policy that no cluster may run under.
+    #[error("the policy is refused: {reason}")]
+    PolicyRefused {
+        /// Which rule.
+        reason: String,
+    },
+    /// Pinned CAs that cannot be used.
+    #[error("the anchors are refused: {reason}")]
+    AnchorsRefused {
+        /// Which rule.
+        reason: String,
+    },
+    /// Consensus would be left to too few nodes.
+    #[error("{voters} voters would be left of {nodes} nodes, which is no majority; wait until the node that comes back votes again")]
+    QuorumLost {
+        /// Voters that would be left.
+        voters: u8,
+        /// Nodes of the roster.
+        nodes: u8,
+    },
+    /// A key would be lost.
+    #[error("credential {credential} would be left with {remaining} shares, and {needed} sign; repair or destroy it first")]
+    SharesLost {
+        /// Whose.
+        credential: CredentialId,
+        /// Shares that would be left.
+        remaining: u8,
+        /// t
+        needed: u8,
+    },
+    /// An earlier change of the members is still being carried out.
+    #[error("consensus has not followed the last change of the members yet; try again in a moment")]
+    MembershipPending,
 }
 
 impl Refusal {
@@ -446,7 +508,16 @@ impl Refusal {
             | Self::BoundCardNeeded
             | Self::CrlRefused { .. }
             | Self::CrlOlder
-            | Self::CrlChunkUnexpected { .. } => Fault::Order,
+            | Self::CrlChunkUnexpected { .. }
+            | Self::ConsentUnneeded
+            | Self::ConsentDuplicate { .. }
+            | Self::ConsentForeign { .. }
+            | Self::ConsentsMissing { .. }
+            | Self::RosterRefused { .. }
+            | Self::PolicyRefused { .. }
+            | Self::AnchorsRefused { .. }
+            | Self::QuorumLost { .. }
+            | Self::SharesLost { .. } => Fault::Order,
             Self::CertificateMoved | Self::SignerSet { .. } | Self::CommitmentsChanged | Self::CommitmentsInvalid { .. } => {
                 Fault::Coordinator
             }
@@ -463,7 +534,7 @@ impl Refusal {
             | Self::NodeStoreChanged { .. }
             | Self::NodeRolledBack { .. }
             | Self::CeremonyNotOverdue { .. } => Fault::Node,
-            Self::CrlMissing { .. } | Self::CrlStale { .. } => Fault::Cluster,
+            Self::CrlMissing { .. } | Self::CrlStale { .. } | Self::MembershipPending => Fault::Cluster,
         }
     }
 }

@@ -142,6 +142,11 @@ pub enum Read {
     },
     /// The active CRLs.
     Crls,
+    /// The orders that changed the cluster record, for whoever follows them from the genesis.
+    RosterOrders {
+        /// Those after this revision; a reply holds as many as fit into [`crate::limits::ROSTER_ORDERS_PER_REPLY_MAX`].
+        after: u64,
+    },
 }
 
 /// An object with a version.
@@ -153,6 +158,12 @@ pub enum ObjectRef {
     Facility(crate::Name),
     /// A terminal.
     Terminal(crate::TerminalId),
+    /// The nodes, coordinators and officers.
+    Roster,
+    /// The policy.
+    Policy,
+    /// The pinned CAs.
+    Anchors,
 }
 
 /// Reply to [`OrderCall`].
@@ -215,6 +226,8 @@ pub enum View {
     ObjectVersion(ObjectVersion),
     /// The active CRLs.
     Crls(Vec<CrlView>),
+    /// Orders that changed the cluster record, in the order in which they were applied; empty when there are no more.
+    RosterOrders(Vec<crate::Order>),
 }
 
 /// States of a credential.

@@ -15,11 +15,12 @@ use warifu_protocol::wire::{
     SignerCommitments, Verdict, View,
 };
 use warifu_protocol::{
-    Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort, CeremonyAccusation,
-    CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, CredentialId, DocumentDigest,
-    DocumentKind, Enrolment, Epoch, LogEntry, Name, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, Order,
-    OrderBody, OrderCommand, OrderId, PublicKey, Purpose, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId,
-    SessionOpening, Sha256, SignedRequest, StateRoot, Statement, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
+    AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
+    CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
+    CoordinatorEntry, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, LogEntry, Name, NodeEntry, NodeId, NodeSigned,
+    NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy,
+    PublicKey, Purpose, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest, SpkiHash,
+    StateRoot, Statement, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -93,7 +94,7 @@ fn binding() -> Binding {
 
 fn order(order: OrderCommand) -> Order {
     let body = OrderBody { cluster: CLUSTER, id: OrderId::new([0x0d; 16]), not_after: AT, object_version: ObjectVersion(7), order };
-    Order { body, approvals: vec![Approval { officer: name("op-1"), signature: blob(0x51) }] }
+    Order { body, approvals: vec![Approval { officer: name("op-1"), signature: blob(0x51) }], consents: Vec::new() }
 }
 
 fn statement() -> Statement {
@@ -174,6 +175,9 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
     let card = CertificateHash::new([0xca; 32]);
     let enrolment = Enrolment { credential: CREDENTIAL, holder: name("holder-1"), subject: subject() };
     let bound_card = Some(BoundCardApproval { certificate: blob(4), signature: blob(5) });
+    let anchor = AnchorEntry { kind: AnchorKind::HpkiSigning, certificate: blob(1), policies: vec!["1.2.3".to_owned()] };
+    let coordinator = CoordinatorEntry { id: name("coordinator-1"), tls_spki: SpkiHash::new([0xc1; 32]), identity: key() };
+    let officer = OfficerEntry { id: name("so-1"), role: OfficerRole::SecurityOfficer, key: key() };
     vec![
         ("enrol", OrderCommand::Enrol { enrolments: vec![enrolment] }, "4d0fc4edb15604b0"),
         (
@@ -201,7 +205,24 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
         ("revoke", OrderCommand::Revoke { credential: CREDENTIAL }, "114218a4c79e7d7b"),
         ("close", OrderCommand::CloseSession { session: SESSION }, "f9fdab46ff980dcd"),
         ("crl", OrderCommand::UpdateCrl { hash: HASH, number: 9, size: 400 }, "76e7ee3b2efc17e9"),
+        ("policy", OrderCommand::UpdatePolicy { policy: Policy::default() }, "6622a1848ee04090"),
+        ("anchors", OrderCommand::UpdateAnchors { anchors: vec![anchor] }, "cec2226fc9d8a129"),
+        (
+            "roster",
+            OrderCommand::UpdateRoster { nodes: vec![node_entry()], coordinators: vec![coordinator], officers: vec![officer] },
+            "250655b9fb375063",
+        ),
+        ("replace store", OrderCommand::ReplaceStore { node: node_entry(), store: StoreId::new([0x57; 16]) }, "a29006859166717b"),
     ]
+}
+
+fn node_entry() -> NodeEntry {
+    let tls_spki = SpkiHash::new([0x15; 32]);
+    NodeEntry { id: node(3), address: "site-3.invalid:7400".to_owned(), tls_spki, identity: key(), sealing_key: blob(7) }
+}
+
+fn consent() -> Consent {
+    Consent { order: HASH }
 }
 
 #[test]
@@ -264,6 +285,7 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("checkpoint", &message(&checkpoint()), "1a0605554e9d3a39");
         golden.bytes("accusation", &message(&accusation()), "9c2b551e6e62e016");
         golden.bytes("overdue", &message(&CeremonyOverdue { ceremony: CEREMONY, attempt: 1 }), "c3a9752e5e9ca26d");
+        golden.bytes("consent", &message(&consent()), "164a2b567c9e1755");
     });
 }
 
@@ -280,6 +302,9 @@ fn log_entries_are_frozen() {
         for ((what, command, _), expected) in orders().into_iter().zip(ORDER_ENTRIES) {
             entry(what, Command::Order(order(command)), expected);
         }
+        let mut consented = order(OrderCommand::UpdatePolicy { policy: Policy::default() });
+        consented.consents.push(signed(consent()));
+        entry("consented", Command::Order(consented), "c8f083398d88cb81");
         entry("crl chunk", Command::CrlChunk { order: OrderId::new([0x0d; 16]), index: 1, bytes: blob(9) }, "c7cfbe8cb67dbda3");
         entry("session opened", Command::SessionOpened(opening()), "8acca204353a380a");
         entry("session closed", Command::SessionClosed(SessionClosing { session: SESSION, signature: blob(6) }), "0cdf8ba962480753");
@@ -294,19 +319,23 @@ fn log_entries_are_frozen() {
 }
 
 /// The entries of [`orders`], in their order.
-const ORDER_ENTRIES: [&str; 12] = [
-    "f28b82bf12e9c208",
-    "a1a9c911d7626c11",
-    "d3dda76503802076",
-    "b6b64d03e6202f6f",
-    "f9d472a0f5d0ba4b",
-    "6f9b9038b67b9cdf",
-    "d539d03117b65354",
-    "24bb9f8dc5a74748",
-    "d451a48ccb005491",
-    "ab5b547bc37ba44a",
-    "64ab9dc4c96b8279",
-    "78e27ca58428cfc9",
+const ORDER_ENTRIES: [&str; 16] = [
+    "6b353ce8712a19b5",
+    "c67f6cc6fb69cfa4",
+    "6822cad49228abb3",
+    "aba48217098ee380",
+    "d5240b2734d79059",
+    "c8e75ccd35b8e28a",
+    "e0c3e18abeadb5de",
+    "c07ac96e36f8a451",
+    "8c4d909da5d1d71c",
+    "fc063f66cc572ac0",
+    "d0a7bc50b2c615fa",
+    "2e40960461a62980",
+    "eaf1dd4b52699f80",
+    "12c7fcb67cf9e122",
+    "4062588feb605ac2",
+    "17cb269335aa50fb",
 ];
 
 #[test]
@@ -351,6 +380,11 @@ fn audit_entries_are_frozen() {
         ("kek rotating", AuditEvent::KekRotating { generation: 2 }, "5ddc4cdf1ce7209d"),
         ("kek destroyed", AuditEvent::KekDestroyed { generations: vec![1], current: 2, resealed: 300, proved: true }, "038daf8bc7dc3c12"),
         ("share damaged", AuditEvent::ShareDamaged { credential: CREDENTIAL, epoch }, "8bb5768042318c35"),
+        (
+            "consented",
+            AuditEvent::Consented { order: OrderId::new([0x0d; 16]), digest: HASH, kind: "policy-updated".to_owned() },
+            "5571282d9cc34341",
+        ),
     ];
     golden(|golden| {
         for (what, event, expected) in events {
@@ -396,6 +430,13 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         Read::Credentials { after: Some(CREDENTIAL), limit: 100 },
         Read::Crls,
     ];
+    let later_reads = [
+        Read::ObjectVersion(ObjectRef::Roster),
+        Read::ObjectVersion(ObjectRef::Policy),
+        Read::ObjectVersion(ObjectRef::Anchors),
+        Read::RosterOrders { after: 3 },
+    ];
+    let orders = vec![order(OrderCommand::Suspend { credential: CREDENTIAL })];
     let ceremony = CeremonyView {
         ceremony: CEREMONY,
         attempt: 2,
@@ -421,6 +462,8 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         let proposal = OrderCall::Propose(Box::new(Command::SessionOpened(opening())));
         golden.postcard("propose", &proposal, "23442c46f4abeb27");
         golden.postcard("reads", &reads.map(OrderCall::Read), "a013c2325bb3c0e4");
+        golden.postcard("later reads", &later_reads.map(OrderCall::Read), "23f3ba98c5ddf6af");
+        golden.postcard("roster orders", &OrderReply::View(Some(View::RosterOrders(orders))), "96f2ea5c40f59d89");
         golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");
         golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "d57808d5bdf9638b");
         golden.postcard("no view", &OrderReply::View(None), "99be5efb88ca2013");

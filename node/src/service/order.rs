@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
+use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
 use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderCall, OrderReply, Read, Verdict, View};
 use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, LogEntry, NodeId, Refusal, Sha256, canonical};
 
@@ -201,11 +202,15 @@ fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreErro
             ObjectRef::Credential(id) => state.credential(*id)?.map(|record| record.version).unwrap_or_default(),
             ObjectRef::Facility(id) => state.facility(id)?.map(|record| record.version).unwrap_or_default(),
             ObjectRef::Terminal(id) => state.terminal(*id)?.map(|record| record.version).unwrap_or_default(),
+            ObjectRef::Roster => state.cluster()?.roster_version,
+            ObjectRef::Policy => state.cluster()?.policy_version,
+            ObjectRef::Anchors => state.cluster()?.anchors_version,
         })),
         Read::Credentials { after, limit } => {
             let found = state.credentials(*after, usize::from((*limit).clamp(1, PAGE_MAX)))?;
             Some(View::Credentials(found.iter().map(|(id, record)| record.view(*id)).collect()))
         }
+        Read::RosterOrders { after } => Some(View::RosterOrders(state.roster_orders(*after, ROSTER_ORDERS_PER_REPLY_MAX)?)),
         Read::Crls => Some(View::Crls(
             state
                 .crls()?

@@ -131,7 +131,7 @@ impl TestCluster {
         }
     }
 
-    /// An order for a new object, approved by the first `approvals` operators.
+    /// An order for a new object, approved by the first `approvals` officers of the role that it needs.
     pub(crate) fn order(&self, id: u8, command: OrderCommand, approvals: usize) -> Order {
         let body = OrderBody {
             cluster: self.genesis.cluster(),
@@ -145,8 +145,10 @@ impl TestCluster {
             officer: officer.clone(),
             signature: Blob(key.sign(&message).to_bytes().to_vec()),
         };
-        let approvals = self.operators.iter().take(approvals).map(approve).collect();
-        Order { body, approvals }
+        let role = body.order.class(false).default_approvals().role;
+        let officers = if role == OfficerRole::SecurityOfficer { &self.security_officers } else { &self.operators };
+        let approvals = officers.iter().take(approvals).map(approve).collect();
+        Order { body, approvals, consents: Vec::new() }
     }
 
     pub(crate) async fn until_confirmed(&self, nodes: &[NodeId]) -> anyhow::Result<()> {

@@ -75,6 +75,9 @@ impl ApiClient {
             ObjectRef::Credential(id) => ("credential", id.to_string()),
             ObjectRef::Facility(id) => ("facility", id.to_string()),
             ObjectRef::Terminal(id) => ("terminal", id.to_string()),
+            ObjectRef::Roster => ("cluster", "roster".to_owned()),
+            ObjectRef::Policy => ("cluster", "policy".to_owned()),
+            ObjectRef::Anchors => ("cluster", "anchors".to_owned()),
         };
         let answer: VersionAnswer = self.get(&fill(paths::OBJECT_VERSION, &[kind.to_owned(), id])).await?;
         Ok(answer.version)

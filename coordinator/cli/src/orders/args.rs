@@ -186,6 +186,9 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
         | OrderCommand::Resume { credential } => Some(ObjectRef::Credential(*credential)),
         OrderCommand::BindAuthenticator { binding, .. } => Some(ObjectRef::Credential(binding.credential)),
         OrderCommand::RetireTerminal { terminal } => Some(ObjectRef::Terminal(*terminal)),
+        OrderCommand::UpdateRoster { .. } | OrderCommand::ReplaceStore { .. } => Some(ObjectRef::Roster),
+        OrderCommand::UpdatePolicy { .. } => Some(ObjectRef::Policy),
+        OrderCommand::UpdateAnchors { .. } => Some(ObjectRef::Anchors),
         OrderCommand::Enrol { .. }
         | OrderCommand::EnrolFacility { .. }
         | OrderCommand::EnrolTerminal { .. }

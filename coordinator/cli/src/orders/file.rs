@@ -106,7 +106,7 @@ impl OrderFile {
     pub fn draft(cluster: ClusterId, command: OrderCommand, object_version: ObjectVersion, now: UnixMillis, life_millis: u64) -> Self {
         let id = OrderId::new(rand::random());
         let body = OrderBody { cluster, id, not_after: now.plus(life_millis), object_version, order: command };
-        Self(Order { body, approvals: Vec::new() })
+        Self(Order { body, approvals: Vec::new(), consents: Vec::new() })
     }
 
     /// Reads an order.

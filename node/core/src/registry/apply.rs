@@ -7,7 +7,7 @@ use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{accusations, ceremonies, crls, nodes, orders, sessions};
+use super::{accusations, ceremonies, crls, nodes, orders, plan, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,18 +46,12 @@ impl From<StateStoreError> for Stop {
 /// # Errors
 /// When the store fails.
 pub fn found<S: StateStore>(state: &mut Overlay<'_, S>, genesis: &Genesis) -> Result<Sha256, StateStoreError> {
-    let body = genesis.body();
-    let record = ClusterRecord {
-        cluster: genesis.cluster(),
-        threshold: body.threshold,
-        liars: body.liars,
-        policy: body.policy.clone(),
-        nodes: body.nodes.clone(),
-        coordinators: body.coordinators.clone(),
-        officers: body.officers.clone(),
-        anchors: body.anchors.clone(),
-    };
-    let changes = Changes::from([(key(table::CLUSTER, &[]), Some(encode(&record))), (key(table::TIME, &[]), Some(encode(&body.created)))]);
+    let record = ClusterRecord::founded(genesis);
+    let changes = Changes::from([
+        (key(table::CLUSTER, &[]), Some(encode(&record))),
+        (key(table::TIME, &[]), Some(encode(&genesis.body().created))),
+        (key(table::MEMBERSHIP_PLAN, &[]), Some(encode(&plan::found(&record)))),
+    ]);
     state.absorb(changes.clone());
     state_root::update(state, &changes)
 }

@@ -8,13 +8,16 @@ mod credentials;
 mod crls;
 mod nodes;
 mod orders;
+mod plan;
 mod reader;
 mod records;
+mod roster;
 mod sessions;
 pub mod state_root;
 mod store;
 
 pub use apply::{EntryOutcome, apply, found};
+pub use plan::{MembershipPlan, MembershipPlans, PlanMember, membership_applied};
 pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, table};
 pub use records::*;
 pub use store::{Changes, MemoryStore, Overlay, Pairs, StateStore, StateStoreError};

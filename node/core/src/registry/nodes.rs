@@ -5,6 +5,7 @@ use warifu_protocol::wire::Applied;
 use warifu_protocol::{Checkpoint, NodeId, NodeSigned, NodeStarted, NodeStatement, Refusal};
 
 use super::apply::{Context, Stop};
+use super::plan;
 use super::reader::{Registry, encode, key, table};
 use super::records::NodeRecord;
 use super::store::{Overlay, StateStore};
@@ -27,7 +28,7 @@ pub(super) fn started<S: StateStore>(
     let mut record = match Registry::node(state, node)? {
         None => NodeRecord {
             store: body.store,
-            store_number: 0,
+            store_number: context.cluster.store_number(node),
             incarnation: 0,
             boot: body.boot,
             started_at: 0,
@@ -36,7 +37,7 @@ pub(super) fn started<S: StateStore>(
             audit_root: None,
         },
         Some(record) if record.store != body.store => return Err(Refusal::NodeStoreChanged { node }.into()),
-        Some(record) if !body.earlier.contains(&record.boot) => return Err(Refusal::NodeRolledBack { node }.into()),
+        Some(record) if record.has_started() && !body.earlier.contains(&record.boot) => return Err(Refusal::NodeRolledBack { node }.into()),
         Some(record) => record,
     };
     if body.earlier.len() > EARLIER_BOOTS_MAX {
@@ -56,6 +57,7 @@ pub(super) fn started<S: StateStore>(
     }
     record.audit_size = body.audit_size;
     write(state, node, &record);
+    plan::settle(state)?;
     Ok(Applied::Done)
 }
 
@@ -77,6 +79,6 @@ pub(super) fn checkpoint<S: StateStore>(
     Ok(Applied::Done)
 }
 
-fn write<S: StateStore>(state: &mut Overlay<'_, S>, node: NodeId, record: &NodeRecord) {
+pub(super) fn write<S: StateStore>(state: &mut Overlay<'_, S>, node: NodeId, record: &NodeRecord) {
     state.put(key(table::NODE, &[&[node.get()]]), encode(record));
 }

@@ -1,16 +1,13 @@
 //! Orders: who approved them, whether they still apply, and what they do.
 
-use std::collections::BTreeSet;
-
-use warifu_protocol::limits::APPROVALS_MAX;
 use warifu_protocol::wire::Applied;
-use warifu_protocol::{CommandClass, Name, ObjectVersion, Order, OrderCommand, OrderId, PublicKey, Refusal, TerminalId};
+use warifu_protocol::{Name, ObjectVersion, Order, OrderCommand, PublicKey, Refusal, TerminalId};
 
 use super::apply::{Context, Stop};
 use super::reader::{Registry, encode, key, table};
 use super::records::{FacilityRecord, TerminalRecord};
 use super::store::{Overlay, StateStore};
-use super::{credentials, crls, sessions};
+use super::{credentials, crls, roster, sessions};
 
 /// Ended orders that one order clears away: more than one, so that they cannot pile up.
 const CLEARED_PER_ORDER: usize = 8;
@@ -31,12 +28,14 @@ pub(super) fn apply<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context
     if state.get(&order_key)?.is_some() {
         return Err(Refusal::OrderReplayed.into());
     }
-    let target = target(state, &body.order)?;
-    check_approvals(context, order, body.order.class(target.has_card))?;
+    let target = target(state, context, &body.order)?;
+    let class = body.order.class(target.has_card);
+    context.cluster.check_approvals(order, class)?;
+    context.cluster.check_consents(order, class)?;
     if !body.order.is_stopping() && body.object_version != target.version {
         return Err(Refusal::ObjectVersionMoved { written: body.object_version, current: target.version }.into());
     }
-    let applied = carry_out(state, context, body.id, &body.order)?;
+    let applied = carry_out(state, context, order)?;
     clear_ended(state, context)?;
     state.put(order_key, encode(&body.not_after));
     state.put(key(table::ORDER_EXPIRY, &[&body.not_after.0.to_be_bytes(), body.id.as_ref()]), Vec::new());
@@ -49,7 +48,7 @@ struct Target {
     has_card: bool,
 }
 
-fn target<S: StateStore>(state: &S, command: &OrderCommand) -> Result<Target, Stop> {
+fn target<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderCommand) -> Result<Target, Stop> {
     let mut has_card = false;
     let version = match command {
         // New objects are at version 0, as is a CRL series: its own number orders it.
@@ -71,45 +70,16 @@ fn target<S: StateStore>(state: &S, command: &OrderCommand) -> Result<Target, St
         OrderCommand::EnrolTerminal { terminal, .. } | OrderCommand::RetireTerminal { terminal } => {
             state.terminal(*terminal)?.map(|record| record.version).unwrap_or_default()
         }
+        OrderCommand::UpdateRoster { .. } | OrderCommand::ReplaceStore { .. } => context.cluster.roster_version,
+        OrderCommand::UpdatePolicy { .. } => context.cluster.policy_version,
+        OrderCommand::UpdateAnchors { .. } => context.cluster.anchors_version,
     };
     Ok(Target { version, has_card })
 }
 
-/// Counts the officers of the needed role whose signatures verify; any approval that is wrong in any way refuses the order.
-fn check_approvals(context: &Context<'_>, order: &Order, class: CommandClass) -> Result<(), Refusal> {
-    if order.approvals.len() > APPROVALS_MAX {
-        return Err(Refusal::TooLarge { what: "approvals".to_owned(), limit: APPROVALS_MAX as u64 });
-    }
-    let rule = context.cluster.policy.approvals_for(class);
-    let message = order.body.message();
-    let mut approved = BTreeSet::new();
-    for approval in &order.approvals {
-        let known = context.cluster.officers.iter().find(|officer| officer.id == approval.officer);
-        let officer = known.ok_or_else(|| Refusal::OfficerUnknown { officer: approval.officer.clone() })?;
-        if officer.role != rule.role {
-            return Err(Refusal::OfficerRole { officer: approval.officer.clone(), needs: rule.role });
-        }
-        if !approved.insert(&approval.officer) {
-            return Err(Refusal::ApprovalDuplicate { officer: approval.officer.clone() });
-        }
-        officer
-            .key
-            .verify(&message, approval.signature.as_slice())
-            .map_err(|_| Refusal::SignatureInvalid { signer: format!("officer {}", approval.officer) })?;
-    }
-    if approved.len() < usize::from(rule.count) {
-        return Err(Refusal::ApprovalsMissing { role: rule.role, needed: rule.count, present: approved.len() as u8 });
-    }
-    Ok(())
-}
-
-fn carry_out<S: StateStore>(
-    state: &mut Overlay<'_, S>,
-    context: &Context<'_>,
-    id: OrderId,
-    command: &OrderCommand,
-) -> Result<Applied, Stop> {
-    match command {
+fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, order: &Order) -> Result<Applied, Stop> {
+    let id = order.body.id;
+    match &order.body.order {
         OrderCommand::Enrol { enrolments } => credentials::enrol(state, context, id, enrolments),
         OrderCommand::InstallCertificate { credential, certificate, intermediates } => {
             credentials::install_certificate(state, context, *credential, certificate, intermediates)
@@ -128,6 +98,10 @@ fn carry_out<S: StateStore>(
         OrderCommand::EnrolTerminal { terminal, facility, key } => enrol_terminal(state, *terminal, facility, *key),
         OrderCommand::RetireTerminal { terminal } => retire_terminal(state, *terminal),
         OrderCommand::UpdateCrl { hash, number, size } => crls::announce(state, context, id, *hash, *number, *size),
+        OrderCommand::UpdatePolicy { .. }
+        | OrderCommand::UpdateAnchors { .. }
+        | OrderCommand::UpdateRoster { .. }
+        | OrderCommand::ReplaceStore { .. } => roster::revise(state, context, order),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use warifu_protocol::{CeremonyId, CredentialId, Name, NodeId, OrderId, SessionId, Sha256, SpkiHash, TerminalId, UnixMillis};
+use warifu_protocol::{CeremonyId, CredentialId, Name, NodeId, Order, OrderId, SessionId, Sha256, SpkiHash, TerminalId, UnixMillis};
 
+use super::plan::{self, MembershipPlans};
 use super::records::{
     CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, NodeRecord, SerialOwner, SessionRecord,
     TerminalRecord,
@@ -60,6 +61,10 @@ pub mod table {
     pub const CRL_CHUNK: u8 = 0x22;
     /// Ceremonies that are not done.
     pub const CEREMONY_OPEN: u8 = 0x23;
+    /// Orders that changed the cluster record, by its revision.
+    pub const ROSTER_ORDER: u8 = 0x24;
+    /// Which nodes consensus should have.
+    pub const MEMBERSHIP_PLAN: u8 = 0x25;
 }
 
 /// A key in a table.
@@ -122,6 +127,23 @@ pub trait Registry: StateStore {
     /// When the store fails or holds no genesis.
     fn cluster(&self) -> Result<ClusterRecord, StateStoreError> {
         read(self, &key(table::CLUSTER, &[]))?.ok_or_else(|| StateStoreError { reason: "the state has no genesis".to_owned() })
+    }
+
+    /// The orders that changed the cluster after a revision, in the order in which they were applied.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn roster_orders(&self, after: u64, limit: usize) -> Result<Vec<Order>, StateStoreError> {
+        let from = key(table::ROSTER_ORDER, &[&after.saturating_add(1).to_be_bytes()]);
+        self.scan(&from, &[table::ROSTER_ORDER + 1], limit)?.iter().map(|(_, value)| decode(value)).collect()
+    }
+
+    /// Which nodes consensus should have.
+    ///
+    /// # Errors
+    /// When the store fails or holds no genesis.
+    fn membership_plans(&self) -> Result<MembershipPlans, StateStoreError> {
+        plan::read_plans(self)
     }
 
     /// The largest entry time so far.

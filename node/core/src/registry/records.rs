@@ -1,51 +1,14 @@
 //! What the registry holds, table by table.
 
 use serde::{Deserialize, Serialize};
+pub use warifu_protocol::ClusterRecord;
 use warifu_protocol::wire::{CredentialState, CredentialView, SessionView};
 use warifu_protocol::{
-    AnchorEntry, AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, ClusterId, CoordinatorEntry, CredentialId, Epoch, Name,
-    NodeEntry, NodeId, ObjectVersion, OfficerEntry, OrderId, Policy, PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields,
-    Threshold, UnixMillis,
+    AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, CredentialId, Epoch, Name, NodeId, ObjectVersion, OrderId, Policy,
+    PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields, UnixMillis,
 };
 
 use crate::pki::CrlScope;
-
-/// The cluster as it stands: genesis, changed by orders only.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ClusterRecord {
-    /// Its id.
-    pub cluster: ClusterId,
-    /// t
-    pub threshold: Threshold,
-    /// f
-    pub liars: u8,
-    /// What it chooses.
-    pub policy: Policy,
-    /// The sites.
-    pub nodes: Vec<NodeEntry>,
-    /// The coordinators.
-    pub coordinators: Vec<CoordinatorEntry>,
-    /// The officers.
-    pub officers: Vec<OfficerEntry>,
-    /// The pinned CAs.
-    pub anchors: Vec<AnchorEntry>,
-}
-
-impl ClusterRecord {
-    /// A site's entry.
-    #[must_use]
-    pub fn node(&self, id: NodeId) -> Option<&NodeEntry> {
-        self.nodes.iter().find(|node| node.id == id)
-    }
-
-    /// All sites, ascending.
-    #[must_use]
-    pub fn node_ids(&self) -> Vec<NodeId> {
-        let mut ids: Vec<_> = self.nodes.iter().map(|node| node.id).collect();
-        ids.sort_unstable();
-        ids
-    }
-}
 
 /// A credential.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -289,6 +252,14 @@ impl CredentialRecord {
                 .map(|card| warifu_protocol::wire::AuthenticatorView { card: card.card, kind: card.kind })
                 .collect(),
         }
+    }
+}
+
+impl NodeRecord {
+    /// Whether it has started on its store; if not, an order admitted the store and nothing is known of it yet.
+    #[must_use]
+    pub const fn has_started(&self) -> bool {
+        self.started_at > 0
     }
 }
 

@@ -242,11 +242,16 @@ fn founded() -> MemoryStore {
         cluster: CLUSTER,
         threshold: Threshold(3),
         liars: 1,
+        minority_threshold: false,
         policy,
         nodes,
         coordinators: Vec::new(),
         officers: Vec::new(),
         anchors: Vec::new(),
+        roster_version: ObjectVersion(1),
+        policy_version: ObjectVersion(1),
+        anchors_version: ObjectVersion(1),
+        retired: Vec::new(),
     };
     store.0.insert(key(table::CLUSTER, &[]), encode(&cluster));
     store.0.insert(key(table::TIME, &[]), encode(&START));

@@ -82,11 +82,16 @@ impl Fixture {
             cluster: ClusterId::new([1; 32]),
             threshold: Threshold(THRESHOLD),
             liars: 1,
+            minority_threshold: false,
             policy: Policy::default(),
             nodes: Vec::new(),
             coordinators: Vec::new(),
             officers: Vec::new(),
             anchors: Vec::new(),
+            roster_version: ObjectVersion(1),
+            policy_version: ObjectVersion(1),
+            anchors_version: ObjectVersion(1),
+            retired: Vec::new(),
         };
         self.store.0.insert(key(table::CLUSTER, &[]), encode(&cluster));
         self.put_time(UnixMillis(NOW.0 - 5));

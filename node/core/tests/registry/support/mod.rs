@@ -7,5 +7,6 @@ mod world;
 pub(crate) use keys::{Card, Signer};
 pub(crate) use pki::{Ca, DAY, HOUR, NOW, policies, set_validity, signing_params};
 pub(crate) use world::{
-    COUNTER, DESK, Holder, NODES, RETIRED, World, bytes16, dealt, hashes_for, identity, name, node, rebuilt_root, reload, session_key,
+    COUNTER, DESK, Holder, NODES, RETIRED, World, bytes16, dealt, hashes_for, identity, name, node, node_entry, rebuilt_root, reload,
+    session_key,
 };

@@ -12,10 +12,10 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::CRL_CHUNK_BYTES;
 use warifu_protocol::wire::{Applied, CredentialState, Verdict};
 use warifu_protocol::{
-    AnchorKind, Approval, Binding, Blob, BoundCardApproval, CeremonyConfirm, CeremonyId, Challenge, ClusterId, Command, CoordinatorEntry,
-    CredentialId, Enrolment, Genesis, GenesisBody, GenesisDocument, GenesisSignature, LogEntry, Name, NodeEntry, NodeId, ObjectVersion,
-    OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, Purpose, Refusal, Round1, Round2Hashes, SessionId,
-    SessionOpening, Sha256, SpkiHash, Statement, SubjectFields, TerminalId, Threshold, UnixMillis,
+    AnchorKind, Approval, Binding, Blob, BoundCardApproval, CeremonyConfirm, CeremonyId, Challenge, ClusterId, Command, Consent,
+    CoordinatorEntry, CredentialId, Enrolment, Genesis, GenesisBody, GenesisDocument, GenesisSignature, LogEntry, Name, NodeEntry, NodeId,
+    ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, Purpose, Refusal, Round1, Round2Hashes,
+    SessionId, SessionOpening, Sha256, SpkiHash, Statement, SubjectFields, TerminalId, Threshold, UnixMillis,
 };
 
 use super::keys::{Card, Signer};
@@ -79,6 +79,11 @@ pub(crate) fn session_key() -> Signer {
 impl World {
     /// A cluster with nothing but its genesis.
     pub(crate) fn founded() -> Self {
+        Self::founded_with(|_| {})
+    }
+
+    /// With another genesis.
+    pub(crate) fn founded_with(edit: impl FnOnce(&mut GenesisBody)) -> Self {
         let operator = |id, signer| (id, OfficerRole::Operator, signer);
         let officers = vec![
             operator("op-1", Signer::ed25519(0x01)),
@@ -90,7 +95,7 @@ impl World {
         let signing_ca = Ca::new(AnchorKind::HpkiSigning, "Trial HPKI Signing CA");
         let card_ca = Ca::new(AnchorKind::JpkiUserAuthentication, "Trial JPKI CA");
         let hpki_card_ca = Ca::new(AnchorKind::HpkiAuthentication, "Trial HPKI Authentication CA");
-        let body = GenesisBody {
+        let mut body = GenesisBody {
             format: 1,
             name: name("trial"),
             created: NOW,
@@ -107,6 +112,7 @@ impl World {
             officers: officers.iter().map(|(id, role, key)| OfficerEntry { id: name(id), role: *role, key: key.public() }).collect(),
             anchors: vec![signing_ca.anchor(), card_ca.anchor(), hpki_card_ca.anchor()],
         };
+        edit(&mut body);
         let message = body.message();
         let signatures =
             officers.iter().map(|(id, _, key)| GenesisSignature { officer: name(id), signature: key.sign(&message) }).collect();
@@ -268,7 +274,7 @@ impl World {
             Approval { officer: name(id), signature: key.sign(&message) }
         };
         let approvals = officers.iter().map(approval).collect();
-        Order { body, approvals }
+        Order { body, approvals, consents: Vec::new() }
     }
 
     /// An order with exactly the approvals that it needs.
@@ -279,9 +285,19 @@ impl World {
             }
             _ => false,
         };
-        let count = usize::from(order.class(has_card).default_approvals().count);
+        let class = order.class(has_card);
+        let rule = class.default_approvals();
+        let officers = if rule.role == OfficerRole::Operator { ["op-1", "op-2"] } else { ["so-1", "so-2"] };
         let body = self.order_body(order);
-        self.approve(body, &["op-1", "op-2"][..count])
+        let order = self.approve(body, &officers[..usize::from(rule.count)]);
+        if class.needs_consent() { self.consent(order, &[1, 2, 3]) } else { order }
+    }
+
+    /// With the consents of these sites.
+    pub(crate) fn consent(&self, mut order: Order, nodes: &[u8]) -> Order {
+        let consent = Consent { order: order.body.digest() };
+        order.consents.extend(nodes.iter().map(|number| identity(self.cluster(), *number).sign(consent.clone())));
+        order
     }
 
     #[track_caller]
@@ -308,6 +324,10 @@ impl World {
             | OrderCommand::Suspend { .. }
             | OrderCommand::Revoke { .. }
             | OrderCommand::CloseSession { .. } => ObjectVersion(0),
+            OrderCommand::UpdateRoster { .. }
+            | OrderCommand::ReplaceStore { .. }
+            | OrderCommand::UpdatePolicy { .. }
+            | OrderCommand::UpdateAnchors { .. } => self.store.cluster().unwrap().version_for(order).unwrap(),
         }
     }
 
@@ -462,7 +482,7 @@ pub(crate) fn hashes_for(participants: &[NodeId], from: NodeId) -> Vec<(NodeId, 
     participants.iter().filter(|node| **node != from).map(|node| (*node, Sha256::new([node.get(); 32]))).collect()
 }
 
-fn node_entry(number: u8) -> NodeEntry {
+pub(crate) fn node_entry(number: u8) -> NodeEntry {
     NodeEntry {
         id: node(number),
         address: format!("node-{number}.trial.invalid:7001"),
