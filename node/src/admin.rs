@@ -12,6 +12,8 @@ use tokio::sync::{Semaphore, watch};
 use warifu_protocol::wire::NodeStatus;
 use warifu_protocol::{AuditEntry, Checkpoint};
 
+use crate::custodian::Custodian;
+pub use crate::custodian::{CustodyStatus, RotationOutcome};
 use crate::local::LocalStore;
 use crate::replicated::NodeRaft;
 use crate::service::{OrderService, SignService};
@@ -35,6 +37,10 @@ pub enum AdminRequest {
     Snapshot,
     /// Drops all unused nonces, for instance before the machine is suspended.
     DropNonces,
+    /// How the key-encryption key is.
+    Kek,
+    /// Makes a new KEK generation, seals all shares again and destroys the old generations; answers at once, as [`AdminRequest::Kek`] does later.
+    RotateKek,
 }
 
 /// What the administrator is told.
@@ -47,6 +53,8 @@ pub enum AdminReply {
     Checkpoint(Checkpoint),
     /// Entries with their positions.
     Audit(Vec<(u64, AuditEntry)>),
+    /// How the key-encryption key is.
+    Kek(Box<CustodyStatus>),
     /// Done.
     Done,
     /// The request cannot be read or carried out.
@@ -74,6 +82,8 @@ pub struct AdminService {
     pub signing: Arc<SignService>,
     /// Snapshots.
     pub raft: NodeRaft,
+    /// The key-encryption key.
+    pub custodian: Arc<Custodian>,
 }
 
 /// Why the socket does not work.
@@ -161,7 +171,23 @@ impl AdminService {
                 self.signing.drop_nonces();
                 AdminReply::Done
             }
+            AdminRequest::Kek => self.kek_status(),
+            AdminRequest::RotateKek => {
+                if !self.local.is_unlocked() {
+                    return AdminReply::Error(
+                        "the shares are locked: the key-encryption key has not been reached since the start".to_owned(),
+                    );
+                }
+                self.custodian.rotate();
+                self.kek_status()
+            }
         }
+    }
+}
+
+impl AdminService {
+    fn kek_status(&self) -> AdminReply {
+        self.custodian.status().map_or_else(|error| AdminReply::Error(error.to_string()), |status| AdminReply::Kek(Box::new(status)))
     }
 }
 

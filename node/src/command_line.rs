@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use warifu_protocol::NodeId;
 
-use crate::admin::{self, AdminReply, AdminRequest};
+use crate::admin::{self, AdminReply, AdminRequest, RotationOutcome};
 use crate::config::{LogFormat, LogSection, NodeConfig};
 use crate::keys::NodeKeys;
 
@@ -79,6 +80,11 @@ enum AdminCommand {
     Snapshot,
     /// Drop all unused nonces.
     DropNonces,
+    /// How the key-encryption key (KEK) is.
+    Kek,
+    /// Make a new KEK generation, seal all shares again while the node goes on signing, and destroy the old generations. Backups sealed under them can
+    /// never be restored again.
+    RotateKek,
 }
 
 /// Runs `warifu-node` with these arguments, the program's name first.
@@ -128,6 +134,8 @@ async fn ask(socket: PathBuf, request: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Audit { from, limit } => AdminRequest::Audit { from, limit },
         AdminCommand::Snapshot => AdminRequest::Snapshot,
         AdminCommand::DropNonces => AdminRequest::DropNonces,
+        AdminCommand::Kek => AdminRequest::Kek,
+        AdminCommand::RotateKek => return rotate_kek(&socket).await,
     };
     match admin::ask(&socket, &request).await? {
         AdminReply::Error(error) => anyhow::bail!(error),
@@ -135,6 +143,35 @@ async fn ask(socket: PathBuf, request: AdminCommand) -> anyhow::Result<()> {
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&reply)?)?;
             Ok(())
         }
+    }
+}
+
+/// How often a rotation's progress is asked for.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+async fn rotate_kek(socket: &Path) -> anyhow::Result<()> {
+    let mut request = AdminRequest::RotateKek;
+    let mut told = None;
+    loop {
+        let status = match admin::ask(socket, &request).await? {
+            AdminReply::Kek(status) => status,
+            AdminReply::Error(error) => anyhow::bail!(error),
+            other => anyhow::bail!("the node answered something else: {other:?}"),
+        };
+        if !status.rotation_pending {
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
+            return match status.last {
+                Some(RotationOutcome::Done { .. }) => Ok(()),
+                Some(RotationOutcome::Failed(reason)) => anyhow::bail!("not rotated to the end: {reason}"),
+                None => anyhow::bail!("the node was restarted meanwhile; ask `admin kek`"),
+            };
+        }
+        if told != Some(status.kek.records_left) {
+            told = Some(status.kek.records_left);
+            writeln!(std::io::stderr(), "sealing again: {} shares left", status.kek.records_left)?;
+        }
+        request = AdminRequest::Kek;
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use warifu_protocol::NodeId;
 
+use crate::sealing::Pkcs11Settings;
+
 /// `warifu-node --config FILE`. Relative paths are taken from the file's own directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,21 +81,42 @@ impl Default for StoreSection {
 }
 
 /// Where the key-encryption key comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "provider", rename_all = "lowercase", deny_unknown_fields)]
-pub enum KekSection {
-    /// Key files in a directory, readable by the node's user only. Cannot prove that a key was destroyed.
-    File {
-        /// Default: `kek` in the keys directory.
-        #[serde(default)]
-        directory: Option<PathBuf>,
-    },
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KekSection {
+    /// `file` or `pkcs11`. Default `file`. It cannot be changed for a store that has shares.
+    pub provider: KekProviderName,
+    /// `file`: the directory of the key files. Default: `kek` in the keys directory.
+    pub directory: Option<PathBuf>,
+    /// `pkcs11`: the module, a shared library.
+    pub module: Option<PathBuf>,
+    /// `pkcs11`: label of the token.
+    pub token: Option<String>,
+    /// `pkcs11`: file with the user's PIN, mode 600.
+    pub pin_file: Option<PathBuf>,
+    /// Days after which a new generation is made, everything is sealed again and the old generations are destroyed, backups sealed under them with them.
+    /// Default 0: only when the administrator asks and when credentials are destroyed.
+    pub rotate_every_days: u32,
 }
 
-impl Default for KekSection {
-    fn default() -> Self {
-        Self::File { directory: None }
-    }
+/// Which kind of KEK.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KekProviderName {
+    /// Key files in a directory, readable by the node's user only. Cannot prove that a key was destroyed.
+    #[default]
+    File,
+    /// Keys in a PKCS#11 token, made there and never outside of it.
+    Pkcs11,
+}
+
+/// A KEK as it is to be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KekSource {
+    /// In this directory.
+    File(PathBuf),
+    /// In this token.
+    Pkcs11(Pkcs11Settings),
 }
 
 /// Timing of consensus. Must be equal on all nodes of a cluster to be of use.
@@ -224,11 +247,42 @@ impl NodeConfig {
         self.listen.admin.clone().unwrap_or_else(|| self.node.data.join("admin.sock"))
     }
 
-    /// Where the file KEK is.
+    /// Where the file KEK is, if it is one.
     #[must_use]
     pub fn kek_directory(&self) -> PathBuf {
-        match &self.kek {
-            KekSection::File { directory } => directory.clone().unwrap_or_else(|| self.node.keys.join("kek")),
+        self.kek.directory.clone().unwrap_or_else(|| self.node.keys.join("kek"))
+    }
+
+    /// Where the KEK is.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`] if a field of the provider is missing, or one of another provider is given.
+    pub fn kek_source(&self) -> Result<KekSource, ConfigError> {
+        let kek = &self.kek;
+        let needed = |field, value: bool| {
+            if value { Ok(()) } else { Err(ConfigError::Field { field, reason: "is needed by provider `pkcs11`".into() }) }
+        };
+        let foreign = |field, value: bool| {
+            if value { Err(ConfigError::Field { field, reason: "belongs to another provider".into() }) } else { Ok(()) }
+        };
+        match kek.provider {
+            KekProviderName::File => {
+                foreign("kek.module", kek.module.is_some())?;
+                foreign("kek.token", kek.token.is_some())?;
+                foreign("kek.pin_file", kek.pin_file.is_some())?;
+                Ok(KekSource::File(self.kek_directory()))
+            }
+            KekProviderName::Pkcs11 => {
+                foreign("kek.directory", kek.directory.is_some())?;
+                needed("kek.module", kek.module.is_some())?;
+                needed("kek.token", kek.token.as_ref().is_some_and(|token| !token.is_empty()))?;
+                needed("kek.pin_file", kek.pin_file.is_some())?;
+                Ok(KekSource::Pkcs11(Pkcs11Settings {
+                    module: kek.module.clone().unwrap_or_default(),
+                    token: kek.token.clone().unwrap_or_default(),
+                    pin_file: kek.pin_file.clone().unwrap_or_default(),
+                }))
+            }
         }
     }
 
@@ -253,6 +307,7 @@ impl NodeConfig {
         if raft.snapshot_entries == 0 {
             return wrong("raft.snapshot_entries", "must be above 0");
         }
+        self.kek_source()?;
         Ok(())
     }
 
@@ -262,8 +317,9 @@ impl NodeConfig {
         resolve(&mut self.node.keys);
         resolve(&mut self.node.data);
         self.listen.admin.as_mut().map(resolve);
-        let KekSection::File { directory } = &mut self.kek;
-        directory.as_mut().map(resolve);
+        for path in [&mut self.kek.directory, &mut self.kek.module, &mut self.kek.pin_file] {
+            path.as_mut().map(resolve);
+        }
     }
 }
 
@@ -301,6 +357,12 @@ mod tests {
             ("PLUS [raft]\nelection_max = \"600ms\"", "raft.election_max"),
             ("PLUS [raft]\nsnapshot_entries = 0", "raft.snapshot_entries"),
             ("PLUS [kek]\nprovider = \"paper\"", "paper"),
+            ("PLUS [kek]\nprovider = \"pkcs11\"\ntoken = \"t\"\npin_file = \"p\"", "kek.module"),
+            ("PLUS [kek]\nprovider = \"pkcs11\"\nmodule = \"m\"\npin_file = \"p\"", "kek.token"),
+            ("PLUS [kek]\nprovider = \"pkcs11\"\nmodule = \"m\"\ntoken = \"t\"", "kek.pin_file"),
+            ("PLUS [kek]\nprovider = \"pkcs11\"\ndirectory = \"d\"", "kek.directory"),
+            ("PLUS [kek]\ntoken = \"t\"", "kek.token"),
+            ("PLUS [kek]\npin = \"4711\"", "pin"),
             ("PLUS [log]\nformat = \"xml\"", "xml"),
         ] {
             let text = change.strip_prefix("PLUS").map_or_else(|| change.to_owned(), |more| format!("{MINIMAL}\n{more}"));

@@ -13,6 +13,7 @@ use crate::admin::AdminService;
 use crate::bulk::BulkThread;
 use crate::clock::{self, ClockWatch};
 use crate::config::NodeConfig;
+use crate::custodian::Custodian;
 use crate::gate::Gate;
 use crate::http::{self, Pages};
 use crate::keys::NodeKeys;
@@ -20,10 +21,9 @@ use crate::local::{AuditWrite, LocalStore};
 use crate::metrics::NodeMetrics;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
-use crate::sealing::FileKek;
 use crate::service::{CeremonyService, ConfirmService, NodeRpc, OrderService, SignService};
 use crate::state::StateDatabase;
-use crate::store::DatabaseOptions;
+use crate::store::{Database, DatabaseOptions};
 use warifu_core::identity::NodeIdentity;
 
 /// How often clocks are compared and expired nonces dropped.
@@ -53,6 +53,7 @@ struct Node {
     genesis: Arc<Genesis>,
     gate: Arc<Gate>,
     local: Arc<LocalStore>,
+    custodian: Arc<Custodian>,
     state: StateDatabase,
     metrics: NodeMetrics,
     raft: NodeRaft,
@@ -91,6 +92,10 @@ impl Node {
         record_start(&local).await?;
         let metrics = NodeMetrics::new().context("metrics")?;
         let gate = Arc::new(Gate::new(local.meta().boot));
+        let source = config.kek_source().context("the key-encryption key")?;
+        let custodian =
+            Arc::new(Custodian::new(id, genesis.cluster(), source, config.kek.rotate_every_days, Arc::clone(&local), Arc::clone(&gate)));
+        custodian.reach().await;
         let roster = Arc::new(PeerRoster::new(directory(&config, &genesis)));
         let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
         crate::admission::check(id, &genesis, &local, &peers).await?;
@@ -150,6 +155,7 @@ impl Node {
             genesis,
             gate,
             local,
+            custodian,
             state,
             metrics,
             raft,
@@ -179,6 +185,7 @@ impl Node {
             local: Arc::clone(&self.local),
             signing: Arc::clone(&self.signing),
             raft: self.raft.clone(),
+            custodian: Arc::clone(&self.custodian),
         });
         let address = self.config.listen.http;
         let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on TCP {address}"))?;
@@ -190,6 +197,7 @@ impl Node {
         if let Some(confirm) = self.confirm.lock().take() {
             tokio::spawn(confirm.run(self.replicated.progress(), self.stopping.subscribe()));
         }
+        tokio::spawn(Arc::clone(&self.custodian).run(self.stopping.subscribe()));
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Ok(()),
             served = http => served.context("serving HTTP"),
@@ -210,6 +218,9 @@ impl Node {
                 self.signing.drop_nonces();
             }
             self.signing.tick();
+            if let Err(error) = self.local.note_damaged_shares().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "damaged shares cannot be noted");
+            }
             if offered.0.elapsed() >= CHECKPOINT_INTERVAL {
                 offered.0 = tokio::time::Instant::now();
                 if let Ok(checkpoint) = self.local.checkpoint()
@@ -253,9 +264,8 @@ impl Node {
 fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &std::path::Path) -> anyhow::Result<(StateDatabase, LocalStore)> {
     let options = |cache_bytes| DatabaseOptions { cache_bytes };
     let cluster = genesis.cluster();
-    let kek = Arc::new(FileKek::open(&config.kek_directory()).context("the key-encryption key")?);
-    let local = LocalStore::open(&data.join("local.redb"), options(config.store.local_cache_bytes), kek, config.node.id, cluster)
-        .context("the local store")?;
+    let database = Database::open(&data.join("local.redb"), options(config.store.local_cache_bytes)).context("the local store")?;
+    let local = LocalStore::open_locked(database, config.node.id, cluster).context("the local store")?;
     let state =
         StateDatabase::open(&data.join("state.redb"), options(config.store.state_cache_bytes), genesis).context("the state store")?;
     Ok((state, local))

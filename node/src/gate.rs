@@ -16,6 +16,8 @@ struct Inner {
     boot: BootId,
     confirmed: Option<Confirmed>,
     alarm: Option<String>,
+    /// Why the shares cannot be opened, while they cannot.
+    locked: Option<String>,
     stopping: bool,
 }
 
@@ -32,7 +34,7 @@ impl Gate {
     /// Closed, for this start.
     #[must_use]
     pub const fn new(boot: BootId) -> Self {
-        Self { inner: RwLock::new(Inner { boot, confirmed: None, alarm: None, stopping: false }) }
+        Self { inner: RwLock::new(Inner { boot, confirmed: None, alarm: None, locked: None, stopping: false }) }
     }
 
     /// The boot id that the node is, or wants to be, confirmed under.
@@ -45,7 +47,7 @@ impl Gate {
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.inner.read();
-        inner.confirmed.is_some() && inner.alarm.is_none() && !inner.stopping
+        inner.confirmed.is_some() && inner.alarm.is_none() && inner.locked.is_none() && !inner.stopping
     }
 
     /// Opens, if the boot id is still the current one.
@@ -71,6 +73,16 @@ impl Gate {
         inner.alarm.get_or_insert(text);
     }
 
+    /// Closes while the key-encryption key is away, and says why.
+    pub fn lock(&self, reason: String) {
+        self.inner.write().locked = Some(reason);
+    }
+
+    /// Opens as far as the key-encryption key is concerned.
+    pub fn unlock(&self) {
+        self.inner.write().locked = None;
+    }
+
     /// Closes for shutdown.
     pub fn stop(&self) {
         self.inner.write().stopping = true;
@@ -87,6 +99,9 @@ impl Gate {
         }
         if let Some(alarm) = &inner.alarm {
             reasons.insert("alarm", format!("ALARM: {alarm}"));
+        }
+        if let Some(locked) = &inner.locked {
+            reasons.insert("locked", format!("the shares are locked: {locked}"));
         }
         if inner.stopping {
             reasons.insert("stopping", "shutting down".to_owned());
@@ -116,6 +131,10 @@ mod tests {
         assert!(!gate.is_open());
         assert!(!gate.confirm(first, confirmed.clone()) && !gate.is_open(), "a late confirmation of an older start");
         assert!(gate.confirm(second, confirmed.clone()) && gate.is_open());
+        gate.lock("no token".to_owned());
+        assert!(!gate.is_open() && gate.reasons().iter().any(|reason| reason.contains("no token")));
+        gate.unlock();
+        assert!(gate.is_open());
         gate.raise_alarm("roots differ".to_owned());
         assert!(gate.confirm(second, confirmed) && !gate.is_open());
         assert_eq!(gate.reasons().len(), 1);

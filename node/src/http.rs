@@ -77,6 +77,15 @@ impl Pages {
         if let Ok(count) = self.local.share_count() {
             metrics.shares_stored.set(gauge(count));
         }
+        if let Ok(damaged) = self.local.damaged_shares() {
+            metrics.shares_damaged.set(gauge(damaged.len() as u64));
+        }
+        if let Ok(kek) = self.local.kek_status() {
+            metrics.kek_unlocked.set(i64::from(kek.unlocked));
+            metrics.kek_generation.set(kek.current.map_or(0, |generation| i64::from(generation.0)));
+            metrics.kek_records_left.set(gauge(kek.records_left));
+            metrics.kek_retired.set(gauge(kek.retired.len() as u64));
+        }
         let now = clock::now();
         let first_stale = self.state.view().ok().and_then(|view| view.crls().ok()?.iter().map(|crl| crl.fresh_until(&self.policy).0).min());
         if let Some(stale) = first_stale {

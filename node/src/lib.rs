@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod clock;
 mod command_line;
 pub mod config;
+pub mod custodian;
 pub mod daemon;
 pub mod gate;
 pub mod http;

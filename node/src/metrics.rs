@@ -36,6 +36,16 @@ pub struct NodeMetrics {
     pub audit_entries: IntGauge,
     /// Sealed shares.
     pub shares_stored: IntGauge,
+    /// Shares that do not open.
+    pub shares_damaged: IntGauge,
+    /// 1 when shares can be opened.
+    pub kek_unlocked: IntGauge,
+    /// The current KEK generation.
+    pub kek_generation: IntGauge,
+    /// Shares that a rotation has not sealed again yet.
+    pub kek_records_left: IntGauge,
+    /// KEK generations that are retired and not destroyed yet.
+    pub kek_retired: IntGauge,
     /// Seconds until the first active CRL goes stale; negative when one has.
     pub crl_fresh_seconds: IntGauge,
 }
@@ -89,6 +99,11 @@ impl NodeMetrics {
             raft_applied: gauge("warifu_node_raft_applied_index", "Last applied log index")?,
             audit_entries: gauge("warifu_node_audit_entries", "Entries in the audit log")?,
             shares_stored: gauge("warifu_node_shares_stored", "Sealed key shares")?,
+            shares_damaged: gauge("warifu_node_shares_damaged", "Sealed key shares that do not open")?,
+            kek_unlocked: gauge("warifu_node_kek_unlocked", "1 when the key-encryption key was reached and shares can be opened")?,
+            kek_generation: gauge("warifu_node_kek_generation", "Current generation of the key-encryption key")?,
+            kek_records_left: gauge("warifu_node_kek_records_left", "Shares that a rotation has not sealed again yet")?,
+            kek_retired: gauge("warifu_node_kek_retired_generations", "KEK generations that are retired and not destroyed yet")?,
             crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
             registry,
         })

@@ -439,6 +439,9 @@ pub enum Refusal {
     /// An earlier change of the members is still being carried out.
     #[error("consensus has not followed the last change of the members yet; try again in a moment")]
     MembershipPending,
+    /// This node's share does not open: its store is damaged.
+    #[error("this node's share of the credential is damaged; it counts as missing until it is repaired")]
+    ShareDamaged,
 }
 
 impl Refusal {
@@ -525,6 +528,7 @@ impl Refusal {
             | Self::ClockBehind
             | Self::AuditUnavailable
             | Self::ShareMissing
+            | Self::ShareDamaged
             | Self::CeremonyUnknown { .. }
             | Self::CeremonyStep
             | Self::CeremonyParticipant { .. }

@@ -9,7 +9,7 @@ mod vault;
 pub use audit::{AuditWrite, SpendOutcome};
 pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
 pub use rotation::Shredded;
-pub use vault::KekStatus;
+pub use vault::{KEK_DEADLINE, KekStatus};
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -87,10 +87,11 @@ impl LocalStore {
         let switched = tokio::spawn(async move {
             let _alone = switching.write_owned().await;
             let (generation, wrapped) = (fresh.generation(), fresh.wrapped().clone());
-            let entry = AuditEntry::new(clock::now(), AuditEvent::KekRotating { generation: generation.0 });
+            let now = clock::now();
+            let entry = AuditEntry::new(now, AuditEvent::KekRotating { generation: generation.0 });
             database
                 .write(move |transaction| {
-                    transaction.open_table(WRAPPED)?.insert(generation.0, wrapped.0.as_slice())?;
+                    vault::store_wrapped(transaction, generation, &wrapped, now)?;
                     audit::append_plain(transaction, &entry)
                 })
                 .await?;

@@ -7,19 +7,23 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use redb::{ReadableTable as _, TableDefinition};
-use warifu_protocol::{ClusterId, NodeId};
+use warifu_protocol::{ClusterId, NodeId, UnixMillis};
 
 use super::{LocalStore, LocalStoreError};
+use crate::clock;
 use crate::sealing::{FreshKey, KekError, KekGeneration, KekProvider, RecordSealer, WrappedKey};
-use crate::store::Database;
+use crate::store::{Database, StoreError};
 
 /// Record keys wrapped by the KEK, by generation. The highest is the current one; those below are there while a rotation is not done.
 pub(super) const WRAPPED: TableDefinition<'static, u32, &[u8]> = TableDefinition::new("wrapped_keys");
 /// Generations under which nothing is sealed any more: false while the KEK has not destroyed them, true once it has.
 pub(super) const RETIRED: TableDefinition<'static, u32, bool> = TableDefinition::new("retired_generations");
 
+/// When the record key of a generation was made, in milliseconds since 1970.
+const MADE_AT: TableDefinition<'static, u32, u64> = TableDefinition::new("generations_made_at");
+
 /// Time for one call of the KEK. A token on the network that takes longer is as good as away; what it does later is found at the next look.
-pub(super) const KEK_DEADLINE: Duration = Duration::from_secs(30);
+pub const KEK_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How the store stands with its KEK.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -83,8 +87,21 @@ pub(super) fn create_tables(database: &Database) -> Result<(), LocalStoreError> 
     Ok(database.write_blocking(|transaction| {
         transaction.open_table(WRAPPED)?;
         transaction.open_table(RETIRED)?;
+        transaction.open_table(MADE_AT)?;
         Ok(())
     })?)
+}
+
+/// Stores a record key's wrapped form: from then on it is the current one.
+pub(super) fn store_wrapped(
+    transaction: &redb::WriteTransaction,
+    generation: KekGeneration,
+    wrapped: &WrappedKey,
+    made_at: UnixMillis,
+) -> Result<(), StoreError> {
+    transaction.open_table(WRAPPED)?.insert(generation.0, wrapped.0.as_slice())?;
+    transaction.open_table(MADE_AT)?.insert(generation.0, made_at.0)?;
+    Ok(())
 }
 
 impl LocalStore {
@@ -99,11 +116,8 @@ impl LocalStore {
             let newest = kek.generations()?.last().copied();
             let generation = newest.map_or_else(|| kek.create(KekGeneration(0)), Ok)?;
             let fresh = FreshKey::make(&*kek, generation, &context)?;
-            let wrapped = fresh.wrapped().clone();
-            self.database.write_blocking(move |transaction| {
-                transaction.open_table(WRAPPED)?.insert(generation.0, wrapped.0.as_slice())?;
-                Ok(())
-            })?;
+            let (wrapped, now) = (fresh.wrapped().clone(), clock::now());
+            self.database.write_blocking(move |transaction| store_wrapped(transaction, generation, &wrapped, now))?;
             stored.insert(generation, fresh.wrapped().clone());
         }
         let sealer = Arc::new(RecordSealer::open(&*kek, &stored, &context)?);
@@ -115,6 +129,18 @@ impl LocalStore {
     #[must_use]
     pub fn is_unlocked(&self) -> bool {
         self.vault.unlocked.read().is_some()
+    }
+
+    /// When the current generation was taken into use; the beginning of time if that is not known, none while locked.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn generation_made_at(&self) -> Result<Option<UnixMillis>, LocalStoreError> {
+        let Ok(unlocked) = self.vault.unlocked() else { return Ok(None) };
+        let current = unlocked.sealer.current().0;
+        let made_at =
+            self.database.read(|transaction| Ok(transaction.open_table(MADE_AT)?.get(current)?.map(|made_at| made_at.value())))?;
+        Ok(Some(UnixMillis(made_at.unwrap_or(0))))
     }
 
     /// How the store stands with its KEK.

@@ -73,15 +73,15 @@ pub enum KekError {
         source: std::io::Error,
     },
     /// Others can read the file, so the key may be known.
-    #[error("KEK file {} has mode {mode:03o}; it must be 0600: if others may have read it, rotate to a new generation", path.display())]
+    #[error("{} has mode {mode:03o}; it must be 0600: if others may have read it, change the key or PIN", path.display())]
     Exposed {
         /// Which file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is not 32 bytes.
-    #[error("KEK file {} has {len} bytes, not 32; restore it from its backup", path.display())]
+    /// A key file is not 32 bytes, or a PIN file is no such thing.
+    #[error("{} has {len} bytes, which is not its size; restore it from its backup", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
@@ -111,6 +111,48 @@ pub enum KekError {
     Unwrap {
         /// Which one.
         generation: KekGeneration,
+    },
+    /// The PKCS#11 module is not there or is none.
+    #[error("the PKCS#11 module {} cannot be loaded", path.display())]
+    Module {
+        /// Which file.
+        path: PathBuf,
+        /// What the loader said.
+        source: Box<cryptoki::error::Error>,
+    },
+    /// No token of that label.
+    #[error("no token `{token}` is there: attach it, or correct kek.token")]
+    TokenAbsent {
+        /// Its label.
+        token: String,
+    },
+    /// An earlier call has not come back.
+    #[error("the token `{token}` has not answered an earlier call yet")]
+    TokenBusy {
+        /// Its label.
+        token: String,
+    },
+    /// The token refused the PIN.
+    #[error("the token refused the PIN in {}; it is not tried again until the file is changed, so that the token does not lock", path.display())]
+    PinRefused {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The token or its module failed.
+    #[error("{doing} failed")]
+    Token {
+        /// What was tried.
+        doing: &'static str,
+        /// What the module said.
+        source: Box<cryptoki::error::Error>,
+    },
+    /// A key in the token must not be used.
+    #[error("KEK generation {generation} is not fit: {reason}")]
+    Unfit {
+        /// Which one.
+        generation: KekGeneration,
+        /// Why.
+        reason: &'static str,
     },
     /// The cryptographic library or its random generator failed.
     #[error("the cryptographic library failed")]

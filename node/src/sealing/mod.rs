@@ -4,8 +4,10 @@
 
 mod file_kek;
 mod kek;
+mod pkcs11_kek;
 mod sealer;
 
 pub use file_kek::FileKek;
 pub use kek::{KekError, KekGeneration, KekProvider, RECORD_KEY_LEN, WrappedKey};
+pub use pkcs11_kek::{Pkcs11Kek, Pkcs11Settings};
 pub use sealer::{FreshKey, RecordSealer, SealError};

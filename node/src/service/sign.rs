@@ -13,7 +13,7 @@ use warifu_protocol::{AuditEntry, Name, Refusal};
 
 use crate::clock;
 use crate::gate::Gate;
-use crate::local::{AuditWrite, LocalStore, SpendOutcome};
+use crate::local::{AuditWrite, LocalStore, LocalStoreError, SpendOutcome};
 use crate::metrics::NodeMetrics;
 use crate::rate::RateBound;
 use crate::state::{StateDatabase, StateView};
@@ -209,6 +209,13 @@ impl SignService {
         match self.local.share(work.credential(), work.epoch()) {
             Ok(Some(share)) => prepared.sign(&share).unwrap_or_else(SignAnswer::from),
             Ok(None) => SignAnswer::Refused(Refusal::ShareMissing),
+            Err(LocalStoreError::Locked) => {
+                SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }
+            }
+            Err(error @ LocalStoreError::Share { .. }) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a share is damaged");
+                SignAnswer::Refused(Refusal::ShareDamaged)
+            }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a share cannot be opened");
                 SignAnswer::Refused(Refusal::ShareMissing)

@@ -2,6 +2,7 @@
 
 mod corrupt_members;
 mod failing_disk;
+mod kek;
 mod membership;
 mod signing;
 mod support;

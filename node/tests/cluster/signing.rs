@@ -18,13 +18,13 @@ use warifu_protocol::{Blob, Command, CredentialId, Enrolment, Epoch, NodeId, Ord
 
 const CREDENTIAL: CredentialId = CredentialId::new([9; 16]);
 
-async fn enrolled(nodes: u8, threshold: u8) -> anyhow::Result<(TestCluster, CredentialView)> {
+pub(crate) async fn enrolled(nodes: u8, threshold: u8) -> anyhow::Result<(TestCluster, CredentialView)> {
     let cluster = TestCluster::start(nodes, threshold).await?;
     let credential = enrol(&cluster).await?;
     Ok((cluster, credential))
 }
 
-async fn enrol(cluster: &TestCluster) -> anyhow::Result<CredentialView> {
+pub(crate) async fn enrol(cluster: &TestCluster) -> anyhow::Result<CredentialView> {
     let subject = SubjectFields::new("JP", None, "Taro Yamada", "123456")?;
     let enrolments = vec![Enrolment { credential: CREDENTIAL, holder: name("doctor-1"), subject }];
     let verdict = cluster.propose(node_id(1), Command::Order(cluster.order(1, OrderCommand::Enrol { enrolments }, 1))).await?;
@@ -41,7 +41,7 @@ async fn enrol(cluster: &TestCluster) -> anyhow::Result<CredentialView> {
     bail!("the key was not generated in time")
 }
 
-async fn sign(cluster: &TestCluster, node: NodeId, call: &SignCall) -> anyhow::Result<SignReply> {
+pub(crate) async fn sign(cluster: &TestCluster, node: NodeId, call: &SignCall) -> anyhow::Result<SignReply> {
     let reply = cluster.client.call(node, Role::Sign, &postcard::to_stdvec(call)?, CALL).await?;
     Ok(postcard::from_bytes(&reply)?)
 }
@@ -51,7 +51,7 @@ async fn commitments(cluster: &TestCluster, node: NodeId) -> anyhow::Result<Fres
     reply.commitments.into_iter().next().context("no commitments")
 }
 
-async fn csr_item(cluster: &TestCluster, nodes: &[NodeId]) -> anyhow::Result<SignItem> {
+pub(crate) async fn csr_item(cluster: &TestCluster, nodes: &[NodeId]) -> anyhow::Result<SignItem> {
     let mut signers = Vec::new();
     for node in nodes {
         let fresh = commitments(cluster, *node).await?;
@@ -60,12 +60,12 @@ async fn csr_item(cluster: &TestCluster, nodes: &[NodeId]) -> anyhow::Result<Sig
     Ok(SignItem { work: SignWork::Csr { credential: CREDENTIAL }, epoch: Epoch(1), signers })
 }
 
-async fn answer(cluster: &TestCluster, node: NodeId, item: &SignItem) -> anyhow::Result<SignAnswer> {
+pub(crate) async fn answer(cluster: &TestCluster, node: NodeId, item: &SignItem) -> anyhow::Result<SignAnswer> {
     let reply = sign(cluster, node, &SignCall::SignBatch { items: vec![item.clone()], refill: 0 }).await?;
     reply.answers.into_iter().next().context("no answer")
 }
 
-async fn until_generated_at(cluster: &TestCluster, nodes: &[NodeId]) -> anyhow::Result<()> {
+pub(crate) async fn until_generated_at(cluster: &TestCluster, nodes: &[NodeId]) -> anyhow::Result<()> {
     let applied = cluster.status(node_id(1)).await?.applied;
     for node in nodes {
         cluster.until(*node, "up to date", |status| status.applied >= applied).await?;
