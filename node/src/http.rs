@@ -17,6 +17,9 @@ use crate::replicated::NodeRaft;
 use crate::service::OrderService;
 use crate::state::StateDatabase;
 
+/// Pending bindings that are counted for the gauge: where there are more, something else is wrong.
+const PENDING_COUNTED_MAX: usize = 10_000;
+
 /// What the pages show.
 pub struct Pages {
     /// Metrics to render.
@@ -85,6 +88,9 @@ impl Pages {
             metrics.kek_generation.set(kek.current.map_or(0, |generation| i64::from(generation.0)));
             metrics.kek_records_left.set(gauge(kek.records_left));
             metrics.kek_retired.set(gauge(kek.retired.len() as u64));
+        }
+        if let Some(pending) = self.state.view().ok().and_then(|view| view.pending_bindings(PENDING_COUNTED_MAX).ok()) {
+            metrics.bindings_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         }
         let now = clock::now();
         let first_stale = self.state.view().ok().and_then(|view| view.crls().ok()?.iter().map(|crl| crl.fresh_until(&self.policy).0).min());

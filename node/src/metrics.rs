@@ -48,6 +48,8 @@ pub struct NodeMetrics {
     pub kek_retired: IntGauge,
     /// Seconds until the first active CRL goes stale; negative when one has.
     pub crl_fresh_seconds: IntGauge,
+    /// Cards whose binding takes effect by itself unless somebody objects.
+    pub bindings_pending: IntGauge,
 }
 
 /// Latency buckets in seconds, from a local write to the request deadline.
@@ -105,6 +107,10 @@ impl NodeMetrics {
             kek_records_left: gauge("warifu_node_kek_records_left", "Shares that a rotation has not sealed again yet")?,
             kek_retired: gauge("warifu_node_kek_retired_generations", "KEK generations that are retired and not destroyed yet")?,
             crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
+            bindings_pending: gauge(
+                "warifu_node_bindings_pending",
+                "Cards whose binding takes effect by itself unless an operator ends it before",
+            )?,
             registry,
         })
     }

@@ -94,6 +94,7 @@ impl Sites {
             public_key_package: Some(public.serialize().expect("serializes").into()),
             certificate: Some(certificate.into()),
             authenticators: Vec::new(),
+            pending: Vec::new(),
         };
         let registry = Registry { index: 100, credential: Some(view), ..Registry::default() };
         Arc::new(Self { cluster, sites, registry: Mutex::new(registry), public, delay: Mutex::new(Duration::ZERO) })

@@ -26,12 +26,19 @@ pub fn order(body: &OrderBody) -> Vec<String> {
             }
             facts
         }
+        OrderCommand::BindWithNotice { binding, certificate, intermediates, .. } => {
+            let mut facts = card_certificate("the card", Some(binding.kind), certificate);
+            facts.extend(issuers(intermediates));
+            facts
+        }
         OrderCommand::Enrol { .. }
         | OrderCommand::UnbindAuthenticator { .. }
         | OrderCommand::EnrolFacility { .. }
         | OrderCommand::EnrolTerminal { .. }
         | OrderCommand::RetireTerminal { .. }
         | OrderCommand::Suspend { .. }
+        | OrderCommand::SuspendBinding { .. }
+        | OrderCommand::ResumeBinding { .. }
         | OrderCommand::Resume { .. }
         | OrderCommand::Revoke { .. }
         | OrderCommand::CloseSession { .. }

@@ -200,6 +200,9 @@ impl OrderCommand {
             Self::UpdateAnchors { .. } => "anchors-updated",
             Self::UpdateRoster { .. } => "roster-updated",
             Self::ReplaceStore { .. } => "store-replaced",
+            Self::BindWithNotice { .. } => "authenticator-pending",
+            Self::SuspendBinding { .. } => "authenticator-suspended",
+            Self::ResumeBinding { .. } => "authenticator-resumed",
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The cluster as it stands: its genesis, changed by orders only. Nodes keep it in their state; whoever has the genesis and the orders
 //! can follow them offline and comes to the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::genesis::{Agreement, GenesisError};
 use crate::limits::APPROVALS_MAX;
 use crate::{
-    AnchorEntry, ClusterId, CommandClass, CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, ObjectVersion, OfficerEntry, Order,
-    OrderBody, OrderCommand, OrderId, Policy, PublicKey, Refusal, SpkiHash, Threshold,
+    AnchorEntry, ClusterId, CommandClass, CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, ObjectVersion, OfficerEntry, OfficerRole,
+    Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Refusal, SpkiHash, Threshold,
 };
 
 /// Nodes, coordinators, officers, policy and pinned CAs, each part with its version; the genesis is version 1 of each.
@@ -139,13 +139,16 @@ impl ClusterRecord {
         if order.approvals.len() > APPROVALS_MAX {
             return Err(Refusal::TooLarge { what: "approvals".to_owned(), limit: APPROVALS_MAX as u64 });
         }
-        let rule = self.policy.approvals_for(class);
+        let rules = self.policy.rules_for(class);
         let message = order.body.message();
         let mut approved = BTreeSet::new();
+        let mut by_role: BTreeMap<OfficerRole, u8> = BTreeMap::new();
         for approval in &order.approvals {
             let officer = self.officer(&approval.officer).ok_or_else(|| Refusal::OfficerUnknown { officer: approval.officer.clone() })?;
-            if officer.role != rule.role {
-                return Err(Refusal::OfficerRole { officer: approval.officer.clone(), needs: rule.role });
+            if let Some(first) = rules.first()
+                && rules.iter().all(|rule| rule.role != officer.role)
+            {
+                return Err(Refusal::OfficerRole { officer: approval.officer.clone(), needs: first.role });
             }
             if !approved.insert(&approval.officer) {
                 return Err(Refusal::ApprovalDuplicate { officer: approval.officer.clone() });
@@ -154,9 +157,14 @@ impl ClusterRecord {
                 .key
                 .verify(&message, approval.signature.as_slice())
                 .map_err(|_| Refusal::SignatureInvalid { signer: format!("officer {}", approval.officer) })?;
+            // At most APPROVALS_MAX are counted.
+            *by_role.entry(officer.role).or_default() += 1;
         }
-        if approved.len() < usize::from(rule.count) {
-            return Err(Refusal::ApprovalsMissing { role: rule.role, needed: rule.count, present: approved.len() as u8 });
+        for rule in rules {
+            let present = by_role.get(&rule.role).copied().unwrap_or_default();
+            if present < rule.count {
+                return Err(Refusal::ApprovalsMissing { role: rule.role, needed: rule.count, present });
+            }
         }
         Ok(())
     }
@@ -265,7 +273,7 @@ impl ClusterRecord {
         if order.body.cluster != self.cluster {
             return Err(Refusal::WrongCluster { found: order.body.cluster });
         }
-        let class = order.body.order.class(false);
+        let class = order.body.order.class();
         self.check_approvals(order, class)?;
         self.check_consents(order, class)?;
         self.revised(&order.body)

@@ -133,6 +133,32 @@ pub enum OrderCommand {
         /// The new store, as `warifu-node init --replace` drew it.
         store: StoreId,
     },
+    /// Binds a further card without the word of a bound one, for a holder who has lost it. It is listed as pending from now on and takes
+    /// effect by itself when the policy's delay is over, unless it is ended before.
+    BindWithNotice {
+        /// The binding that the card signed.
+        binding: Binding,
+        /// DER of the card's certificate.
+        certificate: Blob,
+        /// DER of CA certificates between it and an anchor.
+        intermediates: Vec<Blob>,
+        /// The card's signature over [`Binding::message`].
+        card_signature: Blob,
+    },
+    /// Suspends one card's binding: the sessions opened with the card end and it opens no more. A pending binding is ended for good.
+    SuspendBinding {
+        /// Whose.
+        credential: CredentialId,
+        /// The card's certificate.
+        card: CertificateHash,
+    },
+    /// Ends the suspension of a card's binding: the card was found.
+    ResumeBinding {
+        /// Whose.
+        credential: CredentialId,
+        /// The card's certificate.
+        card: CertificateHash,
+    },
 }
 
 /// A card already bound that agrees to a further one.
@@ -249,21 +275,23 @@ impl OrderCommand {
     /// Stopping orders are exempt from object versions: a stop may never lose to another change.
     #[must_use]
     pub const fn is_stopping(&self) -> bool {
-        matches!(self, Self::Suspend { .. } | Self::Revoke { .. } | Self::CloseSession { .. })
+        matches!(self, Self::Suspend { .. } | Self::Revoke { .. } | Self::CloseSession { .. } | Self::SuspendBinding { .. })
     }
 
-    /// The row of the approval table; a binding's row depends on whether the credential has a card already.
+    /// The row of the approval table. A binding says by itself which row it needs; whether the credential is one that it fits is checked
+    /// when it is applied.
     #[must_use]
-    pub const fn class(&self, credential_has_card: bool) -> CommandClass {
+    pub const fn class(&self) -> CommandClass {
         match self {
             Self::Enrol { .. } => CommandClass::Enrol,
             Self::InstallCertificate { .. } => CommandClass::InstallCertificate,
-            Self::BindAuthenticator { .. } if credential_has_card => CommandClass::BindFurther,
-            Self::BindAuthenticator { .. } => CommandClass::BindFirst,
+            Self::BindAuthenticator { bound_card: None, .. } => CommandClass::BindFirst,
+            Self::BindAuthenticator { bound_card: Some(_), .. } => CommandClass::BindFurther,
+            Self::BindWithNotice { .. } => CommandClass::BindWithNotice,
             Self::UnbindAuthenticator { .. } => CommandClass::Unbind,
             Self::EnrolFacility { .. } | Self::EnrolTerminal { .. } | Self::RetireTerminal { .. } => CommandClass::Facility,
-            Self::Suspend { .. } => CommandClass::Suspend,
-            Self::Resume { .. } => CommandClass::Resume,
+            Self::Suspend { .. } | Self::SuspendBinding { .. } => CommandClass::Suspend,
+            Self::Resume { .. } | Self::ResumeBinding { .. } => CommandClass::Resume,
             Self::Revoke { .. } => CommandClass::Revoke,
             Self::CloseSession { .. } => CommandClass::CloseSession,
             Self::UpdateCrl { .. } => CommandClass::UpdateCrl,
@@ -315,6 +343,20 @@ impl OrderCommand {
             Self::UpdateAnchors { anchors } => order_words::anchors(anchors),
             Self::UpdateRoster { nodes, coordinators, officers } => order_words::roster(nodes, coordinators, officers),
             Self::ReplaceStore { node, store } => order_words::replace_store(node, *store),
+            Self::BindWithNotice { binding, .. } => vec![
+                format!("BIND A CARD ({}) to credential {} WITH NOTICE", card_kind(binding.kind), binding.credential),
+                format!("  SHA-256 of the card's certificate {}", binding.card),
+                "  no card bound already agrees: make sure that the holder asked for this".to_owned(),
+                "  it takes effect by itself when the policy's delay is over; until then one operator can end it".to_owned(),
+                "  whoever holds this card and its PIN will sign as the holder".to_owned(),
+            ],
+            Self::SuspendBinding { credential, card } => {
+                vec![format!("SUSPEND THE CARD {card} of credential {credential}; its sessions end, the holder's other cards go on")]
+            }
+            Self::ResumeBinding { credential, card } => vec![
+                format!("RESUME THE CARD {card} of credential {credential}"),
+                "  whoever holds this card and its PIN will sign as the holder again".to_owned(),
+            ],
         }
     }
 }

@@ -80,7 +80,8 @@ fn policy_lines(policy: &Policy) -> Vec<String> {
         clock_skew_millis_max,
         ceremony_millis_max,
         order_millis_max,
-        ..
+        binding_delay_millis,
+        approvals: _,
     } = policy;
     let mut lines = vec![
         format!("  session_millis_max {session_millis_max}"),
@@ -89,11 +90,12 @@ fn policy_lines(policy: &Policy) -> Vec<String> {
         format!("  clock_skew_millis_max {clock_skew_millis_max}"),
         format!("  ceremony_millis_max {ceremony_millis_max}"),
         format!("  order_millis_max {order_millis_max}"),
+        format!("  binding_delay_millis {binding_delay_millis}"),
     ];
     for class in CommandClass::ALL {
-        let rule = policy.approvals_for(class);
+        let rules = policy.rules_for(class).iter().map(|rule| format!("{} x {}", rule.count, rule.role)).collect::<Vec<_>>();
         let consent = if class.needs_consent() { ", and consent of t sites" } else { "" };
-        lines.push(format!("  {class:?}: {} approvals by a {}{consent}", rule.count, rule.role));
+        lines.push(format!("  {class:?}: approvals by {}{consent}", rules.join(" and ")));
     }
     lines
 }

@@ -47,11 +47,13 @@ pub enum CommandClass {
     Policy,
     /// Change the pinned CAs.
     Anchors,
+    /// Bind a further card without the word of a bound one; what [`Self::BindFurther`] needs is needed too.
+    BindWithNotice,
 }
 
 impl CommandClass {
     /// Every class.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Enrol,
         Self::InstallCertificate,
         Self::Suspend,
@@ -70,6 +72,7 @@ impl CommandClass {
         Self::Roster,
         Self::Policy,
         Self::Anchors,
+        Self::BindWithNotice,
     ];
 
     /// What the class needs unless the genesis says more.
@@ -84,11 +87,42 @@ impl CommandClass {
             | Self::UpdateCrl
             | Self::Facility => (OfficerRole::Operator, 1),
             Self::BindFirst | Self::BindFurther | Self::Unbind | Self::Resume => (OfficerRole::Operator, 2),
-            Self::Destroy | Self::Import | Self::Refresh | Self::Repair | Self::Roster | Self::Policy | Self::Anchors => {
-                (OfficerRole::SecurityOfficer, 2)
-            }
+            Self::Destroy
+            | Self::Import
+            | Self::Refresh
+            | Self::Repair
+            | Self::Roster
+            | Self::Policy
+            | Self::Anchors
+            | Self::BindWithNotice => (OfficerRole::SecurityOfficer, 2),
         };
         ApprovalRule { role, count }
+    }
+
+    /// The class whose approvals are needed beside its own.
+    #[must_use]
+    pub const fn beside(self) -> Option<Self> {
+        match self {
+            Self::BindWithNotice => Some(Self::BindFurther),
+            Self::Enrol
+            | Self::InstallCertificate
+            | Self::Suspend
+            | Self::Revoke
+            | Self::CloseSession
+            | Self::UpdateCrl
+            | Self::Facility
+            | Self::BindFirst
+            | Self::BindFurther
+            | Self::Unbind
+            | Self::Resume
+            | Self::Destroy
+            | Self::Import
+            | Self::Refresh
+            | Self::Repair
+            | Self::Roster
+            | Self::Policy
+            | Self::Anchors => None,
+        }
     }
 
     /// Whether administrators of at least t sites must consent too, each at the site's own node.
@@ -130,6 +164,9 @@ pub struct Policy {
     /// Longest life of an order.
     #[serde(default = "default_order")]
     pub order_millis_max: u64,
+    /// How long a binding that no bound card agrees to is pending, for the holder and the officers to notice it.
+    #[serde(default = "default_binding_delay")]
+    pub binding_delay_millis: u64,
     /// Approvals per command where they differ from the default table; never fewer officers than the default.
     #[serde(default)]
     pub approvals: BTreeMap<CommandClass, ApprovalRule>,
@@ -155,6 +192,11 @@ const fn default_order() -> u64 {
     ORDER_MILLIS_MAX
 }
 
+const fn default_binding_delay() -> u64 {
+    // Longer than a weekend without a bank holiday: somebody who would object is at work in between.
+    72 * 60 * 60 * 1000
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -164,6 +206,7 @@ impl Default for Policy {
             clock_skew_millis_max: default_skew(),
             ceremony_millis_max: default_ceremony(),
             order_millis_max: default_order(),
+            binding_delay_millis: default_binding_delay(),
             approvals: BTreeMap::new(),
         }
     }
@@ -213,19 +256,33 @@ impl Policy {
         self.approvals.get(&class).copied().unwrap_or_else(|| class.default_approvals())
     }
 
+    /// All that an order of a class needs together, one rule for each role: a role that two rows ask for must be there in both numbers.
+    #[must_use]
+    pub fn rules_for(&self, class: CommandClass) -> Vec<ApprovalRule> {
+        let mut rules = vec![self.approvals_for(class)];
+        if let Some(beside) = class.beside().map(|class| self.approvals_for(class)) {
+            match rules.iter_mut().find(|rule| rule.role == beside.role) {
+                Some(rule) => rule.count = rule.count.saturating_add(beside.count),
+                None => rules.push(beside),
+            }
+        }
+        rules
+    }
+
     /// Checks every bound and that `officers` can satisfy every row.
     ///
     /// # Errors
     /// Names the first field or row that is wrong.
     pub fn check(&self, officers: &[OfficerEntry]) -> Result<(), PolicyError> {
         const MINUTE: u64 = 60_000;
-        let ranges: [(&'static str, u64, u64, u64); 6] = [
+        let ranges: [(&'static str, u64, u64, u64); 7] = [
             ("session_millis_max", self.session_millis_max, MINUTE, SESSION_MILLIS_MAX),
             ("session_signatures_max", u64::from(self.session_signatures_max), 1, u64::from(SESSION_SIGNATURES_MAX)),
             ("crl_age_millis_max", self.crl_age_millis_max, MINUTE, 31 * 24 * 60 * MINUTE),
             ("clock_skew_millis_max", self.clock_skew_millis_max, 1000, 5 * MINUTE),
             ("ceremony_millis_max", self.ceremony_millis_max, 1000, 60 * MINUTE),
             ("order_millis_max", self.order_millis_max, MINUTE, ORDER_MILLIS_MAX),
+            ("binding_delay_millis", self.binding_delay_millis, 1000, 31 * 24 * 60 * MINUTE),
         ];
         for (field, value, minimum, maximum) in ranges {
             if value < minimum || value > maximum {
@@ -233,14 +290,15 @@ impl Policy {
             }
         }
         for class in CommandClass::ALL {
-            let rule = self.approvals_for(class);
             let minimum = class.default_approvals().count;
-            if rule.count < minimum {
+            if self.approvals_for(class).count < minimum {
                 return Err(PolicyError::ApprovalsTooFew { class, minimum });
             }
-            let present = officers.iter().filter(|officer| officer.role == rule.role).count();
-            if present < usize::from(rule.count) {
-                return Err(PolicyError::ApprovalsUnreachable { class, role: rule.role, needed: rule.count, present });
+            for rule in self.rules_for(class) {
+                let present = officers.iter().filter(|officer| officer.role == rule.role).count();
+                if present < usize::from(rule.count) {
+                    return Err(PolicyError::ApprovalsUnreachable { class, role: rule.role, needed: rule.count, present });
+                }
             }
         }
         Ok(())

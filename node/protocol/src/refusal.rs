@@ -196,8 +196,8 @@ pub enum Refusal {
     /// Not bound to this credential.
     #[error("the card is not bound to this credential")]
     CardUnbound,
-    /// A further card needs a bound card's signature.
-    #[error("a further card needs the signature of a card already bound")]
+    /// The credential has had a card: a further one needs a bound card's word, or notice.
+    #[error("the credential has had a card: a further one needs the signature of a card that is bound, or is bound with notice")]
     BoundCardNeeded,
     /// An HPKI card that names someone else.
     #[error("the card's subject is not the credential's subject")]
@@ -442,6 +442,15 @@ pub enum Refusal {
     /// This node's share does not open: its store is damaged.
     #[error("this node's share of the credential is damaged; it counts as missing until it is repaired")]
     ShareDamaged,
+    /// Officers suspended the card's binding.
+    #[error("this card is suspended; use another card of the holder, or have it resumed or replaced")]
+    CardSuspended,
+    /// The card's binding has not taken effect yet.
+    #[error("this card's binding takes effect at {at}")]
+    CardPending {
+        /// When it may be used.
+        at: UnixMillis,
+    },
 }
 
 impl Refusal {
@@ -492,6 +501,8 @@ impl Refusal {
             | Self::CardSignatureInvalid
             | Self::CardBoundAlready
             | Self::CardUnbound
+            | Self::CardSuspended
+            | Self::CardPending { .. }
             | Self::CardSubjectMismatch
             | Self::CertificateRevoked
             | Self::CertificateNotValid => Fault::Card,

@@ -284,6 +284,8 @@ pub struct CredentialView {
     pub certificate: Option<Blob>,
     /// Its bound cards.
     pub authenticators: Vec<AuthenticatorView>,
+    /// Cards whose binding has not taken effect yet.
+    pub pending: Vec<PendingView>,
 }
 
 /// A bound card, without its serial.
@@ -293,6 +295,21 @@ pub struct AuthenticatorView {
     pub card: CertificateHash,
     /// How it is recognised.
     pub kind: crate::AuthenticatorKind,
+    /// Whether officers suspended it.
+    pub suspended: bool,
+}
+
+/// A card whose binding takes effect by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingView {
+    /// SHA-256 of its certificate.
+    pub card: CertificateHash,
+    /// How it is recognised.
+    pub kind: crate::AuthenticatorKind,
+    /// When it takes effect unless it is ended before.
+    pub effective_at: UnixMillis,
+    /// The order that asked for it.
+    pub order: OrderId,
 }
 
 /// What a session shows.

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{
-    Applied, CeremonyCall, CeremonyReply, CeremonyView, CredentialState, CredentialView, CrlView, FreshCommitments, NodeStatus, NotYet,
-    ObjectRef, OrderCall, OrderReply, Read, Remembered, Round2, SessionView, SignAnswer, SignCall, SignItem, SignReply, SignWork,
-    SignerCommitments, Verdict, View,
+    Applied, AuthenticatorView, CeremonyCall, CeremonyReply, CeremonyView, CredentialState, CredentialView, CrlView, FreshCommitments,
+    NodeStatus, NotYet, ObjectRef, OrderCall, OrderReply, PendingView, Read, Remembered, Round2, SessionView, SignAnswer, SignCall,
+    SignItem, SignReply, SignWork, SignerCommitments, Verdict, View,
 };
 use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
@@ -205,7 +205,7 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
         ("revoke", OrderCommand::Revoke { credential: CREDENTIAL }, "114218a4c79e7d7b"),
         ("close", OrderCommand::CloseSession { session: SESSION }, "f9fdab46ff980dcd"),
         ("crl", OrderCommand::UpdateCrl { hash: HASH, number: 9, size: 400 }, "76e7ee3b2efc17e9"),
-        ("policy", OrderCommand::UpdatePolicy { policy: Policy::default() }, "6622a1848ee04090"),
+        ("policy", OrderCommand::UpdatePolicy { policy: Policy::default() }, "6380219839b58f20"),
         ("anchors", OrderCommand::UpdateAnchors { anchors: vec![anchor] }, "cec2226fc9d8a129"),
         (
             "roster",
@@ -213,6 +213,18 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
             "250655b9fb375063",
         ),
         ("replace store", OrderCommand::ReplaceStore { node: node_entry(), store: StoreId::new([0x57; 16]) }, "a29006859166717b"),
+        (
+            "bind with notice",
+            OrderCommand::BindWithNotice {
+                binding: binding(),
+                certificate: blob(1),
+                intermediates: vec![blob(2)],
+                card_signature: blob(3),
+            },
+            "d7fd425754e38b18",
+        ),
+        ("suspend card", OrderCommand::SuspendBinding { credential: CREDENTIAL, card }, "0dcff2f38aff12d8"),
+        ("resume card", OrderCommand::ResumeBinding { credential: CREDENTIAL, card }, "ff5307b3fc2b6afc"),
     ]
 }
 
@@ -304,7 +316,7 @@ fn log_entries_are_frozen() {
         }
         let mut consented = order(OrderCommand::UpdatePolicy { policy: Policy::default() });
         consented.consents.push(signed(consent()));
-        entry("consented", Command::Order(consented), "c8f083398d88cb81");
+        entry("consented", Command::Order(consented), "faf6dd386854a037");
         entry("crl chunk", Command::CrlChunk { order: OrderId::new([0x0d; 16]), index: 1, bytes: blob(9) }, "c7cfbe8cb67dbda3");
         entry("session opened", Command::SessionOpened(opening()), "8acca204353a380a");
         entry("session closed", Command::SessionClosed(SessionClosing { session: SESSION, signature: blob(6) }), "0cdf8ba962480753");
@@ -319,7 +331,7 @@ fn log_entries_are_frozen() {
 }
 
 /// The entries of [`orders`], in their order.
-const ORDER_ENTRIES: [&str; 16] = [
+const ORDER_ENTRIES: [&str; 19] = [
     "6b353ce8712a19b5",
     "c67f6cc6fb69cfa4",
     "6822cad49228abb3",
@@ -332,10 +344,13 @@ const ORDER_ENTRIES: [&str; 16] = [
     "fc063f66cc572ac0",
     "d0a7bc50b2c615fa",
     "2e40960461a62980",
-    "eaf1dd4b52699f80",
+    "1f30ab4df145233a",
     "12c7fcb67cf9e122",
     "4062588feb605ac2",
     "17cb269335aa50fb",
+    "f3cd25fcb4912af0",
+    "8d66df291529936d",
+    "51f752c409089e72",
 ];
 
 #[test]
@@ -406,7 +421,17 @@ fn credential_view() -> CredentialView {
         ceremony: CEREMONY,
         public_key_package: Some(blob(1)),
         certificate: None,
-        authenticators: Vec::new(),
+        authenticators: vec![AuthenticatorView {
+            card: CertificateHash::new([0xca; 32]),
+            kind: AuthenticatorKind::HpkiCard,
+            suspended: true,
+        }],
+        pending: vec![PendingView {
+            card: CertificateHash::new([0xcb; 32]),
+            kind: AuthenticatorKind::MyNumberCard,
+            effective_at: AT,
+            order: OrderId::new([0x0d; 16]),
+        }],
     }
 }
 
@@ -465,7 +490,7 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         golden.postcard("later reads", &later_reads.map(OrderCall::Read), "23f3ba98c5ddf6af");
         golden.postcard("roster orders", &OrderReply::View(Some(View::RosterOrders(orders))), "96f2ea5c40f59d89");
         golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");
-        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "d57808d5bdf9638b");
+        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "97cf0f1f3e428192");
         golden.postcard("no view", &OrderReply::View(None), "99be5efb88ca2013");
         golden.postcard("unknown", &OrderReply::Unknown { reason: "no leader".to_owned() }, "4f73f3139d463c9a");
         let verdicts = [

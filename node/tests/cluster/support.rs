@@ -145,7 +145,7 @@ impl TestCluster {
             officer: officer.clone(),
             signature: Blob(key.sign(&message).to_bytes().to_vec()),
         };
-        let role = body.order.class(false).default_approvals().role;
+        let role = body.order.class().default_approvals().role;
         let officers = if role == OfficerRole::SecurityOfficer { &self.security_officers } else { &self.operators };
         let approvals = officers.iter().take(approvals).map(approve).collect();
         Order { body, approvals, consents: Vec::new() }

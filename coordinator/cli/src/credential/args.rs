@@ -10,7 +10,7 @@ use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 use warifu_protocol::wire::CredentialView;
 use warifu_protocol::{AuthenticatorKind, Blob, CertificateHash, CredentialId, Enrolment, Name, OrderCommand, SubjectFields};
 
-use super::binding::{agree, bind_command};
+use super::binding::{self, agree, bind_command};
 use super::csv::{COUNTRY, EnrolmentRow, parse_rows};
 use super::error::CredentialError;
 use super::view;
@@ -55,7 +55,7 @@ pub enum CredentialCommand {
     },
     /// Bind a card to a credential; the card signs the binding with its PIN
     #[command(
-        after_help = "Example:\n  warifu credential bind 6f1e... --kind mnc --pkcs11-module /usr/lib/opensc-pkcs11.so --genesis genesis.toml --order-out bind.json"
+        after_help = "A first card needs two operators. A further one needs a bound card's word beside them: write the order to a file and\nhave the bound card `agree` to it. A holder who has lost every card gets one --with-notice.\n\nExample:\n  warifu credential bind 6f1e... --kind mnc --pkcs11-module /usr/lib/opensc-pkcs11.so --genesis genesis.toml --order-out bind.json"
     )]
     Bind {
         /// The credential
@@ -66,6 +66,10 @@ pub enum CredentialCommand {
         /// CA certificate between the card's and a pinned CA
         #[arg(long = "intermediate", value_name = "FILE")]
         intermediates: Vec<PathBuf>,
+        /// For a holder who had cards and has none to agree: also needs two security officers, and takes effect only after the policy's
+        /// delay
+        #[arg(long)]
+        with_notice: bool,
         /// The card
         #[command(flatten)]
         card: Box<CardArgs>,
@@ -84,6 +88,28 @@ pub enum CredentialCommand {
     },
     /// End a card's binding; its sessions end
     Unbind {
+        /// The credential
+        credential: CredentialId,
+        /// SHA-256 of the card's certificate, as `credential show` prints it
+        #[arg(long, value_name = "HASH")]
+        bound: CertificateHash,
+        /// The order
+        #[command(flatten)]
+        order: Box<OrderArgs>,
+    },
+    /// A card is lost: end its sessions and open no more with it; ends a pending binding for good
+    SuspendCard {
+        /// The credential
+        credential: CredentialId,
+        /// SHA-256 of the card's certificate, as `credential show` prints it
+        #[arg(long, value_name = "HASH")]
+        bound: CertificateHash,
+        /// The order
+        #[command(flatten)]
+        order: Box<OrderArgs>,
+    },
+    /// A suspended card was found: let it open sessions again
+    ResumeCard {
         /// The credential
         credential: CredentialId,
         /// SHA-256 of the card's certificate, as `credential show` prints it
@@ -198,7 +224,7 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
             order.dispatch(&context, OrderCommand::InstallCertificate { credential, certificate, intermediates }, None).await?;
             Ok(())
         }
-        CredentialCommand::Bind { credential, kind, intermediates, card, order } => {
+        CredentialCommand::Bind { credential, kind, intermediates, with_notice, card, order } => {
             let context = order.context(console)?;
             let intermediates = intermediates.iter().map(|path| read_checked(path)).collect::<Result<_, _>>()?;
             let mut opened = card.open()?;
@@ -206,6 +232,7 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
             console.say(format!("The card signs its binding to credential {credential} in cluster {cluster}."));
             let pin = card.pin(opened.as_ref())?;
             let command = bind_command(cluster, credential, kind.into(), intermediates, opened.as_mut(), &pin)?;
+            let command = if with_notice { binding::with_notice(command) } else { command };
             order.dispatch(&context, command, None).await?;
             Ok(())
         }
@@ -224,6 +251,16 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
         CredentialCommand::Unbind { credential, bound, order } => {
             let context = order.context(console)?;
             order.dispatch(&context, OrderCommand::UnbindAuthenticator { credential, card: bound }, None).await?;
+            Ok(())
+        }
+        CredentialCommand::SuspendCard { credential, bound, order } => {
+            let context = order.context(console)?;
+            order.dispatch(&context, OrderCommand::SuspendBinding { credential, card: bound }, None).await?;
+            Ok(())
+        }
+        CredentialCommand::ResumeCard { credential, bound, order } => {
+            let context = order.context(console)?;
+            order.dispatch(&context, OrderCommand::ResumeBinding { credential, card: bound }, None).await?;
             Ok(())
         }
         CredentialCommand::Suspend(args) => one(&args, console, |credential| OrderCommand::Suspend { credential }).await,

@@ -26,6 +26,17 @@ pub fn bind_command(
     Ok(OrderCommand::BindAuthenticator { binding, certificate: Blob(certificate), intermediates, card_signature, bound_card: None })
 }
 
+/// Turns a first binding into one with notice, for a holder who has no bound card left to agree. Other orders stay as they are.
+#[must_use]
+pub fn with_notice(command: OrderCommand) -> OrderCommand {
+    match command {
+        OrderCommand::BindAuthenticator { binding, certificate, intermediates, card_signature, bound_card: None } => {
+            OrderCommand::BindWithNotice { binding, certificate, intermediates, card_signature }
+        }
+        other => other,
+    }
+}
+
 /// Adds the agreement of a card bound already to an order that binds a further one. No officer may have approved it yet.
 ///
 /// # Errors

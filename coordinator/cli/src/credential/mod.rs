@@ -8,7 +8,7 @@ mod facility;
 mod view;
 
 pub use args::{CardKind, CredentialCommand, run};
-pub use binding::{agree, bind_command};
+pub use binding::{agree, bind_command, with_notice};
 pub use csv::{EnrolmentRow, parse_rows};
 pub use error::CredentialError;
 pub use facility::{CrlCommand, FacilityCommand, SessionCommand, crl_command, run_crl, run_facility, run_session};

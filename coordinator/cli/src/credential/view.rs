@@ -1,7 +1,7 @@
 //! Credentials as people read them.
 
 use warifu_core::pki::Certificate;
-use warifu_protocol::wire::CredentialView;
+use warifu_protocol::wire::{CredentialView, PendingView};
 
 use crate::console::table;
 
@@ -37,6 +37,14 @@ pub(super) fn one(view: &CredentialView) -> String {
         ["ceremony".to_owned(), view.ceremony.to_string()],
         ["certificate".to_owned(), certificate],
     ];
-    rows.extend(view.authenticators.iter().map(|bound| ["card".to_owned(), format!("{:?} {}", bound.kind, bound.card)]));
+    rows.extend(view.authenticators.iter().map(|bound| {
+        let suspended = if bound.suspended { " SUSPENDED: opens no session" } else { "" };
+        ["card".to_owned(), format!("{:?} {}{suspended}", bound.kind, bound.card)]
+    }));
+    rows.extend(view.pending.iter().map(|pending| {
+        let PendingView { card, kind, effective_at, order } = pending;
+        let text = format!("{kind:?} {card} takes effect at {effective_at} by order {order}, unless suspended before");
+        ["PENDING card".to_owned(), text]
+    }));
     table(["", ""], rows)
 }

@@ -38,9 +38,9 @@ pub fn describe(document: &GenesisDocument) -> String {
     push(&mut text, &table(["trusted for", "CA", "policies"], anchors));
     push(&mut text, &table(["term", "value"], terms(document)));
     let rules = CommandClass::ALL.into_iter().map(|class| {
-        let rule = body.policy.approvals_for(class);
+        let rules = body.policy.rules_for(class).iter().map(|rule| format!("{} x {}", rule.count, rule.role)).collect::<Vec<_>>();
         let consent = if class.needs_consent() { ", consent at t sites" } else { "" };
-        [format!("{class:?}"), format!("{} x {}{consent}", rule.count, rule.role)]
+        [format!("{class:?}"), format!("{}{consent}", rules.join(" and "))]
     });
     push(&mut text, &table(["command", "approvals"], rules));
     text.trim_end().to_owned()
@@ -56,6 +56,7 @@ fn terms(document: &GenesisDocument) -> Vec<[String; 2]> {
         ["clock skew".to_owned(), duration(policy.clock_skew_millis_max)],
         ["ceremony deadline".to_owned(), duration(policy.ceremony_millis_max)],
         ["longest life of an order".to_owned(), duration(policy.order_millis_max)],
+        ["notice before a card without a bound card's word".to_owned(), duration(policy.binding_delay_millis)],
     ]
 }
 

@@ -14,7 +14,7 @@ use super::error::LocalClusterError;
 use crate::card::{Card, Pin};
 use crate::clock::now;
 use crate::credential::{bind_command, crl_command};
-use crate::orders::{OrderError, OrderFile, class, submit, versioned_object};
+use crate::orders::{OrderError, OrderFile, submit, versioned_object};
 use crate::trial_command::{list_times, signing_validity};
 
 /// A holder to enrol.
@@ -53,9 +53,10 @@ impl LocalCluster {
             None => ObjectVersion(0),
         };
         let mut order = OrderFile::draft(self.genesis().cluster(), command, version, now(), ORDER_LIFE_MILLIS);
-        let rule = self.genesis().body().policy.approvals_for(class(&order));
-        for officer in self.officers.of_role(rule.role, usize::from(rule.count)) {
-            order.approve(officer, now())?;
+        for rule in self.genesis().body().policy.rules_for(order.0.body.order.class()) {
+            for officer in self.officers.of_role(rule.role, usize::from(rule.count)) {
+                order.approve(officer, now())?;
+            }
         }
         Ok(submit(client, &order, crl).await?)
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use warifu_core::describe;
 use warifu_protocol::genesis::GENESIS_BYTES_MAX;
 use warifu_protocol::wire::ObjectRef;
-use warifu_protocol::{ClusterId, CommandClass, Genesis, ObjectVersion, OrderCommand, OrderId, limits};
+use warifu_protocol::{Approval, ClusterId, Genesis, ObjectVersion, OfficerRole, OrderCommand, OrderId, limits};
 
 use super::file::{OrderError, OrderFile};
 use super::submit::{Submitted, submit};
@@ -150,8 +150,13 @@ pub fn check_officer(genesis: &Genesis, key: &OfficerKey, order: &OrderFile) -> 
     if genesis.officer(&officer.id) != Some(officer) {
         return Err(OrderError::OfficerUnknown { officer: officer.id.clone() });
     }
-    let needed = genesis.body().policy.approvals_for(class(order)).role;
-    if officer.role == needed { Ok(()) } else { Err(OrderError::OfficerRole { officer: officer.id.clone(), role: officer.role, needed }) }
+    let rules = genesis.body().policy.rules_for(order.0.body.order.class());
+    match rules.first() {
+        Some(first) if rules.iter().all(|rule| rule.role != officer.role) => {
+            Err(OrderError::OfficerRole { officer: officer.id.clone(), role: officer.role, needed: first.role })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Refuses an order for another cluster.
@@ -166,15 +171,13 @@ pub fn check_cluster(genesis: &Genesis, order: &OrderFile) -> Result<(), OrderEr
 /// How many approvals an order has and needs, in words.
 #[must_use]
 pub fn approvals_text(genesis: &Genesis, order: &OrderFile) -> String {
-    let rule = genesis.body().policy.approvals_for(class(order));
-    format!("{} of {} approvals (role: {})", order.0.approvals.len(), rule.count, rule.role)
-}
-
-/// The row of the approval table. Whether a binding is the first can be told from the order: a further card's carries a bound card's word.
-#[must_use]
-pub fn class(order: &OrderFile) -> CommandClass {
-    let further = matches!(&order.0.body.order, OrderCommand::BindAuthenticator { bound_card: Some(_), .. });
-    order.0.body.order.class(further)
+    let of_role = |role: OfficerRole| {
+        let approved = |approval: &&Approval| genesis.officer(&approval.officer).is_some_and(|officer| officer.role == role);
+        order.0.approvals.iter().filter(approved).count()
+    };
+    let rules = genesis.body().policy.rules_for(order.0.body.order.class());
+    let parts = rules.iter().map(|rule| format!("{} of {} approvals (role: {})", of_role(rule.role), rule.count, rule.role));
+    parts.collect::<Vec<_>>().join(" and ")
 }
 
 /// The object whose version an order must name; `None` for what is new or has no version.
@@ -183,8 +186,11 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
     match command {
         OrderCommand::InstallCertificate { credential, .. }
         | OrderCommand::UnbindAuthenticator { credential, .. }
+        | OrderCommand::ResumeBinding { credential, .. }
         | OrderCommand::Resume { credential } => Some(ObjectRef::Credential(*credential)),
-        OrderCommand::BindAuthenticator { binding, .. } => Some(ObjectRef::Credential(binding.credential)),
+        OrderCommand::BindAuthenticator { binding, .. } | OrderCommand::BindWithNotice { binding, .. } => {
+            Some(ObjectRef::Credential(binding.credential))
+        }
         OrderCommand::RetireTerminal { terminal } => Some(ObjectRef::Terminal(*terminal)),
         OrderCommand::UpdateRoster { .. } | OrderCommand::ReplaceStore { .. } => Some(ObjectRef::Roster),
         OrderCommand::UpdatePolicy { .. } => Some(ObjectRef::Policy),
@@ -193,6 +199,7 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
         | OrderCommand::EnrolFacility { .. }
         | OrderCommand::EnrolTerminal { .. }
         | OrderCommand::Suspend { .. }
+        | OrderCommand::SuspendBinding { .. }
         | OrderCommand::Revoke { .. }
         | OrderCommand::CloseSession { .. }
         | OrderCommand::UpdateCrl { .. } => None,

@@ -4,6 +4,6 @@ mod args;
 mod file;
 mod submit;
 
-pub use args::{OrderArgs, OrderContext, approvals_text, check_cluster, check_officer, class, load_genesis, open_key, versioned_object};
+pub use args::{OrderArgs, OrderContext, approvals_text, check_cluster, check_officer, load_genesis, open_key, versioned_object};
 pub use file::{OrderError, OrderFile};
 pub use submit::{Submitted, submit};

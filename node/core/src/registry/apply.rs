@@ -7,7 +7,7 @@ use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{accusations, ceremonies, crls, nodes, orders, plan, sessions};
+use super::{accusations, ceremonies, crls, due, nodes, orders, plan, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,7 +56,7 @@ pub fn found<S: StateStore>(state: &mut Overlay<'_, S>, genesis: &Genesis) -> Re
     state_root::update(state, &changes)
 }
 
-/// Applies the entry at `index`. A refused command changes nothing but the time.
+/// Applies the entry at `index`. A refused command changes nothing but the time, and what comes due by it.
 ///
 /// # Errors
 /// Only when the store fails: then nothing of the entry is in `state`.
@@ -67,6 +67,7 @@ pub fn apply<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, bytes: &[u8]
         Ok(entry) => {
             let now = pending.time()?.max(entry.at);
             pending.put(key(table::TIME, &[]), encode(&now));
+            due::settle(&mut pending, now)?;
             let outcome = apply_command(&mut pending, index, now, &entry.command)?;
             (entry.command.kind(), outcome, matches!(entry.command, Command::NodeStarted(_)))
         }

@@ -1,19 +1,16 @@
-//! The life of a credential: enrolled, certified, bound, suspended, resumed, revoked.
+//! The life of a credential: enrolled, certified, suspended, resumed, revoked.
 
 use std::collections::BTreeSet;
 
-use warifu_protocol::canonical::sha256;
-use warifu_protocol::limits::{AUTHENTICATORS_MAX, CEREMONY_CREDENTIALS_MAX};
+use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 use warifu_protocol::wire::{Applied, CredentialState};
-use warifu_protocol::{
-    AnchorKind, AuthenticatorKind, Binding, Blob, BoundCardApproval, CeremonyId, CertificateHash, CredentialId, Enrolment, Epoch,
-    ObjectVersion, OrderId, Refusal,
-};
+use warifu_protocol::{AnchorKind, Blob, CeremonyId, CredentialId, Enrolment, Epoch, ObjectVersion, OrderId, Refusal};
 
 use super::apply::{Context, Stop};
-use super::cards::{self, Evidence};
+use super::bindings;
+use super::cards;
 use super::reader::{Registry, encode, key, table};
-use super::records::{AuthenticatorRecord, CertificateRecord, CredentialRecord, SerialOwner};
+use super::records::{CertificateRecord, CredentialRecord, SerialOwner};
 use super::store::{Overlay, StateStore};
 use super::{ceremonies, sessions};
 use crate::pki::{Certificate, check_signing_certificate};
@@ -55,6 +52,8 @@ pub(super) fn enrol<S: StateStore>(
             key: None,
             certificate: None,
             authenticators: Vec::new(),
+            ever_bound: false,
+            pending: Vec::new(),
         };
         write(state, *credential, &record);
         state.put(key(table::HOLDER, &[holder.as_str().as_bytes()]), encode(credential));
@@ -106,108 +105,6 @@ pub(super) fn install_certificate<S: StateStore>(
     Ok(Applied::Done)
 }
 
-/// All that a binding rests on.
-pub(super) struct BindingEvidence<'a> {
-    pub(super) binding: &'a Binding,
-    pub(super) certificate: &'a Blob,
-    pub(super) intermediates: &'a [Blob],
-    pub(super) card_signature: &'a Blob,
-    pub(super) bound_card: Option<&'a BoundCardApproval>,
-}
-
-pub(super) fn bind<S: StateStore>(
-    state: &mut Overlay<'_, S>,
-    context: &Context<'_>,
-    evidence: &BindingEvidence<'_>,
-) -> Result<Applied, Stop> {
-    let binding = evidence.binding;
-    if binding.cluster != context.cluster.cluster {
-        return Err(Refusal::WrongCluster { found: binding.cluster }.into());
-    }
-    let mut credential = existing(state, binding.credential)?;
-    if !matches!(credential.state, CredentialState::Certified | CredentialState::Active) {
-        return Err(wrong_state(&credential, "a certified or active credential").into());
-    }
-    if credential.authenticators.len() >= AUTHENTICATORS_MAX {
-        return Err(Refusal::TooLarge { what: "bound cards".to_owned(), limit: AUTHENTICATORS_MAX as u64 }.into());
-    }
-    let message = binding.message();
-    let checked = cards::check(
-        state,
-        context,
-        &Evidence {
-            kind: binding.kind,
-            certificate: evidence.certificate.as_slice(),
-            intermediates: evidence.intermediates,
-            message: &message,
-            signature: evidence.card_signature.as_slice(),
-        },
-    )?;
-    let card = checked.certificate.hash();
-    if card != binding.card {
-        return Err(Refusal::CardRefused { reason: "the binding names another certificate".to_owned() }.into());
-    }
-    if binding.kind == AuthenticatorKind::HpkiCard {
-        let subject = checked.certificate.subject().to_subject_fields().map_err(|_| Refusal::CardSubjectMismatch)?;
-        if subject != credential.subject {
-            return Err(Refusal::CardSubjectMismatch.into());
-        }
-    }
-    if state.serial_owner(checked.serial_digest)?.is_some() {
-        return Err(Refusal::CardBoundAlready.into());
-    }
-    if !credential.authenticators.is_empty() {
-        check_bound_card(state, context, &credential, evidence, &message)?;
-    }
-    state.put(key(table::SERIAL, &[checked.serial_digest.as_ref()]), encode(&SerialOwner::Card(binding.credential)));
-    credential.authenticators.push(AuthenticatorRecord {
-        card,
-        kind: binding.kind,
-        serial_digest: checked.serial_digest,
-        spki: checked.certificate.spki_hash(),
-    });
-    credential.settle();
-    write_changed(state, binding.credential, credential);
-    Ok(Applied::Done)
-}
-
-/// The card that agrees is checked as if it opened a session: one that was lost or has ended brings no further card. The order's
-/// intermediates serve both cards.
-fn check_bound_card<S: StateStore>(
-    state: &S,
-    context: &Context<'_>,
-    credential: &CredentialRecord,
-    evidence: &BindingEvidence<'_>,
-    message: &[u8],
-) -> Result<(), Stop> {
-    let approval = evidence.bound_card.ok_or(Refusal::BoundCardNeeded)?;
-    let card = CertificateHash::new(sha256(approval.certificate.as_slice()));
-    let bound = credential.authenticators.iter().find(|bound| bound.card == card).ok_or(Refusal::CardUnbound)?;
-    cards::check(
-        state,
-        context,
-        &Evidence {
-            kind: bound.kind,
-            certificate: approval.certificate.as_slice(),
-            intermediates: evidence.intermediates,
-            message,
-            signature: approval.signature.as_slice(),
-        },
-    )?;
-    Ok(())
-}
-
-pub(super) fn unbind<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, card: CertificateHash) -> Result<Applied, Stop> {
-    let mut credential = existing(state, id)?;
-    let place = credential.authenticators.iter().position(|bound| bound.card == card).ok_or(Refusal::CardUnbound)?;
-    let bound = credential.authenticators.remove(place);
-    state.delete(key(table::SERIAL, &[bound.serial_digest.as_ref()]));
-    credential.settle();
-    write_changed(state, id, credential);
-    sessions::close_all(state, id, Some(card))?;
-    Ok(Applied::Done)
-}
-
 pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
     let mut credential = existing(state, id)?;
     match credential.state {
@@ -220,6 +117,7 @@ pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialI
         return Ok(Applied::Done);
     }
     credential.suspended_by_order = true;
+    bindings::end_pending(state, id, &mut credential, |_| true);
     credential.settle();
     write_changed(state, id, credential);
     sessions::close_all(state, id, None)?;
@@ -247,6 +145,7 @@ pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
     }
     if credential.state != CredentialState::Revoked {
         credential.state = CredentialState::Revoked;
+        bindings::end_pending(state, id, &mut credential, |_| true);
         write_changed(state, id, credential);
         sessions::close_all(state, id, None)?;
     }
@@ -267,6 +166,6 @@ fn write<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, record: &C
     state.put(key(table::CREDENTIAL, &[id.as_ref()]), encode(record));
 }
 
-fn wrong_state(credential: &CredentialRecord, needs: &str) -> Refusal {
+pub(super) fn wrong_state(credential: &CredentialRecord, needs: &str) -> Refusal {
     Refusal::CredentialState { state: credential.state.to_string(), needs: needs.to_owned() }
 }

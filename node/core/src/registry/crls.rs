@@ -11,7 +11,7 @@ use super::apply::{Context, Stop};
 use super::reader::{Registry, decode, encode, key, prefix_end, table};
 use super::records::{CredentialRecord, CrlRecord, CrlUpload, SerialOwner};
 use super::store::{Overlay, StateStore};
-use super::{cards, credentials, sessions};
+use super::{bindings, cards, credentials, sessions};
 use crate::pki::{Certificate, Crl};
 
 pub(super) fn announce<S: StateStore>(
@@ -166,7 +166,11 @@ fn is_its_certificate(credential: &CredentialRecord, issuer: &Certificate, diges
 }
 
 fn end_card<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, digest: Sha256) -> Result<(), Stop> {
-    let card = state.credential(id)?.and_then(|credential: CredentialRecord| card_of(&credential, digest));
+    let Some(mut credential) = state.credential(id)? else { return Ok(()) };
+    let card = card_of(&credential, digest);
+    if bindings::end_pending(state, id, &mut credential, |pending| pending.authenticator.serial_digest == digest) {
+        credentials::write_changed(state, id, credential);
+    }
     match card {
         Some(card) => sessions::close_all(state, id, Some(card)),
         None => Ok(()),

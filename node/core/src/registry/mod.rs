@@ -2,10 +2,12 @@
 
 mod accusations;
 mod apply;
+mod bindings;
 mod cards;
 mod ceremonies;
 mod credentials;
 mod crls;
+mod due;
 mod nodes;
 mod orders;
 mod plan;

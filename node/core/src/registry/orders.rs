@@ -4,6 +4,7 @@ use warifu_protocol::wire::Applied;
 use warifu_protocol::{Name, ObjectVersion, Order, OrderCommand, PublicKey, Refusal, TerminalId};
 
 use super::apply::{Context, Stop};
+use super::bindings::{self, BindingEvidence};
 use super::reader::{Registry, encode, key, table};
 use super::records::{FacilityRecord, TerminalRecord};
 use super::store::{Overlay, StateStore};
@@ -28,12 +29,12 @@ pub(super) fn apply<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context
     if state.get(&order_key)?.is_some() {
         return Err(Refusal::OrderReplayed.into());
     }
-    let target = target(state, context, &body.order)?;
-    let class = body.order.class(target.has_card);
+    let version = version(state, context, &body.order)?;
+    let class = body.order.class();
     context.cluster.check_approvals(order, class)?;
     context.cluster.check_consents(order, class)?;
-    if !body.order.is_stopping() && body.object_version != target.version {
-        return Err(Refusal::ObjectVersionMoved { written: body.object_version, current: target.version }.into());
+    if !body.order.is_stopping() && body.object_version != version {
+        return Err(Refusal::ObjectVersionMoved { written: body.object_version, current: version }.into());
     }
     let applied = carry_out(state, context, order)?;
     clear_ended(state, context)?;
@@ -42,29 +43,23 @@ pub(super) fn apply<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context
     Ok(applied)
 }
 
-/// The object that an order changes.
-struct Target {
-    version: ObjectVersion,
-    has_card: bool,
-}
-
-fn target<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderCommand) -> Result<Target, Stop> {
-    let mut has_card = false;
-    let version = match command {
+/// The version of the object that an order changes.
+fn version<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderCommand) -> Result<ObjectVersion, Stop> {
+    Ok(match command {
         // New objects are at version 0, as is a CRL series: its own number orders it.
         OrderCommand::Enrol { .. } | OrderCommand::UpdateCrl { .. } | OrderCommand::CloseSession { .. } => ObjectVersion(0),
         OrderCommand::InstallCertificate { credential, .. }
         | OrderCommand::UnbindAuthenticator { credential, .. }
+        | OrderCommand::SuspendBinding { credential, .. }
+        | OrderCommand::ResumeBinding { credential, .. }
         | OrderCommand::Suspend { credential }
         | OrderCommand::Resume { credential }
         | OrderCommand::Revoke { credential } => {
             state.credential(*credential)?.ok_or(Refusal::CredentialUnknown { credential: *credential })?.version
         }
-        OrderCommand::BindAuthenticator { binding, .. } => {
+        OrderCommand::BindAuthenticator { binding, .. } | OrderCommand::BindWithNotice { binding, .. } => {
             let credential = binding.credential;
-            let record = state.credential(credential)?.ok_or(Refusal::CredentialUnknown { credential })?;
-            has_card = !record.authenticators.is_empty();
-            record.version
+            state.credential(credential)?.ok_or(Refusal::CredentialUnknown { credential })?.version
         }
         OrderCommand::EnrolFacility { facility } => state.facility(facility)?.map(|record| record.version).unwrap_or_default(),
         OrderCommand::EnrolTerminal { terminal, .. } | OrderCommand::RetireTerminal { terminal } => {
@@ -73,8 +68,7 @@ fn target<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderComman
         OrderCommand::UpdateRoster { .. } | OrderCommand::ReplaceStore { .. } => context.cluster.roster_version,
         OrderCommand::UpdatePolicy { .. } => context.cluster.policy_version,
         OrderCommand::UpdateAnchors { .. } => context.cluster.anchors_version,
-    };
-    Ok(Target { version, has_card })
+    })
 }
 
 fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, order: &Order) -> Result<Applied, Stop> {
@@ -84,12 +78,15 @@ fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, o
         OrderCommand::InstallCertificate { credential, certificate, intermediates } => {
             credentials::install_certificate(state, context, *credential, certificate, intermediates)
         }
-        OrderCommand::BindAuthenticator { binding, certificate, intermediates, card_signature, bound_card } => credentials::bind(
-            state,
-            context,
-            &credentials::BindingEvidence { binding, certificate, intermediates, card_signature, bound_card: bound_card.as_ref() },
-        ),
-        OrderCommand::UnbindAuthenticator { credential, card } => credentials::unbind(state, *credential, *card),
+        OrderCommand::BindAuthenticator { binding, certificate, intermediates, card_signature, bound_card } => {
+            bindings::bind(state, context, &BindingEvidence { binding, certificate, intermediates, card_signature }, bound_card.as_ref())
+        }
+        OrderCommand::BindWithNotice { binding, certificate, intermediates, card_signature } => {
+            bindings::bind_with_notice(state, context, id, &BindingEvidence { binding, certificate, intermediates, card_signature })
+        }
+        OrderCommand::UnbindAuthenticator { credential, card } => bindings::unbind(state, *credential, *card),
+        OrderCommand::SuspendBinding { credential, card } => bindings::suspend(state, *credential, *card),
+        OrderCommand::ResumeBinding { credential, card } => bindings::resume(state, *credential, *card),
         OrderCommand::Suspend { credential } => credentials::suspend(state, *credential),
         OrderCommand::Resume { credential } => credentials::resume(state, *credential),
         OrderCommand::Revoke { credential } => credentials::revoke(state, *credential),

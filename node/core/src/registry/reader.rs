@@ -65,6 +65,8 @@ pub mod table {
     pub const ROSTER_ORDER: u8 = 0x24;
     /// Which nodes consensus should have.
     pub const MEMBERSHIP_PLAN: u8 = 0x25;
+    /// What happens by itself, by time.
+    pub const DUE: u8 = 0x30;
 }
 
 /// A key in a table.
@@ -265,6 +267,14 @@ pub trait Registry: StateStore {
         from: NodeId,
     ) -> Result<Option<T>, StateStoreError> {
         read(self, &ceremony_message_key(id, attempt, message, from))
+    }
+
+    /// How many bindings are pending, counted up to `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn pending_bindings(&self, limit: usize) -> Result<usize, StateStoreError> {
+        Ok(self.scan(&[table::DUE], &[table::DUE + 1], limit)?.len())
     }
 
     /// The active CRLs of the CA with this key, with the name of their series.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 pub use warifu_protocol::ClusterRecord;
-use warifu_protocol::wire::{CredentialState, CredentialView, SessionView};
+use warifu_protocol::wire::{AuthenticatorView, CredentialState, CredentialView, PendingView, SessionView};
 use warifu_protocol::{
     AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, CredentialId, Epoch, Name, NodeId, ObjectVersion, OrderId, Policy,
     PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields, UnixMillis,
@@ -39,6 +39,10 @@ pub struct CredentialRecord {
     pub certificate: Option<CertificateRecord>,
     /// Bound cards.
     pub authenticators: Vec<AuthenticatorRecord>,
+    /// Whether a card was ever bound: from then on no card is the first again, even when none is bound.
+    pub ever_bound: bool,
+    /// Cards whose binding takes effect by itself.
+    pub pending: Vec<PendingBinding>,
 }
 
 /// A generated key.
@@ -76,6 +80,19 @@ pub struct AuthenticatorRecord {
     pub serial_digest: Sha256,
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub spki: SpkiHash,
+    /// Officers suspended it: it opens no session.
+    pub suspended: bool,
+}
+
+/// A card that is bound by itself at an instant, unless officers end that before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingBinding {
+    /// What it becomes.
+    pub authenticator: AuthenticatorRecord,
+    /// When.
+    pub effective_at: UnixMillis,
+    /// The order that asked for it.
+    pub order: OrderId,
 }
 
 /// Who a certificate's issuer and serial belong to.
@@ -228,7 +245,7 @@ impl CredentialRecord {
             (_, None, _) => CredentialState::Generating,
             (_, Some(_), None) => CredentialState::Generated,
             (_, Some(_), Some(_)) if self.suspended_by_order || self.certificate_listed => CredentialState::Suspended,
-            (_, Some(_), Some(_)) if self.authenticators.is_empty() => CredentialState::Certified,
+            (_, Some(_), Some(_)) if self.authenticators.iter().all(|card| card.suspended) => CredentialState::Certified,
             (_, Some(_), Some(_)) => CredentialState::Active,
         };
     }
@@ -249,7 +266,17 @@ impl CredentialRecord {
             authenticators: self
                 .authenticators
                 .iter()
-                .map(|card| warifu_protocol::wire::AuthenticatorView { card: card.card, kind: card.kind })
+                .map(|card| AuthenticatorView { card: card.card, kind: card.kind, suspended: card.suspended })
+                .collect(),
+            pending: self
+                .pending
+                .iter()
+                .map(|pending| PendingView {
+                    card: pending.authenticator.card,
+                    kind: pending.authenticator.kind,
+                    effective_at: pending.effective_at,
+                    order: pending.order,
+                })
                 .collect(),
         }
     }

@@ -7,6 +7,7 @@ use warifu_protocol::{
 };
 
 use super::apply::{Context, Stop, must_read};
+use super::bindings;
 use super::cards::{self, Evidence};
 use super::reader::{Registry, encode, key, prefix_end, table};
 use super::records::SessionRecord;
@@ -27,12 +28,18 @@ pub(super) fn open<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<
     }
     let credential_id = statement.credential;
     let credential = state.credential(credential_id)?.ok_or(Refusal::CredentialUnknown { credential: credential_id })?;
+    let card = CertificateHash::new(warifu_protocol::canonical::sha256(opening.card_certificate.as_slice()));
     if credential.state != CredentialState::Active {
+        // With its only card suspended or pending a credential is not active: the card is what its holder must hear of.
+        if let Err(refusal @ (Refusal::CardSuspended | Refusal::CardPending { .. })) = bindings::usable(&credential, card)
+            && credential.state == CredentialState::Certified
+        {
+            return Err(refusal.into());
+        }
         return Err(Refusal::CredentialState { state: credential.state.to_string(), needs: CredentialState::Active.to_string() }.into());
     }
     check_terminal(state, opening)?;
-    let card = CertificateHash::new(warifu_protocol::canonical::sha256(opening.card_certificate.as_slice()));
-    let bound = credential.authenticators.iter().find(|bound| bound.card == card).ok_or(Refusal::CardUnbound)?;
+    let bound = bindings::usable(&credential, card)?;
     let checked = cards::check(
         state,
         context,

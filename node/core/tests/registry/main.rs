@@ -10,6 +10,7 @@ mod lists;
 mod malformed;
 mod nodes;
 mod orders;
+mod rebinding;
 mod roster;
 mod sessions;
 mod states;

@@ -272,6 +272,8 @@ fn founded() -> MemoryStore {
             key: None,
             certificate: None,
             authenticators: Vec::new(),
+            ever_bound: false,
+            pending: Vec::new(),
         };
         store.0.insert(key(table::CREDENTIAL, &[id.as_ref()]), encode(&credential));
     }

@@ -125,6 +125,8 @@ impl Fixture {
                 roles: vec!["Medical Doctor".to_owned()],
             }),
             authenticators: Vec::new(),
+            ever_bound: false,
+            pending: Vec::new(),
         };
         change(&mut record);
         self.store.0.insert(key(table::CREDENTIAL, &[CREDENTIAL.as_ref()]), encode(&record));

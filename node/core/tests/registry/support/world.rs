@@ -279,17 +279,16 @@ impl World {
 
     /// An order with exactly the approvals that it needs.
     pub(crate) fn order(&mut self, order: OrderCommand) -> Order {
-        let has_card = match &order {
-            OrderCommand::BindAuthenticator { binding, .. } => {
-                self.store.credential(binding.credential).unwrap().is_some_and(|record| !record.authenticators.is_empty())
-            }
-            _ => false,
-        };
-        let class = order.class(has_card);
-        let rule = class.default_approvals();
-        let officers = if rule.role == OfficerRole::Operator { ["op-1", "op-2"] } else { ["so-1", "so-2"] };
+        let class = order.class();
+        let rules = Policy::default().rules_for(class);
         let body = self.order_body(order);
-        let order = self.approve(body, &officers[..usize::from(rule.count)]);
+        let of_role = |role| match role {
+            OfficerRole::Operator => &["op-1", "op-2"],
+            OfficerRole::SecurityOfficer => &["so-1", "so-2"],
+            OfficerRole::Administrator | OfficerRole::Auditor => panic!("there are none"),
+        };
+        let officers: Vec<&str> = rules.iter().flat_map(|rule| of_role(rule.role).iter().take(usize::from(rule.count)).copied()).collect();
+        let order = self.approve(body, &officers);
         if class.needs_consent() { self.consent(order, &[1, 2, 3]) } else { order }
     }
 
@@ -311,8 +310,11 @@ impl World {
         match order {
             OrderCommand::InstallCertificate { credential: id, .. }
             | OrderCommand::UnbindAuthenticator { credential: id, .. }
+            | OrderCommand::ResumeBinding { credential: id, .. }
             | OrderCommand::Resume { credential: id } => credential(id),
-            OrderCommand::BindAuthenticator { binding, .. } => credential(&binding.credential),
+            OrderCommand::BindAuthenticator { binding, .. } | OrderCommand::BindWithNotice { binding, .. } => {
+                credential(&binding.credential)
+            }
             OrderCommand::EnrolFacility { facility } => {
                 self.store.facility(facility).unwrap().map(|record| record.version).unwrap_or_default()
             }
@@ -322,6 +324,7 @@ impl World {
             OrderCommand::Enrol { .. }
             | OrderCommand::UpdateCrl { .. }
             | OrderCommand::Suspend { .. }
+            | OrderCommand::SuspendBinding { .. }
             | OrderCommand::Revoke { .. }
             | OrderCommand::CloseSession { .. } => ObjectVersion(0),
             OrderCommand::UpdateRoster { .. }
@@ -389,6 +392,16 @@ impl World {
             card_signature: card.sign(&message),
             bound_card: bound.map(|bound| BoundCardApproval { certificate: bound.der.clone(), signature: bound.sign(&message) }),
             binding,
+        }
+    }
+
+    /// An order that binds a card without a bound one's word.
+    pub(crate) fn binding_with_notice(&mut self, credential: CredentialId, card: &Card) -> OrderCommand {
+        match self.binding(credential, card, None) {
+            OrderCommand::BindAuthenticator { binding, certificate, intermediates, card_signature, .. } => {
+                OrderCommand::BindWithNotice { binding, certificate, intermediates, card_signature }
+            }
+            other => other,
         }
     }
 
