@@ -15,13 +15,14 @@ use crate::clock::{self, ClockWatch};
 use crate::config::NodeConfig;
 use crate::custodian::Custodian;
 use crate::gate::Gate;
+use crate::holds::Holds;
 use crate::http::{self, Pages};
 use crate::keys::NodeKeys;
 use crate::local::{AuditWrite, LocalStore};
 use crate::metrics::NodeMetrics;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
-use crate::service::{CeremonyService, ConfirmService, NodeRpc, OrderService, SignService};
+use crate::service::{CeremonyService, ConfirmService, NodeRpc, OrderService, SignService, StopService};
 use crate::state::StateDatabase;
 use crate::store::{Database, DatabaseOptions};
 use warifu_core::identity::NodeIdentity;
@@ -61,6 +62,7 @@ struct Node {
     orders: Arc<OrderService>,
     signing: Arc<SignService>,
     ceremonies: Arc<CeremonyService>,
+    stops: Arc<StopService>,
     confirm: parking_lot::Mutex<Option<ConfirmService>>,
     replicated: Arc<NodeState>,
     identity: NodeIdentity,
@@ -99,7 +101,19 @@ impl Node {
         let roster = Arc::new(PeerRoster::new(directory(&config, &genesis)));
         let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
         crate::admission::check(id, &genesis, &local, &peers).await?;
-        let replicated = Arc::new(NodeState::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), metrics.clone(), data.clone()));
+        let rank = genesis.body().nodes.iter().filter(|node| node.id < id).count() as u64;
+        let (reader, started) = (Arc::clone(&local), clock::boot_millis());
+        let held = tokio::task::spawn_blocking(move || reader.open_holds()).await.context("reading the holds")??;
+        let holds = Arc::new(Holds::new(held, rank, started));
+        let replicated = Arc::new(NodeState::new(
+            id,
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&gate),
+            Arc::clone(&holds),
+            metrics.clone(),
+            data.clone(),
+        ));
         let raft_config = RaftConfig {
             cache_bytes: config.store.log_cache_bytes,
             election_min: config.raft.election_min,
@@ -112,7 +126,8 @@ impl Node {
         let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), Arc::new(Inspector::new(&genesis)))
             .await
             .context("consensus")?;
-        let signing = Arc::new(SignService::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), metrics.clone()));
+        let signing =
+            Arc::new(SignService::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), Arc::clone(&holds), metrics.clone()));
         let orders = Arc::new(OrderService::new(
             id,
             Arc::clone(&genesis),
@@ -130,6 +145,16 @@ impl Node {
             peers.clone(),
             BulkThread::start().context("the thread for bulk work")?,
         ));
+        let stops = Arc::new(StopService::new(
+            identity.clone(),
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&gate),
+            holds,
+            Arc::clone(&orders),
+            raft.clone(),
+            metrics.clone(),
+        ));
         let confirm = ConfirmService::new(
             identity.clone(),
             Arc::clone(&genesis),
@@ -146,6 +171,7 @@ impl Node {
             raft: raft.service(),
             signing: Arc::clone(&signing),
             orders: Arc::clone(&orders),
+            stops: Arc::clone(&stops),
             ceremonies: Arc::clone(&ceremonies),
         };
         let server = Server::start(config.listen.quic, &keys.tls, roster, &Role::ALL, Arc::new(rpc)).context("the QUIC endpoint")?;
@@ -163,6 +189,7 @@ impl Node {
             orders,
             signing,
             ceremonies,
+            stops,
             confirm: parking_lot::Mutex::new(Some(confirm)),
             replicated,
             identity,
@@ -194,6 +221,7 @@ impl Node {
             let _ = http_stop.wait_for(|stop| *stop).await;
         });
         tokio::spawn(Arc::clone(&self.ceremonies).run(self.replicated.progress(), self.stopping.subscribe()));
+        tokio::spawn(Arc::clone(&self.stops).run(self.stopping.subscribe()));
         if let Some(confirm) = self.confirm.lock().take() {
             tokio::spawn(confirm.run(self.replicated.progress(), self.stopping.subscribe()));
         }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod custodian;
 pub mod daemon;
 pub mod gate;
+pub mod holds;
 pub mod http;
 pub mod keys;
 pub mod local;

@@ -46,6 +46,12 @@ pub struct NodeMetrics {
     pub kek_records_left: IntGauge,
     /// KEK generations that are retired and not destroyed yet.
     pub kek_retired: IntGauge,
+    /// Stops that this node was sent and obeyed, by outcome.
+    pub stops: IntCounterVec,
+    /// Stops that this node obeys and the log does not have.
+    pub holds_open: IntGauge,
+    /// Times that this node had the leader replaced for not logging a stop.
+    pub leaders_replaced: IntCounter,
     /// Seconds until the first active CRL goes stale; negative when one has.
     pub crl_fresh_seconds: IntGauge,
     /// Cards whose binding takes effect by itself unless somebody objects.
@@ -106,6 +112,9 @@ impl NodeMetrics {
             kek_generation: gauge("warifu_node_kek_generation", "Current generation of the key-encryption key")?,
             kek_records_left: gauge("warifu_node_kek_records_left", "Shares that a rotation has not sealed again yet")?,
             kek_retired: gauge("warifu_node_kek_retired_generations", "KEK generations that are retired and not destroyed yet")?,
+            stops: counters("warifu_node_stops_total", "Stops obeyed directly, by whether a receipt was given", &["outcome"])?,
+            holds_open: gauge("warifu_node_holds_open", "Stops that this node obeys and the log does not have yet")?,
+            leaders_replaced: counter("warifu_node_leaders_replaced_total", "Times that the leader was replaced for not logging a stop")?,
             crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
             bindings_pending: gauge(
                 "warifu_node_bindings_pending",

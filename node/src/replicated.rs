@@ -7,12 +7,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use warifu_protocol::{
-    AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, NodeId, NodeStarted, Refusal, Sha256, UnixMillis, canonical,
+    AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId, UnixMillis,
+    canonical,
 };
 
 use crate::clock;
 use crate::gate::Gate;
-use crate::local::{AuditWrite, LocalStore, draw_boot};
+use crate::holds::Holds;
+use crate::local::{AuditWrite, HoldEnd, LocalStore, draw_boot};
 use crate::metrics::NodeMetrics;
 use crate::raft::{
     AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, MembershipView,
@@ -35,6 +37,7 @@ pub struct NodeState {
     database: StateDatabase,
     local: Arc<LocalStore>,
     gate: Arc<Gate>,
+    holds: Arc<Holds>,
     metrics: NodeMetrics,
     progress: watch::Sender<Progress>,
     own_start: Mutex<Option<OwnStart>>,
@@ -60,10 +63,21 @@ impl NodeState {
         database: StateDatabase,
         local: Arc<LocalStore>,
         gate: Arc<Gate>,
+        holds: Arc<Holds>,
         metrics: NodeMetrics,
         spool: PathBuf,
     ) -> Self {
-        Self { node, database, local, gate, metrics, progress: watch::Sender::new(Progress::default()), own_start: Mutex::new(None), spool }
+        Self {
+            node,
+            database,
+            local,
+            gate,
+            holds,
+            metrics,
+            progress: watch::Sender::new(Progress::default()),
+            own_start: Mutex::new(None),
+            spool,
+        }
     }
 
     /// Hears of applied entries and installed snapshots.
@@ -85,9 +99,22 @@ impl NodeState {
         self.own_start.lock().clone().filter(|start| start.boot == boot)
     }
 
+    /// What an applied entry means for this node beyond the registry; returns the holds that it ends.
+    fn notice(&self, index: u64, payload: &[u8], refusal: Option<&Refusal>) -> Vec<(StopId, HoldEnd)> {
+        let Ok(LogEntry { at, command, .. }) = LogEntry::decode(payload) else { return Vec::new() };
+        match (command.as_stop(), command) {
+            // A state that is not confirmed does not end a hold: it may be somebody's invention.
+            (Some(stop), _) if self.gate.is_open() => self.holds.ended_by(&stop, index, at, refusal),
+            (_, Command::NodeStarted(signed)) => {
+                self.notice_start(index, signed, refusal);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Notes this node's own start. One under a boot id that this store never drew means that a copy of the store is running.
-    fn notice_start(&self, index: u64, payload: &[u8], refusal: Option<&Refusal>) {
-        let Ok(LogEntry { command: Command::NodeStarted(signed), .. }) = LogEntry::decode(payload) else { return };
+    fn notice_start(&self, index: u64, signed: NodeSigned<NodeStarted>, refusal: Option<&Refusal>) {
         let (node, NodeStarted { store, boot, .. }) = (signed.node, signed.body);
         if node != self.node || store != self.local.meta().store {
             return;
@@ -146,14 +173,14 @@ impl ReplicatedState for NodeState {
         let outcomes = self.database.apply(batch.clone(), bytes).await.map_err(|error| StateError::new("applying", error))?;
         let now = clock::now();
         let mut responses = Vec::with_capacity(outcomes.len());
-        let mut writes = Vec::new();
+        let (mut writes, mut ended) = (Vec::new(), Vec::new());
         for (entry, outcome) in batch.iter().zip(outcomes) {
             let (Some(payload), Some(outcome)) = (&entry.payload, outcome) else {
                 responses.push(Vec::new());
                 continue;
             };
             let refusal = outcome.verdict.outcome.as_ref().err().cloned();
-            self.notice_start(entry.index, payload, refusal.as_ref());
+            ended.extend(self.notice(entry.index, payload, refusal.as_ref()));
             let label = if refusal.is_some() { "refused" } else { "applied" };
             self.metrics.entries_applied.with_label_values(&[outcome.kind, label]).inc();
             if let Some(refusal) = &refusal {
@@ -172,6 +199,10 @@ impl ReplicatedState for NodeState {
         }
         if !writes.is_empty() {
             self.local.record(writes).await.map_err(|error| StateError::new("recording what was applied", error))?;
+        }
+        if !ended.is_empty() {
+            self.holds.end(ended.iter().map(|(stop, _)| *stop), clock::boot_millis());
+            self.local.end_holds(ended, now).await.map_err(|error| StateError::new("recording the end of holds", error))?;
         }
         let applied = position.position.map_or(0, |position| position.index);
         self.metrics.raft_applied.set(i64::try_from(applied).unwrap_or(i64::MAX));

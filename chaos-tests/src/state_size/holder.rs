@@ -13,8 +13,10 @@ use rand_core::SeedableRng as _;
 use tokio::runtime::Runtime;
 use warifu_core::registry::Registry as _;
 use warifu_core::signer::{ShareRecord, identifier};
+use warifu_node::clock;
 use warifu_node::config::StoreSection;
 use warifu_node::gate::Gate;
+use warifu_node::holds::Holds;
 use warifu_node::local::LocalStore;
 use warifu_node::metrics::NodeMetrics;
 use warifu_node::raft::{AppliedEntry, AppliedPayload, LogPosition, ReplicatedState as _, StateSnapshot as _};
@@ -125,7 +127,15 @@ impl Holder {
         let local = Arc::new(LocalStore::open(&directory.join(LOCAL), local_options, kek, node, genesis.cluster())?);
         let database = StateDatabase::open(&directory.join(state), state_options(), genesis)?;
         let gate = Arc::new(Gate::new(local.meta().boot));
-        let applied = NodeState::new(node, database.clone(), Arc::clone(&local), gate, NodeMetrics::new()?, directory.to_owned());
+        let applied = NodeState::new(
+            node,
+            database.clone(),
+            Arc::clone(&local),
+            gate,
+            Arc::new(Holds::new(Vec::new(), 0, clock::boot_millis())),
+            NodeMetrics::new()?,
+            directory.to_owned(),
+        );
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let keys = DealtKeys::deal(identifier(node))?;
         Ok(Self { directory: directory.to_owned(), database, local, node: applied, keys, runtime, index: 0 })

@@ -49,7 +49,7 @@ impl Nodes {
                         after_unknown = true;
                         reason = format!("node {node}: {why}");
                     }
-                    Ok(OrderReply::View(_) | OrderReply::Status(_)) => {
+                    Ok(OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_)) => {
                         reason = format!("node {node} answered something else than a verdict")
                     }
                     Err(failure) => {

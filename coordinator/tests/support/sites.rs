@@ -18,7 +18,7 @@ use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::transport::Role;
 use warifu_protocol::wire::{
     Applied, CredentialState, CredentialView, FreshCommitments, NodeStatus, NotYet, OrderCall, OrderReply, Read, SessionView, SignAnswer,
-    SignCall, SignItem, SignReply, SignWork, Verdict, View,
+    SignCall, SignItem, SignReply, SignWork, StopAnswer, Verdict, View,
 };
 use warifu_protocol::{
     Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NonceId, ObjectVersion,
@@ -235,6 +235,8 @@ impl Sites {
 
     fn handle_order(&self, node: NodeId, fault: Option<Fault>, call: OrderCall) -> Result<OrderReply, CallFailure> {
         match call {
+            OrderCall::Stop(_) => Ok(OrderReply::Stop(StopAnswer::Unconfirmed)),
+            OrderCall::Receipts(_) => Ok(OrderReply::Receipts(None)),
             OrderCall::Status => Ok(OrderReply::Status(Box::new(self.status(node, fault)))),
             OrderCall::Read(read) => {
                 let mut view = self.read(&read);

@@ -7,3 +7,4 @@ pub mod identity;
 pub mod pki;
 pub mod registry;
 pub mod signer;
+pub mod stopping;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, CertificateHash, Command, CredentialId, Epoch, NodeId, NonceId, OrderCommand, OrderId, Refusal, Sha256, SignedRequest, StoreId,
-    UnixMillis,
+    BootId, CertificateHash, Command, CredentialId, Epoch, NodeId, NonceId, OrderCommand, OrderId, Receipt, Refusal, Sha256, SignedRequest,
+    StopId, StopObject, StoreId, UnixMillis,
 };
 
 /// Version of [`AuditEntry`]'s encoding.
@@ -138,6 +138,25 @@ pub enum AuditEvent {
         digest: Sha256,
         /// Kind of its command.
         kind: String,
+    },
+    /// The node obeys a stop from now on, whatever the log says.
+    StopHeld {
+        /// Which.
+        stop: StopId,
+        /// What may not sign.
+        object: StopObject,
+    },
+    /// The node gives a receipt for a stop.
+    ReceiptGiven {
+        /// What it says.
+        receipt: Receipt,
+    },
+    /// The log says by itself what the node has held.
+    HoldEnded {
+        /// Which stop.
+        stop: StopId,
+        /// Index of the entry that says so; `None` when the stop can no longer be logged and its object never came to be.
+        index: Option<u64>,
     },
 }
 

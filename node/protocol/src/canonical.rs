@@ -44,6 +44,8 @@ pub const TAG_CEREMONY_OVERDUE: &str = "warifu-ceremony-overdue-v1";
 pub const TAG_CONSENT: &str = "warifu-consent-v1";
 /// The checkpoint of a node's audit log, as it is logged.
 pub const TAG_CHECKPOINT: &str = "warifu-checkpoint-v1";
+/// A node's receipt for a stop that it obeys.
+pub const TAG_RECEIPT: &str = "warifu-receipt-v1";
 /// One bucket or inner node of the state root's hash tree.
 pub const TAG_STATE_TREE: &str = "warifu-state-tree-v1";
 

@@ -161,6 +161,10 @@ byte_id! {
     SpkiHash, 32
 }
 byte_id! {
+    /// Hash of what the authors of a stop signed.
+    StopId, 32
+}
+byte_id! {
     /// Any other SHA-256.
     Sha256, 32
 }

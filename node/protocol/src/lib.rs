@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod request;
 pub mod roster;
 pub mod session;
+pub mod stop;
 pub mod subject;
 #[cfg(feature = "transport")]
 pub mod transport;
@@ -38,4 +39,5 @@ pub use refusal::{Fault, Refusal};
 pub use request::{DocumentId, ParseDocumentIdError, Request, SignedRequest};
 pub use roster::*;
 pub use session::{Purpose, SessionClosing, SessionOpening, Statement, closing_message};
+pub use stop::*;
 pub use subject::*;

@@ -44,6 +44,9 @@ pub const EARLIER_BOOTS_MAX: usize = 256;
 pub const AUTHENTICATORS_MAX: usize = 4;
 /// Sessions of one credential that are open at once; a holder who works at more terminals closes one.
 pub const SESSIONS_OPEN_MAX: usize = 16;
+/// Stops of objects that a node does not know yet, which it holds all the same (about 1 KiB each): room for what an officer may order while
+/// a node is behind. Known objects bound themselves.
+pub const HOLDS_UNKNOWN_MAX: usize = 10_000;
 /// Intermediate states that a ceremony may be restarted in before its credentials fall back to needing a new order.
 pub const CEREMONY_ATTEMPTS_MAX: u32 = 8;
 

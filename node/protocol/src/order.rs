@@ -275,7 +275,7 @@ impl OrderCommand {
     /// Stopping orders are exempt from object versions: a stop may never lose to another change.
     #[must_use]
     pub const fn is_stopping(&self) -> bool {
-        matches!(self, Self::Suspend { .. } | Self::Revoke { .. } | Self::CloseSession { .. } | Self::SuspendBinding { .. })
+        self.stops().is_some()
     }
 
     /// The row of the approval table. A binding says by itself which row it needs; whether the credential is one that it fits is checked

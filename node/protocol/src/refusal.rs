@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CeremonyId, ClusterId, CredentialId, DocumentKind, Name, NodeId, ObjectVersion, OfficerRole, TerminalId, UnixMillis};
+use crate::{
+    CeremonyId, ClusterId, CredentialId, DocumentKind, Name, NodeId, ObjectVersion, OfficerRole, StopObject, TerminalId, UnixMillis,
+};
 
 /// Whose move it is after a refusal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -451,6 +453,21 @@ pub enum Refusal {
         /// When it may be used.
         at: UnixMillis,
     },
+    /// A stop is obeyed here.
+    #[error("{object} may not sign: it was stopped, and this node obeys")]
+    Stopped {
+        /// What was stopped.
+        object: StopObject,
+    },
+    /// Sent as a stop, but stops nothing.
+    #[error("this order stops nothing; it takes effect through the log only")]
+    NotStopping,
+    /// The node holds as many objects that it does not know as it may.
+    #[error("this node holds {limit} stops of objects that it does not know, and takes no more")]
+    HoldsTooMany {
+        /// The bound.
+        limit: u64,
+    },
 }
 
 impl Refusal {
@@ -495,7 +512,8 @@ impl Refusal {
             | Self::RequestSignatureInvalid
             | Self::RoleMissing { .. }
             | Self::CredentialUnknown { .. }
-            | Self::CredentialState { .. } => Fault::Request,
+            | Self::CredentialState { .. }
+            | Self::Stopped { .. } => Fault::Request,
             Self::CardRefused { .. }
             | Self::CardRevoked
             | Self::CardSignatureInvalid
@@ -531,7 +549,8 @@ impl Refusal {
             | Self::PolicyRefused { .. }
             | Self::AnchorsRefused { .. }
             | Self::QuorumLost { .. }
-            | Self::SharesLost { .. } => Fault::Order,
+            | Self::SharesLost { .. }
+            | Self::NotStopping => Fault::Order,
             Self::CertificateMoved | Self::SignerSet { .. } | Self::CommitmentsChanged | Self::CommitmentsInvalid { .. } => {
                 Fault::Coordinator
             }
@@ -548,7 +567,8 @@ impl Refusal {
             | Self::NodeUnknown { .. }
             | Self::NodeStoreChanged { .. }
             | Self::NodeRolledBack { .. }
-            | Self::CeremonyNotOverdue { .. } => Fault::Node,
+            | Self::CeremonyNotOverdue { .. }
+            | Self::HoldsTooMany { .. } => Fault::Node,
             Self::CrlMissing { .. } | Self::CrlStale { .. } | Self::MembershipPending => Fault::Cluster,
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::TAG_ROUND2;
 use crate::{
     Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NodeSigned, NodeStatement,
-    NonceId, ObjectVersion, OrderId, Refusal, SessionId, SignedRequest, StateRoot, UnixMillis,
+    NonceId, ObjectVersion, OrderId, Receipt, Refusal, SessionId, SignedRequest, StateRoot, StopCommand, StopId, UnixMillis,
 };
 
 /// What a coordinator asks on `warifu-sign/1`.
@@ -120,6 +120,10 @@ pub enum OrderCall {
     Read(Read),
     /// How the node is.
     Status,
+    /// Has a stop obeyed at once, whatever becomes of it in the log.
+    Stop(Box<StopCommand>),
+    /// What the node keeps of a stop.
+    Receipts(StopId),
 }
 
 /// Reads of applied state; the answer is the node's word, not a proof.
@@ -180,6 +184,37 @@ pub enum OrderReply {
     View(Option<View>),
     /// Answer to a status call.
     Status(Box<NodeStatus>),
+    /// Answer to a stop.
+    Stop(StopAnswer),
+    /// Answer to a call for receipts; `None` when the node knows nothing of that stop.
+    Receipts(Option<Box<StopReceipts>>),
+}
+
+/// What a node makes of a stop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum StopAnswer {
+    /// It obeys, durably.
+    Obeyed(NodeSigned<Receipt>),
+    /// It holds the object, but is not confirmed: it gives no receipt, and signs nothing either.
+    Unconfirmed,
+    /// It does not obey.
+    Refused(Refusal),
+    /// It could not tell or write; the same stop may be sent again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a node keeps of a stop that it has obeyed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StopReceipts {
+    /// The stop itself, so that whoever knows its id can bring it to nodes that have not heard of it.
+    pub stop: StopCommand,
+    /// The receipt, if one was given.
+    pub receipt: Option<NodeSigned<Receipt>>,
+    /// Index of the log entry from which on the log itself says so; `None` while the node holds the object on its own.
+    pub logged: Option<u64>,
 }
 
 /// How an entry was applied.

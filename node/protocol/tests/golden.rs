@@ -12,15 +12,16 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{
     Applied, AuthenticatorView, CeremonyCall, CeremonyReply, CeremonyView, CredentialState, CredentialView, CrlView, FreshCommitments,
     NodeStatus, NotYet, ObjectRef, OrderCall, OrderReply, PendingView, Read, Remembered, Round2, SessionView, SignAnswer, SignCall,
-    SignItem, SignReply, SignWork, SignerCommitments, Verdict, View,
+    SignItem, SignReply, SignWork, SignerCommitments, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
     CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
     CoordinatorEntry, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, LogEntry, Name, NodeEntry, NodeId, NodeSigned,
     NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy,
-    PublicKey, Purpose, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest, SpkiHash,
-    StateRoot, Statement, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
+    PublicKey, Purpose, Receipt, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest,
+    SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId, UnixMillis,
+    closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -29,6 +30,7 @@ const CREDENTIAL: CredentialId = CredentialId::new([0xcd; 16]);
 const CEREMONY: CeremonyId = CeremonyId::new([0xce; 16]);
 const SESSION: SessionId = SessionId::new([0x5e; 32]);
 const HASH: Sha256 = Sha256::new([0x4a; 32]);
+const STOP: StopId = StopId::new([0x53; 32]);
 
 /// What is seen beside what is expected; every difference is shown at once, as it would stand here.
 struct Golden {
@@ -166,6 +168,17 @@ fn round2() -> Round2 {
     Round2 { ceremony: CEREMONY, attempt: 1, to: node(2), packages: vec![blob(7)] }
 }
 
+fn receipt() -> Receipt {
+    Receipt {
+        stop: STOP,
+        object: StopObject::Credential(CREDENTIAL),
+        kind: StopKind::Revoke,
+        held_since: AT,
+        store: StoreId::new([0x57; 16]),
+        boot: BootId::new([0xb1; 16]),
+    }
+}
+
 fn checkpoint() -> Checkpoint {
     Checkpoint { size: 300, root: HASH }
 }
@@ -298,6 +311,7 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("accusation", &message(&accusation()), "9c2b551e6e62e016");
         golden.bytes("overdue", &message(&CeremonyOverdue { ceremony: CEREMONY, attempt: 1 }), "c3a9752e5e9ca26d");
         golden.bytes("consent", &message(&consent()), "164a2b567c9e1755");
+        golden.bytes("receipt", &message(&receipt()), "a153d6bc282ec926");
     });
 }
 
@@ -400,6 +414,16 @@ fn audit_entries_are_frozen() {
             AuditEvent::Consented { order: OrderId::new([0x0d; 16]), digest: HASH, kind: "policy-updated".to_owned() },
             "5571282d9cc34341",
         ),
+        (
+            "stop held",
+            AuditEvent::StopHeld {
+                stop: STOP,
+                object: StopObject::Card { credential: CREDENTIAL, card: CertificateHash::new([0xca; 32]) },
+            },
+            "bf99085ed13cf332",
+        ),
+        ("receipt given", AuditEvent::ReceiptGiven { receipt: receipt() }, "ba5c084b639b6eb7"),
+        ("hold ended", AuditEvent::HoldEnded { stop: STOP, index: Some(300) }, "5337598a3edeaa17"),
     ];
     golden(|golden| {
         for (what, event, expected) in events {
@@ -503,6 +527,22 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         ];
         golden.postcard("verdicts", &verdicts.map(|outcome| OrderReply::Verdict(Verdict { index: 300, outcome })), "f3fb3d44d4d02940");
         golden.postcard("status", &OrderReply::Status(Box::new(status())), "c550073eb4748e45");
+        let suspend = StopCommand::Order(order(OrderCommand::Suspend { credential: CREDENTIAL }));
+        let closing = StopCommand::SessionClosing(SessionClosing { session: SESSION, signature: blob(6) });
+        let stops = [suspend.clone(), closing].map(|stop| OrderCall::Stop(Box::new(stop)));
+        golden.postcard("stops", &stops, "570a5bc16c845690");
+        golden.postcard("receipts call", &OrderCall::Receipts(STOP), "e22f1649682abea0");
+        let answers = [
+            StopAnswer::Obeyed(signed(receipt())),
+            StopAnswer::Unconfirmed,
+            StopAnswer::Refused(Refusal::Stopped { object: StopObject::Session(SESSION) }),
+            StopAnswer::Refused(Refusal::NotStopping),
+            StopAnswer::Refused(Refusal::HoldsTooMany { limit: 3 }),
+            StopAnswer::Failed { reason: "disk".to_owned() },
+        ];
+        golden.postcard("stop answers", &answers.map(OrderReply::Stop), "c11b3c3fd6e6d45f");
+        let receipts = StopReceipts { stop: suspend, receipt: Some(signed(receipt())), logged: Some(300) };
+        golden.postcard("receipts", &OrderReply::Receipts(Some(Box::new(receipts))), "4d95d42670ce627b");
     });
 }
 

@@ -1,12 +1,14 @@
-//! What belongs to this node alone and never leaves it: its identity as a store, its audit log, the requests that it has signed, its shares.
+//! What belongs to this node alone and never leaves it: its identity as a store, its audit log, the requests that it has signed, the stops that it obeys, its shares.
 
 mod audit;
+mod holds;
 mod meta;
 mod rotation;
 mod shares;
 mod vault;
 
 pub use audit::{AuditWrite, SpendOutcome};
+pub use holds::{HoldEnd, HoldRecord};
 pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
 pub use rotation::Shredded;
 pub use vault::{KEK_DEADLINE, KekStatus};

@@ -176,6 +176,13 @@ impl<S: ReplicatedState, I: InspectEntries> RaftHandle<S, I> {
         let _ = self.inner.raft.trigger().transfer_leader(u64::from(to.get())).await;
     }
 
+    /// Has the cluster elect another leader, whether or not the present one agrees: this node begins a new term, in which it does not follow
+    /// it any more. Returns when begun, not when done.
+    pub async fn replace_leader(&self) {
+        // If raft has stopped there is nobody to replace.
+        let _ = self.inner.raft.trigger().elect(false).await;
+    }
+
     /// Makes a snapshot in the background now.
     pub async fn snapshot_now(&self) {
         // If raft has stopped there is nothing to make one of.

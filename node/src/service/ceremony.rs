@@ -108,7 +108,7 @@ impl CeremonyService {
                         Err(refusal) => tracing::info!(kind, %refusal, "ceremony step refused"),
                     },
                     OrderReply::Unknown { reason } => tracing::warn!(kind, reason, "ceremony step not logged yet"),
-                    OrderReply::View(_) | OrderReply::Status(_) => {}
+                    OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_) => {}
                 }
             }
             CeremonyEffect::SendRound2 { to, message } => {

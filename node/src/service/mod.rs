@@ -5,9 +5,11 @@ mod confirm;
 mod order;
 mod rpc;
 mod sign;
+mod stop;
 
 pub use ceremony::CeremonyService;
 pub use confirm::ConfirmService;
 pub use order::OrderService;
 pub use rpc::NodeRpc;
 pub use sign::SignService;
+pub use stop::StopService;

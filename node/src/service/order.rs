@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
 use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
-use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderCall, OrderReply, Read, Verdict, View};
+use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderReply, Read, Verdict, View};
 use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, LogEntry, NodeId, Refusal, Sha256, canonical};
 
 use crate::clock;
@@ -50,20 +50,13 @@ impl OrderService {
         Self { node, genesis, state, local, gate, metrics, raft, refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND) }
     }
 
-    /// Answers one call.
-    pub async fn handle(self: &Arc<Self>, call: OrderCall) -> OrderReply {
-        match call {
-            OrderCall::Propose(command) => self.propose(*command).await,
-            OrderCall::Status => OrderReply::Status(Box::new(self.status())),
-            OrderCall::Read(read) => {
-                let service = Arc::clone(self);
-                let answer = tokio::task::spawn_blocking(move || service.read(&read)).await;
-                match answer {
-                    Ok(Ok(view)) => OrderReply::View(view),
-                    Ok(Err(error)) => OrderReply::Unknown { reason: error },
-                    Err(_) => OrderReply::Unknown { reason: "the read was cut off".to_owned() },
-                }
-            }
+    /// Reads applied state.
+    pub async fn read(self: &Arc<Self>, read: Read) -> OrderReply {
+        let service = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || service.look_up(&read)).await {
+            Ok(Ok(view)) => OrderReply::View(view),
+            Ok(Err(error)) => OrderReply::Unknown { reason: error },
+            Err(_) => OrderReply::Unknown { reason: "the read was cut off".to_owned() },
         }
     }
 
@@ -177,7 +170,7 @@ impl OrderService {
         }
     }
 
-    fn read(&self, read: &Read) -> Result<Option<View>, String> {
+    fn look_up(&self, read: &Read) -> Result<Option<View>, String> {
         let view = self.state.view().map_err(|error| error.to_string())?;
         answer(&view, read).map_err(|error| error.to_string())
     }

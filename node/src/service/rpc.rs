@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_protocol::transport::{BodyStream, PeerId, Role, RpcHandler, RpcRefusal};
-use warifu_protocol::wire::OrderCall;
+use warifu_protocol::wire::{OrderCall, OrderReply};
 
-use super::{CeremonyService, OrderService, SignService};
+use super::{CeremonyService, OrderService, SignService, StopService};
 use crate::raft::RaftService;
 use crate::replicated::{Inspector, NodeState};
 
@@ -20,6 +20,8 @@ pub struct NodeRpc {
     pub signing: Arc<SignService>,
     /// Commands, reads, status.
     pub orders: Arc<OrderService>,
+    /// Stops.
+    pub stops: Arc<StopService>,
     /// Ceremonies.
     pub ceremonies: Arc<CeremonyService>,
 }
@@ -30,11 +32,19 @@ impl RpcHandler for NodeRpc {
             (Role::Raft, PeerId::Node(node)) => self.raft.handle(node, request).await,
             (Role::Sign, PeerId::Coordinator(name)) => encode(&self.signing.handle(name, decode(&request)?).await),
             (Role::Ceremony, PeerId::Node(node)) => encode(&self.ceremonies.handle(node, decode(&request)?).await),
-            (Role::Order, PeerId::Coordinator(_)) => encode(&self.orders.handle(decode(&request)?).await),
+            (Role::Order, PeerId::Coordinator(_)) => encode(&match decode(&request)? {
+                OrderCall::Stop(stop) => OrderReply::Stop(self.stops.obey(*stop).await),
+                OrderCall::Receipts(stop) => OrderReply::Receipts(self.stops.receipts(stop).await),
+                OrderCall::Propose(command) => self.orders.propose(*command).await,
+                OrderCall::Read(read) => self.orders.read(read).await,
+                OrderCall::Status => OrderReply::Status(Box::new(self.orders.status())),
+            }),
             // Nodes forward commands through consensus and have their own state: they may ask for status only.
             (Role::Order, PeerId::Node(_)) => match decode(&request)? {
-                OrderCall::Status => encode(&self.orders.handle(OrderCall::Status).await),
-                OrderCall::Propose(_) | OrderCall::Read(_) => Err(RpcRefusal::denied("nodes may ask for status only")),
+                OrderCall::Status => encode(&OrderReply::Status(Box::new(self.orders.status()))),
+                OrderCall::Propose(_) | OrderCall::Read(_) | OrderCall::Stop(_) | OrderCall::Receipts(_) => {
+                    Err(RpcRefusal::denied("nodes may ask for status only"))
+                }
             },
             (role, peer) => Err(RpcRefusal::denied(format!("{peer} may not use {role}"))),
         }

@@ -13,6 +13,7 @@ use warifu_protocol::{AuditEntry, Name, Refusal};
 
 use crate::clock;
 use crate::gate::Gate;
+use crate::holds::{HoldMark, Holds};
 use crate::local::{AuditWrite, LocalStore, LocalStoreError, SpendOutcome};
 use crate::metrics::NodeMetrics;
 use crate::rate::RateBound;
@@ -30,6 +31,7 @@ pub struct SignService {
     state: StateDatabase,
     local: Arc<LocalStore>,
     gate: Arc<Gate>,
+    holds: Arc<Holds>,
     metrics: NodeMetrics,
     pools: Mutex<NoncePools>,
     /// Raised with each drop of all nonces, so that pairs made before it are not admitted after it.
@@ -46,12 +48,20 @@ enum Step {
 impl SignService {
     /// Starts with empty pools.
     #[must_use]
-    pub fn new(node: NodeId, state: StateDatabase, local: Arc<LocalStore>, gate: Arc<Gate>, metrics: NodeMetrics) -> Self {
+    pub fn new(
+        node: NodeId,
+        state: StateDatabase,
+        local: Arc<LocalStore>,
+        gate: Arc<Gate>,
+        holds: Arc<Holds>,
+        metrics: NodeMetrics,
+    ) -> Self {
         Self {
             node,
             state,
             local,
             gate,
+            holds,
             metrics,
             pools: Mutex::new(NoncePools::new(&mut OsRng)),
             drops: AtomicU64::new(0),
@@ -119,13 +129,13 @@ impl SignService {
         let Ok(checked) = tokio::task::spawn_blocking(move || service.check_all(&name, items)).await else {
             return Vec::new();
         };
-        let (steps, writes) = checked;
+        let (steps, writes, since) = checked;
         let waited = Instant::now();
         let outcomes = self.local.record(writes).await;
         self.metrics.audit_seconds.observe(waited.elapsed().as_secs_f64());
         let service = Arc::clone(self);
         let signed = tokio::task::spawn_blocking(move || match outcomes {
-            Ok(outcomes) => service.sign_all(steps, outcomes),
+            Ok(outcomes) => service.sign_all(steps, outcomes, since),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the audit log cannot be written; refusing to sign");
                 steps.iter().map(|_| SignAnswer::Refused(Refusal::AuditUnavailable)).collect()
@@ -143,7 +153,9 @@ impl SignService {
     }
 
     /// Checks and renders in parallel, takes nonces one after the other, and says what must be on disk before any share may leave.
-    fn check_all(&self, coordinator: &Name, items: Vec<SignItem>) -> (Vec<(Step, usize)>, Vec<AuditWrite>) {
+    fn check_all(&self, coordinator: &Name, items: Vec<SignItem>) -> (Vec<(Step, usize)>, Vec<AuditWrite>, HoldMark) {
+        // Before the view is opened: a stop that comes after it is noticed when the share is made.
+        let since = self.holds.mark();
         let now = clock::now();
         let view = self.state.view().map_err(|error| error.to_string());
         let context = view
@@ -154,7 +166,7 @@ impl SignService {
         let checked = in_parallel(items, |item: SignItem| {
             let outcome = match (&view, &context) {
                 _ if !open => Err(SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }),
-                (Ok(view), Ok(context)) => check(view, context, &item),
+                (Ok(view), Ok(context)) => check(view, context, &item).and_then(|work| self.unheld(work, since)),
                 _ => Err(SignAnswer::NotYet { reason: NotYet::Busy, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }),
             };
             (item, outcome)
@@ -190,24 +202,37 @@ impl SignService {
             writes.extend(write);
             steps.push((step, place));
         }
-        (steps, writes)
+        (steps, writes, since)
     }
 
-    fn sign_all(&self, steps: Vec<(Step, usize)>, outcomes: Vec<SpendOutcome>) -> Vec<SignAnswer> {
+    fn sign_all(&self, steps: Vec<(Step, usize)>, outcomes: Vec<SpendOutcome>, since: HoldMark) -> Vec<SignAnswer> {
         in_parallel(steps, |(step, place)| match step {
             Step::Answered(answer) => answer,
             Step::Prepared(_) if outcomes.get(place) != Some(&SpendOutcome::Recorded) => SignAnswer::Refused(Refusal::SeqUsed),
             Step::Prepared(_) if !self.gate.is_open() => {
                 SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }
             }
-            Step::Prepared(prepared) => self.sign(prepared),
+            Step::Prepared(prepared) => self.sign(prepared, since),
         })
     }
 
-    fn sign(&self, prepared: Prepared) -> SignAnswer {
+    /// Refuses what is held.
+    fn unheld(&self, work: signer::CheckedWork, since: HoldMark) -> Result<signer::CheckedWork, SignAnswer> {
+        match self.holds.signing().refuses(&work.objects(), since) {
+            Some(refusal) => Err(SignAnswer::Refused(refusal)),
+            None => Ok(work),
+        }
+    }
+
+    fn sign(&self, prepared: Prepared, since: HoldMark) -> SignAnswer {
         let work = prepared.work();
+        // Until the share is made, no stop is receipted.
+        let signing = self.holds.signing();
+        if let Some(refusal) = signing.refuses(&work.objects(), since) {
+            return SignAnswer::Refused(refusal);
+        }
         match self.local.share(work.credential(), work.epoch()) {
-            Ok(Some(share)) => prepared.sign(&share).unwrap_or_else(SignAnswer::from),
+            Ok(Some(share)) => prepared.sign(clock::boot_millis(), &share).unwrap_or_else(SignAnswer::from),
             Ok(None) => SignAnswer::Refused(Refusal::ShareMissing),
             Err(LocalStoreError::Locked) => {
                 SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use warifu_node::gate::{Confirmed, Gate};
+use warifu_node::holds::Holds;
 use warifu_node::local::LocalStore;
 use warifu_node::metrics::NodeMetrics;
 use warifu_node::sealing::FileKek;
@@ -66,7 +67,8 @@ async fn a_node_that_cannot_write_its_audit_log_refuses_to_sign() -> anyhow::Res
     .await??;
     let gate = Arc::new(Gate::new(local.meta().boot));
     gate.confirm(local.meta().boot, Confirmed { index: 1, by: vec![] });
-    let signing = Arc::new(SignService::new(node, state, Arc::clone(&local), gate, NodeMetrics::new()?));
+    let holds = Arc::new(Holds::new(Vec::new(), 0, warifu_node::clock::boot_millis()));
+    let signing = Arc::new(SignService::new(node, state, Arc::clone(&local), gate, holds, NodeMetrics::new()?));
     let item = SignItem { work: SignWork::Csr { credential: CredentialId::new([1; 16]) }, epoch: Epoch(1), signers: vec![] };
     let call = SignCall::SignBatch { items: vec![item; 3], refill: 0 };
 

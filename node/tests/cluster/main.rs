@@ -1,8 +1,9 @@
-//! Whole nodes in one process: founding, confirmation, restarts, key generation, signing, and what corrupt members can do.
+//! Whole nodes in one process: founding, confirmation, restarts, key generation, signing, stopping, and what corrupt members can do.
 
 mod corrupt_members;
 mod failing_disk;
 mod kek;
 mod membership;
 mod signing;
+mod stops;
 mod support;

@@ -16,7 +16,7 @@ use warifu_protocol::wire::{
 };
 use warifu_protocol::{Blob, Command, CredentialId, Enrolment, Epoch, NodeId, OrderCommand, Refusal, SubjectFields};
 
-const CREDENTIAL: CredentialId = CredentialId::new([9; 16]);
+pub(crate) const CREDENTIAL: CredentialId = CredentialId::new([9; 16]);
 
 pub(crate) async fn enrolled(nodes: u8, threshold: u8) -> anyhow::Result<(TestCluster, CredentialView)> {
     let cluster = TestCluster::start(nodes, threshold).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn sign(cluster: &TestCluster, node: NodeId, call: &SignCall) -
     Ok(postcard::from_bytes(&reply)?)
 }
 
-async fn commitments(cluster: &TestCluster, node: NodeId) -> anyhow::Result<FreshCommitments> {
+pub(crate) async fn commitments(cluster: &TestCluster, node: NodeId) -> anyhow::Result<FreshCommitments> {
     let reply = sign(cluster, node, &SignCall::Commitments { count: 1 }).await?;
     reply.commitments.into_iter().next().context("no commitments")
 }

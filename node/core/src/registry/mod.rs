@@ -16,10 +16,12 @@ mod records;
 mod roster;
 mod sessions;
 pub mod state_root;
+mod stops;
 mod store;
 
 pub use apply::{EntryOutcome, apply, found};
 pub use plan::{MembershipPlan, MembershipPlans, PlanMember, membership_applied};
 pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, table};
 pub use records::*;
+pub use stops::{StopStanding, check_stop, is_stop_logged, is_stop_object_known};
 pub use store::{Changes, MemoryStore, Overlay, Pairs, StateStore, StateStoreError};

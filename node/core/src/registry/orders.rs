@@ -15,32 +15,45 @@ const CLEARED_PER_ORDER: usize = 8;
 
 pub(super) fn apply<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, order: &Order) -> Result<Applied, Stop> {
     let body = &order.body;
-    if body.cluster != context.cluster.cluster {
-        return Err(Refusal::WrongCluster { found: body.cluster }.into());
-    }
-    if body.not_after < context.now {
-        return Err(Refusal::OrderExpired { not_after: body.not_after }.into());
-    }
-    let limit_millis = context.cluster.policy.order_millis_max;
-    if body.not_after > context.now.plus(limit_millis) {
-        return Err(Refusal::OrderLifeTooLong { limit_millis }.into());
-    }
-    let order_key = key(table::ORDER, &[body.id.as_ref()]);
-    if state.get(&order_key)?.is_some() {
+    check_cluster(context, order)?;
+    check_time(context, order)?;
+    if state.order_applied(body.id)? {
         return Err(Refusal::OrderReplayed.into());
     }
+    // Before the object is looked at: what the log refuses for the object's sake was ordered by those who may.
+    check_authority(context, order)?;
     let version = version(state, context, &body.order)?;
-    let class = body.order.class();
-    context.cluster.check_approvals(order, class)?;
-    context.cluster.check_consents(order, class)?;
     if !body.order.is_stopping() && body.object_version != version {
         return Err(Refusal::ObjectVersionMoved { written: body.object_version, current: version }.into());
     }
     let applied = carry_out(state, context, order)?;
     clear_ended(state, context)?;
-    state.put(order_key, encode(&body.not_after));
+    state.put(key(table::ORDER, &[body.id.as_ref()]), encode(&body.not_after));
     state.put(key(table::ORDER_EXPIRY, &[&body.not_after.0.to_be_bytes(), body.id.as_ref()]), Vec::new());
     Ok(applied)
+}
+
+/// Who approved and consented.
+pub(super) fn check_authority(context: &Context<'_>, order: &Order) -> Result<(), Refusal> {
+    let class = order.body.order.class();
+    context.cluster.check_approvals(order, class)?;
+    context.cluster.check_consents(order, class)
+}
+
+pub(super) fn check_cluster(context: &Context<'_>, order: &Order) -> Result<(), Refusal> {
+    let found = order.body.cluster;
+    if found == context.cluster.cluster { Ok(()) } else { Err(Refusal::WrongCluster { found }) }
+}
+
+pub(super) fn check_time(context: &Context<'_>, order: &Order) -> Result<(), Refusal> {
+    let (not_after, limit_millis) = (order.body.not_after, context.cluster.policy.order_millis_max);
+    if not_after < context.now {
+        return Err(Refusal::OrderExpired { not_after });
+    }
+    if not_after > context.now.plus(limit_millis) {
+        return Err(Refusal::OrderLifeTooLong { limit_millis });
+    }
+    Ok(())
 }
 
 /// The version of the object that an order changes.

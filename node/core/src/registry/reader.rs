@@ -316,6 +316,14 @@ pub trait Registry: StateStore {
         read(self, &key(table::ROOT, &[&index.to_be_bytes()]))
     }
 
+    /// Whether an order was applied; known until after the order's end.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn order_applied(&self, id: OrderId) -> Result<bool, StateStoreError> {
+        Ok(self.get(&key(table::ORDER, &[id.as_ref()]))?.is_some())
+    }
+
     /// A CRL on its way.
     ///
     /// # Errors

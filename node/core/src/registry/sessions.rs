@@ -2,15 +2,14 @@
 
 use warifu_protocol::limits::{SESSIONS_OPEN_MAX, STATEMENT_AGE_MILLIS_MAX};
 use warifu_protocol::wire::{Applied, CredentialState};
-use warifu_protocol::{
-    CertificateHash, CredentialId, PublicKey, Refusal, SessionClosing, SessionId, SessionOpening, Statement, closing_message,
-};
+use warifu_protocol::{CertificateHash, CredentialId, PublicKey, Refusal, SessionClosing, SessionId, SessionOpening, Statement};
 
 use super::apply::{Context, Stop, must_read};
 use super::bindings;
 use super::cards::{self, Evidence};
 use super::reader::{Registry, encode, key, prefix_end, table};
 use super::records::SessionRecord;
+use super::stops;
 use super::store::{Overlay, StateStore};
 
 /// Ended sessions that one opening clears away: more than one, so that they cannot pile up.
@@ -67,11 +66,7 @@ pub(super) fn open<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<
 
 pub(super) fn close_by_key<S: StateStore>(state: &mut Overlay<'_, S>, closing: &SessionClosing) -> Result<Applied, Stop> {
     let record: SessionRecord = must_read(state, &key(table::SESSION, &[closing.session.as_ref()]), Refusal::SessionUnknown)?;
-    record
-        .statement
-        .session_key
-        .verify(&closing_message(closing.session), closing.signature.as_slice())
-        .map_err(|_| Refusal::SignatureInvalid { signer: "the session key".to_owned() })?;
+    stops::check_closing_signature(&record, closing)?;
     close(state, closing.session)
 }
 

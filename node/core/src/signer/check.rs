@@ -7,7 +7,7 @@ use warifu_protocol::limits::SIGNATURE_BYTES_MAX;
 use warifu_protocol::wire::{CredentialState, NotYet, SignAnswer, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
     AuditEvent, CertificateHash, CredentialId, Epoch, Name, NodeId, NonceId, Refusal, RequestHash, SessionId, Sha256, SignedRequest,
-    Threshold, UnixMillis,
+    StopObject, Threshold, UnixMillis,
 };
 
 use crate::pki::render_csr;
@@ -70,7 +70,7 @@ pub struct CheckedWork {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CheckedKind {
-    Document { request: SignedRequest, hash: RequestHash, certificate: CertificateHash },
+    Document { request: SignedRequest, hash: RequestHash, certificate: CertificateHash, card: CertificateHash },
     Csr,
 }
 
@@ -161,6 +161,18 @@ impl CheckedWork {
         }
     }
 
+    /// All that must not have been stopped when a share of it is made: the credential and, for a document, its session and the card that
+    /// opened it.
+    #[must_use]
+    pub fn objects(&self) -> Vec<StopObject> {
+        let credential = self.credential;
+        let mut objects = vec![StopObject::Credential(credential)];
+        if let CheckedKind::Document { request, card, .. } = &self.kind {
+            objects.extend([StopObject::Session(request.request.session), StopObject::Card { credential, card: *card }]);
+        }
+        objects
+    }
+
     /// Whose key signs.
     #[must_use]
     pub const fn credential(&self) -> CredentialId {
@@ -216,7 +228,7 @@ fn check_document<S: StateStore>(
         certificate: certificate.der.as_slice(),
     };
     let rendered = render(&fields).map_err(|error| Refusal::Malformed { what: "request".to_owned(), reason: error.to_string() })?;
-    let kind = CheckedKind::Document { request: signed.clone(), hash, certificate: named };
+    let kind = CheckedKind::Document { request: signed.clone(), hash, certificate: named, card: session.card };
     check_signers(context, item, kind, credential, &record, rendered.signed_info)
 }
 

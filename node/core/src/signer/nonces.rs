@@ -25,6 +25,8 @@ pub struct UnusedNonces {
     id: NonceId,
     nonces: SigningNonces,
     commitments: Vec<u8>,
+    /// When it was told to a coordinator; the end of all time before that.
+    made: MonotonicMillis,
 }
 
 /// Makes nonce pairs; a copy of it can work outside of whatever guards the pools.
@@ -51,7 +53,7 @@ pub struct NoncePools {
 struct Pool {
     /// Grows by one with each pair, so that the first in `pairs` is the oldest.
     next: u64,
-    pairs: BTreeMap<u64, (MonotonicMillis, UnusedNonces)>,
+    pairs: BTreeMap<u64, UnusedNonces>,
     by_id: BTreeMap<NonceId, u64>,
 }
 
@@ -78,7 +80,7 @@ impl NonceMaker {
                 rng.fill_bytes(&mut id);
                 let (nonces, commitments) = round1::commit(&self.hedge, rng);
                 let commitments = commitments.serialize().expect("commitments to fresh nonces are not the identity");
-                UnusedNonces { id: NonceId::new(id), nonces, commitments }
+                UnusedNonces { id: NonceId::new(id), nonces, commitments, made: MonotonicMillis(u64::MAX) }
             })
             .collect()
     }
@@ -120,8 +122,7 @@ impl NoncePools {
     pub fn take(&mut self, now: MonotonicMillis, coordinator: &Name, nonce: NonceId) -> Option<UnusedNonces> {
         let pool = self.pools.get_mut(coordinator)?;
         let place = pool.by_id.remove(&nonce)?;
-        let (made, pair) = pool.pairs.remove(&place)?;
-        is_alive(made, now).then_some(pair)
+        pool.pairs.remove(&place).filter(|pair| pair.is_alive(now))
     }
 
     /// Wipes the pairs whose life has ended; to be called about once a second, so that an idle coordinator's do not stay in memory.
@@ -149,32 +150,28 @@ impl NoncePools {
 }
 
 impl Pool {
-    fn push(&mut self, now: MonotonicMillis, pair: UnusedNonces) {
+    fn push(&mut self, now: MonotonicMillis, mut pair: UnusedNonces) {
+        pair.made = now;
         if self.pairs.len() >= NONCE_POOL_MAX {
             self.drop_oldest();
         }
         let place = self.next;
         self.next += 1;
         self.by_id.insert(pair.id, place);
-        self.pairs.insert(place, (now, pair));
+        self.pairs.insert(place, pair);
     }
 
     fn drop_expired(&mut self, now: MonotonicMillis) {
-        while self.pairs.first_key_value().is_some_and(|(_, (made, _))| !is_alive(*made, now)) {
+        while self.pairs.first_key_value().is_some_and(|(_, pair)| !pair.is_alive(now)) {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, (_, pair))) = self.pairs.pop_first() {
+        if let Some((_, pair)) = self.pairs.pop_first() {
             self.by_id.remove(&pair.id);
         }
     }
-}
-
-/// A pair from the future was made before the clock was set back, and counts as expired.
-fn is_alive(made: MonotonicMillis, now: MonotonicMillis) -> bool {
-    now.0.checked_sub(made.0).is_some_and(|age| age <= NONCE_LIFE_MILLIS)
 }
 
 impl UnusedNonces {
@@ -188,6 +185,11 @@ impl UnusedNonces {
     #[must_use]
     pub fn commitments(&self) -> &[u8] {
         &self.commitments
+    }
+
+    /// A pair from the future was made before the clock was set back, and counts as expired.
+    pub(super) fn is_alive(&self, now: MonotonicMillis) -> bool {
+        now.0.checked_sub(self.made.0).is_some_and(|age| age <= NONCE_LIFE_MILLIS)
     }
 
     /// Ends the pair's unused life.

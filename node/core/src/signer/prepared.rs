@@ -4,12 +4,13 @@ use std::fmt;
 
 use frost_ed25519::keys::KeyPackage;
 use frost_ed25519::{SigningPackage, round2};
+use warifu_protocol::limits::NONCE_LIFE_MILLIS;
 use warifu_protocol::wire::SignAnswer;
 use warifu_protocol::{AuditEvent, Name, NodeId, Refusal};
 
-use super::check::{CheckedKind, CheckedWork, SpendKey};
+use super::check::{CheckError, CheckedKind, CheckedWork, SpendKey};
 use super::identifier::identifier;
-use super::nonces::UnusedNonces;
+use super::nonces::{MonotonicMillis, UnusedNonces};
 
 /// Checked work with the nonce pair that will be used for it and for nothing else.
 ///
@@ -26,6 +27,9 @@ pub enum SignError {
     /// The share that the store gave is another one.
     #[error("the share given is not this node's share of the credential's key; have the node's shares repaired")]
     WrongShare,
+    /// The nonce pair's life ended while the work waited.
+    #[error("the nonces were made more than {NONCE_LIFE_MILLIS} ms ago")]
+    NonceExpired,
     /// FROST refuses the commitments as a whole.
     #[error("the commitments of the signers cannot be signed with")]
     Commitments {
@@ -85,16 +89,20 @@ impl Prepared {
         }
     }
 
-    /// Makes the signature share (RFC 9591 section 5.2) and uses the nonce pair up.
+    /// Makes the signature share (RFC 9591 section 5.2) and uses the nonce pair up. `now` is of the clock that the pair was made by.
     ///
     /// # Errors
+    /// [`SignError::NonceExpired`] when the pair is older than [`NONCE_LIFE_MILLIS`] by now: after a stop, no share of it may come late.
     /// [`SignError::WrongShare`] when `key_package` is not this node's for the credential's group key and threshold. Whether it is of
     /// the current epoch shows only when the shares are put together.
     ///
     /// # Panics
     /// Never: a signature share has 32 bytes.
-    pub fn sign(self, key_package: &KeyPackage) -> Result<SignAnswer, SignError> {
+    pub fn sign(self, now: MonotonicMillis, key_package: &KeyPackage) -> Result<SignAnswer, SignError> {
         let Self { work, nonces } = self;
+        if !nonces.is_alive(now) {
+            return Err(SignError::NonceExpired);
+        }
         let group_key = key_package.verifying_key().serialize().map_err(|source| SignError::Commitments { source })?;
         if *key_package.identifier() != identifier(work.node)
             || group_key != work.group_key
@@ -112,10 +120,11 @@ impl Prepared {
 
 impl From<SignError> for SignAnswer {
     fn from(error: SignError) -> Self {
-        Self::Refused(match error {
-            SignError::WrongShare => Refusal::ShareMissing,
-            SignError::Commitments { source } => Refusal::CommitmentsInvalid { reason: source.to_string() },
-        })
+        match error {
+            SignError::WrongShare => Self::Refused(Refusal::ShareMissing),
+            SignError::NonceExpired => CheckError::nonce_unknown().into(),
+            SignError::Commitments { source } => Self::Refused(Refusal::CommitmentsInvalid { reason: source.to_string() }),
+        }
     }
 }
 

@@ -14,5 +14,6 @@ mod rebinding;
 mod roster;
 mod sessions;
 mod states;
+mod stops;
 mod support;
 mod words;

@@ -106,3 +106,25 @@ async fn a_command_that_the_leader_does_not_admit_is_refused_with_its_reason_whe
     let huge = vec![0; crate::raft::ENTRY_BYTES_MAX + 1];
     assert!(matches!(cluster.nodes[&leader].raft.propose(huge, super::harness::PATIENCE).await, Err(ProposeError::TooLarge { .. })));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_does_not_log_a_command_is_replaced_though_it_lives_and_its_successor_logs_it() {
+    let cluster = Cluster::start(|_| {}).await;
+    let censor = cluster.leader().await;
+    let follower = cluster.follower_of(censor);
+    let command = [b"not by ".as_slice(), &[censor.get()]].concat();
+    let refused = cluster.nodes[&follower].raft.propose(command.clone(), Duration::from_secs(2)).await;
+    assert!(matches!(refused, Err(ProposeError::Refused { .. })), "{refused:?}");
+    // The old leader may win the election; it is replaced again then.
+    for attempt in 1.. {
+        let term = cluster.nodes[&follower].raft.status().term;
+        cluster.nodes[&follower].raft.replace_leader().await;
+        cluster.eventually("a new term", || cluster.nodes.values().all(|node| node.raft.status().term > term)).await;
+        if cluster.leader().await != censor {
+            break;
+        }
+        assert!(attempt < 20, "the same leader wins each time");
+    }
+    cluster.must_propose(follower, &command).await;
+    cluster.must_agree_on(1).await;
+}

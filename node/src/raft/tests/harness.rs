@@ -145,8 +145,9 @@ impl ReplicatedState for Ledger {
     }
 }
 
-/// Followers refuse commands that begin with `BAD`, leaders those that begin with `NO`; everyone refuses members that are not of the test's roster.
-pub(super) struct Gate;
+/// Followers refuse commands that begin with `BAD`, leaders those that begin with `NO`, and each those that end with its own number; everyone refuses
+/// members that are not of the test's roster.
+pub(super) struct Gate(NodeId);
 
 impl InspectEntries for Gate {
     fn inspect(&self, _: NodeId, entries: &[InspectedEntry<'_>]) -> Result<(), InspectRefusal> {
@@ -163,7 +164,11 @@ impl InspectEntries for Gate {
     }
 
     fn admit(&self, from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {
-        if command.starts_with(b"NO") { Err(InspectRefusal::new(format!("not from {from}"))) } else { Ok(command) }
+        if command.starts_with(b"NO") || command.last() == Some(&self.0.get()) {
+            Err(InspectRefusal::new(format!("not from {from}")))
+        } else {
+            Ok(command)
+        }
     }
 }
 
@@ -262,7 +267,7 @@ impl Cluster {
         let server =
             Server::start(self.addresses[&id], &self.identities[&id], Arc::clone(&self.roster) as _, &[Role::Raft], Arc::clone(&handler))
                 .unwrap();
-        let raft = RaftHandle::start(config, client.clone(), Arc::clone(&ledger), Arc::new(Gate)).await.unwrap();
+        let raft = RaftHandle::start(config, client.clone(), Arc::clone(&ledger), Arc::new(Gate(id))).await.unwrap();
         handler.0.set(raft.service()).unwrap();
         self.nodes.insert(id, TestNode { raft, ledger, client, server });
     }

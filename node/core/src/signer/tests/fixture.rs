@@ -188,7 +188,7 @@ impl Fixture {
             return CheckError::nonce_unknown().into();
         };
         match work.take(nonces) {
-            Ok(prepared) => prepared.sign(&self.shares[&node(number)]).unwrap_or_else(SignAnswer::from),
+            Ok(prepared) => prepared.sign(now, &self.shares[&node(number)]).unwrap_or_else(SignAnswer::from),
             Err(refusal) => SignAnswer::Refused(refusal),
         }
     }

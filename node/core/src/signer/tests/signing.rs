@@ -130,7 +130,20 @@ fn a_share_of_another_key_or_node_or_threshold_is_not_used() {
         let item = fixture.good_item();
         let work = fixture.check_at(1, NOW, &item).unwrap();
         let pair = fixture.pools.get_mut(&node(1)).unwrap().take(MONOTONIC, &coordinator(), work.own_nonce()).unwrap();
-        assert_eq!(work.take(pair).unwrap().sign(&wrong), Err(SignError::WrongShare));
+        assert_eq!(work.take(pair).unwrap().sign(MONOTONIC, &wrong), Err(SignError::WrongShare));
+    }
+}
+
+#[test]
+fn work_that_waited_until_its_nonces_died_gives_no_share() {
+    let mut fixture = Fixture::new();
+    for (waited, share) in [(NONCE_LIFE_MILLIS, true), (NONCE_LIFE_MILLIS + 1, false)] {
+        let item = fixture.good_item();
+        let work = fixture.check_at(1, NOW, &item).unwrap();
+        let pair = fixture.pools.get_mut(&node(1)).unwrap().take(MONOTONIC, &coordinator(), work.own_nonce()).unwrap();
+        let later = MonotonicMillis(MONOTONIC.0 + waited);
+        let outcome = work.take(pair).unwrap().sign(later, &fixture.shares[&node(1)]);
+        assert_eq!(outcome.is_ok(), share, "{outcome:?}");
     }
 }
 
