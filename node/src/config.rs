@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use warifu_protocol::NodeId;
+use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 
 use crate::sealing::Pkcs11Settings;
 
@@ -30,6 +31,9 @@ pub struct NodeConfig {
     /// Timing of consensus.
     #[serde(default)]
     pub raft: RaftSection,
+    /// Repair and refresh of shares.
+    #[serde(default)]
+    pub background: BackgroundSection,
     /// Logging.
     #[serde(default)]
     pub log: LogSection,
@@ -144,6 +148,23 @@ impl Default for RaftSection {
             election_max: Duration::from_millis(1200),
             snapshot_entries: 20_000,
         }
+    }
+}
+
+/// How much repair and refresh of shares may take of a node that signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackgroundSection {
+    /// Credentials in one ceremony, 1 to 256. Default 64: larger ones are a little quicker as a whole and hold up the log for longer.
+    pub batch: usize,
+    /// Background work waits while signature shares take longer than this here. Default 30 ms. It is held back two seconds at a time.
+    #[serde(with = "humantime_serde")]
+    pub sign_latency_max: Duration,
+}
+
+impl Default for BackgroundSection {
+    fn default() -> Self {
+        Self { batch: 64, sign_latency_max: Duration::from_millis(30) }
     }
 }
 
@@ -304,6 +325,9 @@ impl NodeConfig {
         if raft.election_max <= raft.election_min {
             return wrong("raft.election_max", "must be above raft.election_min, or votes split");
         }
+        if self.background.batch == 0 || self.background.batch > CEREMONY_CREDENTIALS_MAX {
+            return wrong("background.batch", "must be 1 to 256, the most credentials of one ceremony");
+        }
         if raft.snapshot_entries == 0 {
             return wrong("raft.snapshot_entries", "must be above 0");
         }
@@ -356,6 +380,8 @@ mod tests {
             ("PLUS [raft]\nheartbeat = \"500ms\"", "raft.election_min"),
             ("PLUS [raft]\nelection_max = \"600ms\"", "raft.election_max"),
             ("PLUS [raft]\nsnapshot_entries = 0", "raft.snapshot_entries"),
+            ("PLUS [background]\nbatch = 0", "background.batch"),
+            ("PLUS [background]\nbatch = 257", "background.batch"),
             ("PLUS [kek]\nprovider = \"paper\"", "paper"),
             ("PLUS [kek]\nprovider = \"pkcs11\"\ntoken = \"t\"\npin_file = \"p\"", "kek.module"),
             ("PLUS [kek]\nprovider = \"pkcs11\"\nmodule = \"m\"\npin_file = \"p\"", "kek.token"),

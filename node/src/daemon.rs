@@ -20,9 +20,10 @@ use crate::http::{self, Pages};
 use crate::keys::NodeKeys;
 use crate::local::{AuditWrite, LocalStore};
 use crate::metrics::NodeMetrics;
+use crate::pace::Pace;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
-use crate::service::{CeremonyService, ConfirmService, NodeRpc, OrderService, SignService, StopService};
+use crate::service::{Background, CeremonyService, ConfirmService, NodeRpc, OrderService, SignService, StopService};
 use crate::state::StateDatabase;
 use crate::store::{Database, DatabaseOptions};
 use warifu_core::identity::NodeIdentity;
@@ -126,8 +127,16 @@ impl Node {
         let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), Arc::new(Inspector::new(&genesis)))
             .await
             .context("consensus")?;
-        let signing =
-            Arc::new(SignService::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), Arc::clone(&holds), metrics.clone()));
+        let pace = Arc::new(Pace::new(config.background.sign_latency_max));
+        let signing = Arc::new(SignService::new(
+            id,
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&gate),
+            Arc::clone(&holds),
+            metrics.clone(),
+            Arc::clone(&pace),
+        ));
         let orders = Arc::new(OrderService::new(
             id,
             Arc::clone(&genesis),
@@ -144,6 +153,7 @@ impl Node {
             Arc::clone(&orders),
             peers.clone(),
             BulkThread::start().context("the thread for bulk work")?,
+            Background { gate: Arc::clone(&gate), metrics: metrics.clone(), pace, batch: config.background.batch },
         ));
         let stops = Arc::new(StopService::new(
             identity.clone(),

@@ -14,6 +14,7 @@ pub mod http;
 pub mod keys;
 pub mod local;
 pub mod metrics;
+pub mod pace;
 pub mod raft;
 pub mod rate;
 pub mod replicated;

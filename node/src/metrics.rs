@@ -52,6 +52,12 @@ pub struct NodeMetrics {
     pub holds_open: IntGauge,
     /// Times that this node had the leader replaced for not logging a stop.
     pub leaders_replaced: IntCounter,
+    /// Shares that this node lacks.
+    pub shares_missing: IntGauge,
+    /// Shares that this node was given by repair.
+    pub shares_repaired: IntCounter,
+    /// Steps of background work that were put off because signing was slow.
+    pub background_held: IntCounter,
     /// Seconds until the first active CRL goes stale; negative when one has.
     pub crl_fresh_seconds: IntGauge,
     /// Cards whose binding takes effect by itself unless somebody objects.
@@ -115,6 +121,9 @@ impl NodeMetrics {
             stops: counters("warifu_node_stops_total", "Stops obeyed directly, by whether a receipt was given", &["outcome"])?,
             holds_open: gauge("warifu_node_holds_open", "Stops that this node obeys and the log does not have yet")?,
             leaders_replaced: counter("warifu_node_leaders_replaced_total", "Times that the leader was replaced for not logging a stop")?,
+            shares_missing: gauge("warifu_node_shares_missing", "Shares that this node lacks and will be given by repair")?,
+            shares_repaired: counter("warifu_node_shares_repaired_total", "Shares that this node was given by repair")?,
+            background_held: counter("warifu_node_background_held_total", "Steps of background work put off because signing was slow")?,
             crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
             bindings_pending: gauge(
                 "warifu_node_bindings_pending",

@@ -79,7 +79,7 @@ impl Job {
 mod tests {
     use frost_ed25519::keys::{IdentifierList, generate_with_dealer};
     use rand_core::SeedableRng;
-    use warifu_protocol::{DocumentDigest, DocumentKind, Request, SessionId, Threshold, UnixMillis};
+    use warifu_protocol::{DocumentDigest, DocumentKind, NodeId, Request, SessionId, Threshold, UnixMillis};
 
     use super::*;
 
@@ -115,6 +115,14 @@ mod tests {
         assert_eq!(refused, Err(JobError::Render { source: RenderError::CertificateEmpty }));
         let refused = Job::document(must_request(SIGNATURE_BYTES_MAX + 1), b"c", Epoch(1), must_key()).map(|_| ());
         assert_eq!(refused, Err(JobError::SignatureTooLong { size: SIGNATURE_BYTES_MAX + 1 }));
+    }
+
+    #[test]
+    fn nodes_that_lost_their_shares_are_not_among_the_signers() {
+        let node = |number| NodeId::new(number).expect("a node id");
+        let key = || GroupKey::clone(&must_key());
+        assert_eq!(key().held_by(&[node(1), node(3), node(9)]).map(|key| key.holders().clone()), Ok([node(1), node(3)].into()));
+        assert_eq!(key().held_by(&[node(3)]), Err(crate::GroupKeyError::Holders));
     }
 
     #[test]

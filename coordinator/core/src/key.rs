@@ -27,7 +27,7 @@ pub enum GroupKeyError {
         source: frost_ed25519::Error,
     },
     /// A holder that is no node, or fewer holders than the threshold.
-    #[error("the public key package names holders that are not 1 to 15, or fewer than the threshold")]
+    #[error("the nodes that hold shares of the key are not 1 to 15, or fewer than the threshold")]
     Holders,
     /// Made for another threshold.
     #[error("the key was made for {found:?} signers, the cluster's threshold is {threshold}")]
@@ -79,6 +79,15 @@ impl GroupKey {
     #[must_use]
     pub const fn threshold(&self) -> Threshold {
         self.threshold
+    }
+
+    /// The same key while only these of the nodes that the package names have their shares: the others are not asked.
+    ///
+    /// # Errors
+    /// [`GroupKeyError::Holders`] when fewer than the threshold are left.
+    pub fn held_by(mut self, nodes: &[NodeId]) -> Result<Self, GroupKeyError> {
+        self.holders.retain(|holder| nodes.contains(holder));
+        if self.holders.len() < usize::from(self.threshold.0) { Err(GroupKeyError::Holders) } else { Ok(self) }
     }
 
     /// The nodes that hold a share.

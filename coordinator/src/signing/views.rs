@@ -79,6 +79,7 @@ impl Views {
             return Err(Problem::from(&Refusal::CredentialState { state, needs }));
         };
         let key = GroupKey::parse(package.as_slice(), self.nodes.facts.rules.threshold)
+            .and_then(|key| key.held_by(&view.holders))
             .map_err(|error| Problem::new(503, "key-unusable", Fault::Cluster, error.to_string()).retry_after(1))?;
         let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate };
         let view = Arc::new(view);

@@ -95,6 +95,7 @@ impl Sites {
             certificate: Some(certificate.into()),
             authenticators: Vec::new(),
             pending: Vec::new(),
+            holders: (1..=nodes).filter_map(NodeId::new).collect(),
         };
         let registry = Registry { index: 100, credential: Some(view), ..Registry::default() };
         Arc::new(Self { cluster, sites, registry: Mutex::new(registry), public, delay: Mutex::new(Duration::ZERO) })

@@ -194,6 +194,11 @@ impl Command {
             Self::CheckpointWitnessed(_) => "checkpoint-witnessed",
             Self::CeremonyAccused(_) => "ceremony-accused",
             Self::CeremonyOverdue(_) => "ceremony-overdue",
+            Self::RepairStarted(_) => "repair-started",
+            Self::RepairCommitted(_) => "repair-committed",
+            Self::RepairAccused(_) => "repair-accused",
+            Self::RepairConfirmed(_) => "repair-confirmed",
+            Self::RepairAborted(_) => "repair-aborted",
         }
     }
 }

@@ -46,6 +46,18 @@ pub const TAG_CONSENT: &str = "warifu-consent-v1";
 pub const TAG_CHECKPOINT: &str = "warifu-checkpoint-v1";
 /// A node's receipt for a stop that it obeys.
 pub const TAG_RECEIPT: &str = "warifu-receipt-v1";
+/// A node's wish for the shares that it lacks.
+pub const TAG_REPAIR_START: &str = "warifu-repair-start-v1";
+/// A helper's commitments to its parts of a repair.
+pub const TAG_REPAIR_COMMITMENTS: &str = "warifu-repair-commitments-v1";
+/// The hashes of a helper's parts for one other node.
+pub const TAG_REPAIR_PART: &str = "warifu-repair-part-v1";
+/// A wrong part, shown by whoever was sent it.
+pub const TAG_REPAIR_ACCUSATION: &str = "warifu-repair-accusation-v1";
+/// A receiver's confirmation that it has its shares.
+pub const TAG_REPAIR_CONFIRM: &str = "warifu-repair-confirm-v1";
+/// The end of an attempt at a repair.
+pub const TAG_REPAIR_ABORT: &str = "warifu-repair-abort-v1";
 /// One bucket or inner node of the state root's hash tree.
 pub const TAG_STATE_TREE: &str = "warifu-state-tree-v1";
 

@@ -9,8 +9,8 @@ use crate::canonical::{
 use crate::limits::LOG_ENTRY_BYTES_MAX;
 use crate::wire::Round2;
 use crate::{
-    Blob, BootId, CeremonyId, ClusterId, CredentialId, NodeId, Order, OrderId, PublicKey, SessionClosing, SessionOpening, Sha256,
-    SignatureInvalid, StoreId, UnixMillis,
+    Blob, BootId, CeremonyId, ClusterId, CredentialId, NodeId, Order, OrderId, PublicKey, RepairAbort, RepairAccusation, RepairCommitments,
+    RepairConfirm, RepairStart, SessionClosing, SessionOpening, Sha256, SignatureInvalid, StoreId, UnixMillis,
 };
 
 /// Version of [`LogEntry`]'s encoding.
@@ -119,6 +119,16 @@ pub enum Command {
     CeremonyAccused(NodeSigned<CeremonyAccusation>),
     /// A participant asks to go on without those that an attempt has waited for until its deadline.
     CeremonyOverdue(NodeSigned<CeremonyOverdue>),
+    /// A node asks for shares that it lacks.
+    RepairStarted(NodeSigned<RepairStart>),
+    /// A helper's commitments.
+    RepairCommitted(NodeSigned<RepairCommitments>),
+    /// A node shows that a helper lied to it.
+    RepairAccused(NodeSigned<RepairAccusation>),
+    /// A receiver has its shares.
+    RepairConfirmed(NodeSigned<RepairConfirm>),
+    /// A participant says that an attempt cannot end well.
+    RepairAborted(NodeSigned<RepairAbort>),
 }
 
 /// Something that only nodes say; it has one tag.

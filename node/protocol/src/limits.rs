@@ -49,7 +49,13 @@ pub const SESSIONS_OPEN_MAX: usize = 16;
 pub const HOLDS_UNKNOWN_MAX: usize = 10_000;
 /// Intermediate states that a ceremony may be restarted in before its credentials fall back to needing a new order.
 pub const CEREMONY_ATTEMPTS_MAX: u32 = 8;
+/// Attempts at one repair before it is given up; the node that lacks the shares asks again later.
+pub const REPAIR_ATTEMPTS_MAX: u32 = 8;
+/// Repairs of one node that are open at once: one that is worked on and one whose messages travel. A further one is refused.
+pub const REPAIRS_OPEN_MAX: usize = 2;
 
 const _: () = assert!(CRL_CHUNK_BYTES < LOG_ENTRY_BYTES_MAX);
+// A helper commits to one point of 32 bytes for each helper, and there are at most 14 of them.
+const _: () = assert!(CEREMONY_CREDENTIALS_MAX * (14 * 32 + 8) <= LOG_ENTRY_BYTES_MAX);
 // A round-1 package is about 40 bytes and 33 for each coefficient; with base and signature it stays below 1 KiB at t = 14.
 const _: () = assert!(CEREMONY_CREDENTIALS_MAX * 1024 <= LOG_ENTRY_BYTES_MAX);

@@ -468,6 +468,32 @@ pub enum Refusal {
         /// The bound.
         limit: u64,
     },
+    /// Repair of a share that is not missing, or of a credential that needs none.
+    #[error("node {node} lacks no share of credential {credential}")]
+    ShareNotMissing {
+        /// Who asks.
+        node: NodeId,
+        /// Of which.
+        credential: CredentialId,
+    },
+    /// Another ceremony is changing who holds its shares.
+    #[error("credential {credential} is in another ceremony; ask again when that has ended")]
+    CredentialInCeremony {
+        /// Which.
+        credential: CredentialId,
+    },
+    /// Too few nodes hold shares of all the credentials.
+    #[error("fewer than {needed} nodes hold shares of all these credentials")]
+    HoldersTooFew {
+        /// How many it takes.
+        needed: u64,
+    },
+    /// The scalar that was shown is right.
+    #[error("what node {node} sent is what it committed to")]
+    AccusationUnfounded {
+        /// The accused.
+        node: NodeId,
+    },
 }
 
 impl Refusal {
@@ -568,8 +594,14 @@ impl Refusal {
             | Self::NodeStoreChanged { .. }
             | Self::NodeRolledBack { .. }
             | Self::CeremonyNotOverdue { .. }
-            | Self::HoldsTooMany { .. } => Fault::Node,
-            Self::CrlMissing { .. } | Self::CrlStale { .. } | Self::MembershipPending => Fault::Cluster,
+            | Self::HoldsTooMany { .. }
+            | Self::ShareNotMissing { .. }
+            | Self::AccusationUnfounded { .. } => Fault::Node,
+            Self::CrlMissing { .. }
+            | Self::CrlStale { .. }
+            | Self::MembershipPending
+            | Self::CredentialInCeremony { .. }
+            | Self::HoldersTooFew { .. } => Fault::Cluster,
         }
     }
 }

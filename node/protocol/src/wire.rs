@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::TAG_ROUND2;
 use crate::{
     Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NodeSigned, NodeStatement,
-    NonceId, ObjectVersion, OrderId, Receipt, Refusal, SessionId, SignedRequest, StateRoot, StopCommand, StopId, UnixMillis,
+    NonceId, ObjectVersion, OrderId, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateRoot, StopCommand, StopId, UnixMillis,
 };
 
 /// What a coordinator asks on `warifu-sign/1`.
@@ -321,6 +321,8 @@ pub struct CredentialView {
     pub authenticators: Vec<AuthenticatorView>,
     /// Cards whose binding has not taken effect yet.
     pub pending: Vec<PendingView>,
+    /// Nodes that hold a share of this epoch now, ascending: those that can sign.
+    pub holders: Vec<NodeId>,
 }
 
 /// A bound card, without its serial.
@@ -437,6 +439,8 @@ pub enum CeremonyCall {
     },
     /// What this node's state remembers of the asker.
     Remembered,
+    /// Parts of a repair. Secret, as round-2 packages are.
+    Repair(Box<RepairScalars>),
 }
 
 /// What a node's state remembers of another's latest start.
@@ -477,6 +481,29 @@ impl Drop for Round2 {
         for package in &mut self.packages {
             package.0.zeroize();
         }
+    }
+}
+
+/// The deltas or sigmas of one helper for one node.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairScalars {
+    /// What the helper signs: for whom they are, and their hashes.
+    pub part: NodeSigned<RepairPart>,
+    /// Ed25519 scalars, in the order of the credentials.
+    pub scalars: Vec<[u8; 32]>,
+}
+
+impl std::fmt::Debug for RepairScalars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let RepairPart { ceremony, attempt, to, kind, .. } = &self.part.body;
+        write!(f, "RepairScalars({ceremony} attempt {attempt}, {kind:?} to {to}, <redacted>)")
+    }
+}
+
+impl Drop for RepairScalars {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.scalars.zeroize();
     }
 }
 

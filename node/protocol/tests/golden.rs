@@ -11,17 +11,17 @@ use serde::de::DeserializeOwned;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{
     Applied, AuthenticatorView, CeremonyCall, CeremonyReply, CeremonyView, CredentialState, CredentialView, CrlView, FreshCommitments,
-    NodeStatus, NotYet, ObjectRef, OrderCall, OrderReply, PendingView, Read, Remembered, Round2, SessionView, SignAnswer, SignCall,
-    SignItem, SignReply, SignWork, SignerCommitments, StopAnswer, StopReceipts, Verdict, View,
+    NodeStatus, NotYet, ObjectRef, OrderCall, OrderReply, PendingView, Read, Remembered, RepairScalars, Round2, SessionView, SignAnswer,
+    SignCall, SignItem, SignReply, SignWork, SignerCommitments, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
     CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
     CoordinatorEntry, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, LogEntry, Name, NodeEntry, NodeId, NodeSigned,
     NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy,
-    PublicKey, Purpose, Receipt, Refusal, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest,
-    SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId, UnixMillis,
-    closing_message,
+    PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm, RepairPart, RepairPartKind,
+    RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest, SpkiHash, StateRoot,
+    Statement, StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -341,7 +341,32 @@ fn log_entries_are_frozen() {
         entry("checkpoint", Command::CheckpointWitnessed(signed(checkpoint())), "ae942ac3bd49af19");
         entry("accusation", Command::CeremonyAccused(signed(accusation())), "75a31bf0e689556f");
         entry("overdue", Command::CeremonyOverdue(signed(CeremonyOverdue { ceremony: CEREMONY, attempt: 1 })), "62bc462ec288faad");
+        entry("repair started", Command::RepairStarted(signed(repair_start())), "132b705d71cee9f8");
+        entry("repair committed", Command::RepairCommitted(signed(repair_commitments())), "07e324cfc3cf120a");
+        entry("repair accused", Command::RepairAccused(signed(repair_accusation())), "8e4b0c7321a3eb79");
+        entry("repair confirmed", Command::RepairConfirmed(signed(RepairConfirm { ceremony: CEREMONY, attempt: 2 })), "4548cc8e2571bb3f");
+        entry("repair aborted", Command::RepairAborted(signed(repair_abort())), "7d00e088e5f3247b");
     });
+}
+
+fn repair_start() -> RepairStart {
+    RepairStart { ceremony: CEREMONY, credentials: vec![CREDENTIAL] }
+}
+
+fn repair_commitments() -> RepairCommitments {
+    RepairCommitments { ceremony: CEREMONY, attempt: 2, commitments: vec![vec![[1; 32], [2; 32]]] }
+}
+
+fn repair_part() -> RepairPart {
+    RepairPart { ceremony: CEREMONY, attempt: 2, to: node(1), kind: RepairPartKind::Sigma, hashes: vec![HASH] }
+}
+
+fn repair_accusation() -> RepairAccusation {
+    RepairAccusation { part: signed(repair_part()), place: 1, scalar: [3; 32] }
+}
+
+fn repair_abort() -> RepairAbort {
+    RepairAbort { ceremony: CEREMONY, attempt: 2, silent: vec![node(2)] }
 }
 
 /// The entries of [`orders`], in their order.
@@ -456,6 +481,7 @@ fn credential_view() -> CredentialView {
             effective_at: AT,
             order: OrderId::new([0x0d; 16]),
         }],
+        holders: vec![node(1), node(3)],
     }
 }
 
@@ -514,7 +540,7 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         golden.postcard("later reads", &later_reads.map(OrderCall::Read), "23f3ba98c5ddf6af");
         golden.postcard("roster orders", &OrderReply::View(Some(View::RosterOrders(orders))), "96f2ea5c40f59d89");
         golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");
-        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "97cf0f1f3e428192");
+        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "55e63488b7506d23");
         golden.postcard("no view", &OrderReply::View(None), "99be5efb88ca2013");
         golden.postcard("unknown", &OrderReply::Unknown { reason: "no leader".to_owned() }, "4f73f3139d463c9a");
         let verdicts = [
@@ -572,6 +598,8 @@ fn frames_between_nodes_are_frozen() {
         golden.postcard("round 2 call", &CeremonyCall::Round2(Box::new(signed(round2()))), "5ec1da7b4e27c68c");
         golden.postcard("state root call", &CeremonyCall::StateRoot { boot, index: 300 }, "2336b0cd307c399a");
         golden.postcard("remembered call", &CeremonyCall::Remembered, "dbc1b4c900ffe48d");
+        let repair = RepairScalars { part: signed(repair_part()), scalars: vec![[4; 32]] };
+        golden.postcard("repair call", &CeremonyCall::Repair(Box::new(repair)), "7f95e0d5f596581e");
         golden.postcard("taken", &CeremonyReply::Taken, "6e340b9cffb37a98");
         golden.postcard("state root reply", &CeremonyReply::StateRoot(signed(root)), "d6d4a1226271de96");
         golden.postcard("not yet", &CeremonyReply::NotYet, "084fed08b978af4d");

@@ -6,13 +6,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand_core::OsRng;
 use tokio::sync::watch;
-use warifu_core::ceremony::{CeremonyEffect, Dkg};
+use warifu_core::ceremony::repair::Repairs;
+use warifu_core::ceremony::{Backlog, CeremonyEffect, Dkg};
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered, Round2};
 use warifu_protocol::{NodeId, NodeSigned, Refusal, StateRoot};
 
+use super::background::Background;
 use super::order::OrderService;
 use crate::bulk::BulkThread;
 use crate::clock;
@@ -22,18 +24,21 @@ use crate::state::StateDatabase;
 
 /// How often ceremonies are looked at when nothing is applied: their deadlines and retries are in seconds.
 const TICK: Duration = Duration::from_millis(250);
-/// Time for a peer to take round-2 packages.
-const ROUND2_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for a peer to take round-2 packages or parts of a repair.
+pub(super) const ROUND2_DEADLINE: Duration = Duration::from_secs(5);
 
 /// This node's part in ceremonies.
 pub struct CeremonyService {
-    identity: NodeIdentity,
-    state: StateDatabase,
-    local: Arc<LocalStore>,
-    orders: Arc<OrderService>,
-    peers: PeerClient,
-    bulk: BulkThread,
-    dkg: Mutex<Dkg>,
+    pub(super) identity: NodeIdentity,
+    pub(super) state: StateDatabase,
+    pub(super) local: Arc<LocalStore>,
+    pub(super) orders: Arc<OrderService>,
+    pub(super) peers: PeerClient,
+    pub(super) bulk: BulkThread,
+    pub(super) dkg: Mutex<Dkg>,
+    pub(super) repairs: Mutex<Repairs>,
+    pub(super) backlog: Mutex<Backlog>,
+    pub(super) background: Background,
 }
 
 impl CeremonyService {
@@ -46,15 +51,21 @@ impl CeremonyService {
         orders: Arc<OrderService>,
         peers: PeerClient,
         bulk: BulkThread,
+        background: Background,
     ) -> Self {
         let dkg = Mutex::new(Dkg::new(identity.clone()));
-        Self { identity, state, local, orders, peers, bulk, dkg }
+        let (repairs, backlog) = (Mutex::new(Repairs::new(identity.clone())), Mutex::new(Backlog::new(identity.node())));
+        Self { identity, state, local, orders, peers, bulk, dkg, repairs, backlog, background }
     }
 
     /// Answers another node.
     pub async fn handle(self: &Arc<Self>, from: NodeId, call: CeremonyCall) -> CeremonyReply {
         let service = Arc::clone(self);
+        if let CeremonyCall::Repair(message) = call {
+            return self.bulk.run(move || service.take_repair(from, *message)).await.unwrap_or(CeremonyReply::NotYet);
+        }
         let answer = tokio::task::spawn_blocking(move || match call {
+            CeremonyCall::Repair(_) => CeremonyReply::NotYet,
             CeremonyCall::Round2(message) => service.take_round2(from, *message),
             CeremonyCall::StateRoot { boot, index } => service.state_root(from, boot, index),
             CeremonyCall::Remembered => service.remembered(from),
@@ -82,13 +93,12 @@ impl CeremonyService {
 
     fn step(&self) -> Vec<CeremonyEffect> {
         let Ok(view) = self.state.view() else { return Vec::new() };
-        match self.dkg.lock().step(clock::now(), &view, &mut OsRng) {
-            Ok(effects) => effects,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
-                Vec::new()
-            }
-        }
+        let mut effects = self.dkg.lock().step(clock::now(), &view, &mut OsRng).unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
+            Vec::new()
+        });
+        effects.extend(self.background_step(&view));
+        effects
     }
 
     /// Carries one effect out; says whether those that follow may be. A share is durable before its confirmation is proposed.
@@ -102,11 +112,14 @@ impl CeremonyService {
             }
             CeremonyEffect::Propose(command) => {
                 let kind = command.kind();
-                match self.orders.propose(command).await {
-                    OrderReply::Verdict(verdict) => match verdict.outcome {
-                        Ok(_) => tracing::debug!(kind, "ceremony step logged"),
-                        Err(refusal) => tracing::info!(kind, %refusal, "ceremony step refused"),
-                    },
+                match self.orders.propose(command.clone()).await {
+                    OrderReply::Verdict(verdict) => {
+                        self.note_verdict(&command, verdict.outcome.is_ok());
+                        match verdict.outcome {
+                            Ok(_) => tracing::debug!(kind, "ceremony step logged"),
+                            Err(refusal) => tracing::info!(kind, %refusal, "ceremony step refused"),
+                        }
+                    }
                     OrderReply::Unknown { reason } => tracing::warn!(kind, reason, "ceremony step not logged yet"),
                     OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_) => {}
                 }
@@ -114,6 +127,10 @@ impl CeremonyService {
             CeremonyEffect::SendRound2 { to, message } => {
                 let service = Arc::clone(self);
                 tokio::spawn(async move { service.send_round2(to, message).await });
+            }
+            CeremonyEffect::SendRepair { to, message } => {
+                let service = Arc::clone(self);
+                tokio::spawn(async move { service.send_repair(to, message).await });
             }
         }
         true

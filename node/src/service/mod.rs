@@ -1,5 +1,6 @@
 //! What the node does for coordinators and other nodes.
 
+mod background;
 mod ceremony;
 mod confirm;
 mod order;
@@ -7,6 +8,7 @@ mod rpc;
 mod sign;
 mod stop;
 
+pub use background::Background;
 pub use ceremony::CeremonyService;
 pub use confirm::ConfirmService;
 pub use order::OrderService;

@@ -178,7 +178,10 @@ impl OrderService {
 
 fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreError> {
     Ok(match read {
-        Read::Credential(id) => state.credential(*id)?.map(|record| View::Credential(Box::new(record.view(*id)))),
+        Read::Credential(id) => {
+            let stores = state.store_numbers()?;
+            state.credential(*id)?.map(|record| View::Credential(Box::new(record.view(*id, &stores))))
+        }
         Read::Session(id) => state.session(*id)?.map(|record| View::Session(Box::new(record.view()))),
         Read::Ceremony(id) => state.ceremony(*id)?.map(|record| {
             View::Ceremony(CeremonyView {
@@ -201,7 +204,8 @@ fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreErro
         })),
         Read::Credentials { after, limit } => {
             let found = state.credentials(*after, usize::from((*limit).clamp(1, PAGE_MAX)))?;
-            Some(View::Credentials(found.iter().map(|(id, record)| record.view(*id)).collect()))
+            let stores = state.store_numbers()?;
+            Some(View::Credentials(found.iter().map(|(id, record)| record.view(*id, &stores)).collect()))
         }
         Read::RosterOrders { after } => Some(View::RosterOrders(state.roster_orders(*after, ROSTER_ORDERS_PER_REPLY_MAX)?)),
         Read::Crls => Some(View::Crls(

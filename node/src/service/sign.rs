@@ -16,6 +16,7 @@ use crate::gate::Gate;
 use crate::holds::{HoldMark, Holds};
 use crate::local::{AuditWrite, LocalStore, LocalStoreError, SpendOutcome};
 use crate::metrics::NodeMetrics;
+use crate::pace::Pace;
 use crate::rate::RateBound;
 use crate::state::{StateDatabase, StateView};
 use warifu_protocol::NodeId;
@@ -37,6 +38,7 @@ pub struct SignService {
     /// Raised with each drop of all nonces, so that pairs made before it are not admitted after it.
     drops: AtomicU64,
     refusals: RateBound,
+    pace: Arc<Pace>,
 }
 
 /// One item on its way to an answer.
@@ -55,6 +57,7 @@ impl SignService {
         gate: Arc<Gate>,
         holds: Arc<Holds>,
         metrics: NodeMetrics,
+        pace: Arc<Pace>,
     ) -> Self {
         Self {
             node,
@@ -66,6 +69,7 @@ impl SignService {
             pools: Mutex::new(NoncePools::new(&mut OsRng)),
             drops: AtomicU64::new(0),
             refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND),
+            pace,
         }
     }
 
@@ -86,7 +90,9 @@ impl SignService {
         let commitments =
             tokio::task::spawn_blocking(move || service.commitments(&coordinator, usize::from(refill))).await.unwrap_or_default();
         if !answers.is_empty() {
-            self.metrics.sign_seconds.observe(started.elapsed().as_secs_f64());
+            let took = started.elapsed();
+            self.metrics.sign_seconds.observe(took.as_secs_f64());
+            self.pace.signed(Instant::now(), took);
         }
         SignReply { answers, commitments }
     }

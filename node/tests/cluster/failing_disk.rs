@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
@@ -9,6 +10,7 @@ use warifu_node::gate::{Confirmed, Gate};
 use warifu_node::holds::Holds;
 use warifu_node::local::LocalStore;
 use warifu_node::metrics::NodeMetrics;
+use warifu_node::pace::Pace;
 use warifu_node::sealing::FileKek;
 use warifu_node::service::SignService;
 use warifu_node::state::StateDatabase;
@@ -68,7 +70,8 @@ async fn a_node_that_cannot_write_its_audit_log_refuses_to_sign() -> anyhow::Res
     let gate = Arc::new(Gate::new(local.meta().boot));
     gate.confirm(local.meta().boot, Confirmed { index: 1, by: vec![] });
     let holds = Arc::new(Holds::new(Vec::new(), 0, warifu_node::clock::boot_millis()));
-    let signing = Arc::new(SignService::new(node, state, Arc::clone(&local), gate, holds, NodeMetrics::new()?));
+    let signing =
+        Arc::new(SignService::new(node, state, Arc::clone(&local), gate, holds, NodeMetrics::new()?, Arc::new(Pace::new(Duration::MAX))));
     let item = SignItem { work: SignWork::Csr { credential: CredentialId::new([1; 16]) }, epoch: Epoch(1), signers: vec![] };
     let call = SignCall::SignBatch { items: vec![item; 3], refill: 0 };
 

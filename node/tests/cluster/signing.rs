@@ -29,16 +29,26 @@ pub(crate) async fn enrol(cluster: &TestCluster) -> anyhow::Result<CredentialVie
     let enrolments = vec![Enrolment { credential: CREDENTIAL, holder: name("doctor-1"), subject }];
     let verdict = cluster.propose(node_id(1), Command::Order(cluster.order(1, OrderCommand::Enrol { enrolments }, 1))).await?;
     verdict.outcome.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    until_credential(cluster, node_id(1), "generated", |view| view.public_key_package.is_some()).await
+}
+
+/// Waits until a node's state says so of the credential.
+pub(crate) async fn until_credential(
+    cluster: &TestCluster,
+    node: NodeId,
+    what: &str,
+    reached: impl Fn(&CredentialView) -> bool,
+) -> anyhow::Result<CredentialView> {
     for _ in 0..1200 {
         let read = OrderCall::Read(Read::Credential(CREDENTIAL));
-        if let OrderReply::View(Some(View::Credential(view))) = cluster.call(node_id(1), &read).await?
-            && view.public_key_package.is_some()
+        if let OrderReply::View(Some(View::Credential(view))) = cluster.call(node, &read).await?
+            && reached(&view)
         {
             return Ok(*view);
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    bail!("the key was not generated in time")
+    bail!("the credential is not {what} in time")
 }
 
 pub(crate) async fn sign(cluster: &TestCluster, node: NodeId, call: &SignCall) -> anyhow::Result<SignReply> {
@@ -78,16 +88,23 @@ async fn the_first_signature_of_a_generated_key_is_its_csr() -> anyhow::Result<(
     let (cluster, credential) = enrolled(3, 2).await?;
     let nodes = [node_id(1), node_id(3)];
     until_generated_at(&cluster, &nodes).await?;
-    let package = PublicKeyPackage::deserialize(credential.public_key_package.context("a key")?.as_slice())?;
+    csr(&cluster, &credential, &nodes).await
+}
+
+/// Has these nodes sign the credential's CSR and verifies it.
+pub(crate) async fn csr(cluster: &TestCluster, credential: &CredentialView, nodes: &[NodeId]) -> anyhow::Result<()> {
+    let package = credential.public_key_package.as_ref().context("a key")?;
+    let package = PublicKeyPackage::deserialize(package.as_slice())?;
     let group_key: [u8; 32] = package.verifying_key().serialize()?.try_into().map_err(|_| anyhow::anyhow!("32 bytes"))?;
     let info = render_csr(&credential.subject, &group_key).info;
 
-    let item = csr_item(&cluster, &nodes).await?;
+    let mut item = csr_item(cluster, nodes).await?;
+    item.epoch = credential.epoch;
     let mut shares = BTreeMap::new();
     let mut all = BTreeMap::new();
     for signer in &item.signers {
         all.insert(identifier(signer.node), SigningCommitments::deserialize(signer.commitments.as_slice())?);
-        match answer(&cluster, signer.node, &item).await? {
+        match answer(cluster, signer.node, &item).await? {
             SignAnswer::Share(share) => shares.insert(identifier(signer.node), round2::SignatureShare::deserialize(&share)?),
             other => bail!("node {} gave no share: {other:?}", signer.node),
         };
@@ -95,7 +112,7 @@ async fn the_first_signature_of_a_generated_key_is_its_csr() -> anyhow::Result<(
     let signature = frost_ed25519::aggregate(&SigningPackage::new(all, &info), &shares, &package)?;
     let signature: [u8; 64] = signature.serialize()?.try_into().map_err(|_| anyhow::anyhow!("64 bytes"))?;
     let (subject, key) = verify_csr(&assemble_csr(&info, &signature)?)?;
-    assert_eq!((subject, key), (credential.subject, group_key));
+    assert_eq!((&subject, key), (&credential.subject, group_key));
     Ok(())
 }
 

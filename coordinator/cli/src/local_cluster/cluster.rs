@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use warifu_api::{ApiClient, StatusAnswer};
-use warifu_node::config::{ListenSection, LogSection, NodeConfig, NodeSection};
+use warifu_node::config::{BackgroundSection, ListenSection, LogSection, NodeConfig, NodeSection};
 use warifu_node::keys::NodeKeys;
 use warifu_protocol::{CoordinatorEntry, Genesis, Name, NodeEntry, NodeId, Policy, SpkiHash, Threshold};
 
@@ -309,6 +309,7 @@ fn make_node(directory: &Path, id: NodeId, quic: SocketAddr, http: SocketAddr) -
         store: Default::default(),
         kek: Default::default(),
         raft: Default::default(),
+        background: BackgroundSection::default(),
         log: LogSection { filter: NODE_LOG_FILTER.to_owned(), ..LogSection::default() },
     };
     write_toml(&directory.join(CONFIG_FILE), &config)?;

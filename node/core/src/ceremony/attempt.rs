@@ -10,16 +10,12 @@ use warifu_protocol::{
 };
 
 use super::effect::{CeremonyEffect, CeremonyError};
+use super::retry::{Outbox, PROPOSE_RETRY_MILLIS, is_due};
 use super::rounds::{self, Blame, Round1Packages};
 use super::transcript::{round2_hash, transcript};
 use crate::identity::NodeIdentity;
 use crate::registry::{CeremonyMessage, CeremonyRecord, CeremonyStep, Registry, StateStore};
 use crate::signer::ShareRecord;
-
-/// After how many milliseconds a command that is not in the log is proposed again: a leader that was lost is replaced by then.
-pub const PROPOSE_RETRY_MILLIS: u64 = 2_000;
-/// After how many milliseconds round-2 packages that nobody acknowledged are sent again. It ends with the attempt.
-pub const SEND_RETRY_MILLIS: u64 = 1_000;
 
 /// What an attempt needs to know of its surroundings in one step.
 pub(super) struct Scene<'a, S> {
@@ -40,12 +36,7 @@ pub(super) struct Attempt {
     /// What others sent that is not what they logged the hash of, one message each: it proves that they signed two things.
     contradicting: BTreeMap<NodeId, NodeSigned<Round2>>,
     /// What has not been acknowledged.
-    outgoing: BTreeMap<NodeId, Outgoing>,
-}
-
-struct Outgoing {
-    message: NodeSigned<Round2>,
-    sent_at: Option<UnixMillis>,
+    outgoing: Outbox<NodeSigned<Round2>>,
 }
 
 enum Stage {
@@ -103,7 +94,7 @@ impl Attempt {
             overdue_said_at: None,
             incoming: BTreeMap::new(),
             contradicting: BTreeMap::new(),
-            outgoing: BTreeMap::new(),
+            outgoing: Outbox::empty(),
         }
     }
 
@@ -152,7 +143,7 @@ impl Attempt {
     }
 
     pub(super) fn acknowledged(&mut self, to: NodeId) {
-        self.outgoing.remove(&to);
+        self.outgoing.acknowledged(to);
     }
 
     fn finish_round1<S: StateStore>(&mut self, scene: &Scene<'_, S>) -> Result<(), CeremonyError> {
@@ -178,13 +169,9 @@ impl Attempt {
                 let message = scene.identity.sign(Round2Hashes { ceremony, attempt, hashes });
                 let (secrets, round1) = (std::mem::take(&mut made.secrets), std::mem::take(&mut made.round1));
                 self.enter(Stage::Round2 { secrets, round1, message });
-                self.outgoing = std::mem::take(&mut made.packages)
-                    .into_iter()
-                    .map(|(to, packages)| {
-                        let message = scene.identity.sign(Round2 { ceremony, attempt, to, packages });
-                        (to, Outgoing { message, sent_at: None })
-                    })
-                    .collect();
+                for (to, packages) in std::mem::take(&mut made.packages) {
+                    self.outgoing.put(to, scene.identity.sign(Round2 { ceremony, attempt, to, packages }));
+                }
             }
             Err(blame) => self.accuse(scene, &blame, None),
         }
@@ -270,13 +257,8 @@ impl Attempt {
             effects.push(CeremonyEffect::Propose(command));
         }
         // Whoever has confirmed has everybody's packages.
-        self.outgoing.retain(|to, _| !record.confirmed.contains(to));
-        for (to, outgoing) in &mut self.outgoing {
-            if is_due(outgoing.sent_at, scene.now, SEND_RETRY_MILLIS) {
-                outgoing.sent_at = Some(scene.now);
-                effects.push(CeremonyEffect::SendRound2 { to: *to, message: outgoing.message.clone() });
-            }
-        }
+        self.outgoing.retain(|to| !record.confirmed.contains(&to));
+        effects.extend(self.outgoing.due(scene.now).into_iter().map(|(to, message)| CeremonyEffect::SendRound2 { to, message }));
     }
 
     /// Tells the others whose package is wrong, with the proof: its round-2 message, or its round-1 message in the log. Where that cannot
@@ -338,9 +320,4 @@ impl<S: StateStore> Scene<'_, S> {
 
 fn hash_for(hashes: &Round2Hashes, to: NodeId) -> Option<Sha256> {
     hashes.hashes.iter().find(|(recipient, _)| *recipient == to).map(|(_, hash)| *hash)
-}
-
-/// A clock that was set back counts as time that has passed: a message too many does no harm.
-fn is_due(last: Option<UnixMillis>, now: UnixMillis, interval: u64) -> bool {
-    last.is_none_or(|last| now.distance(last) >= interval)
 }

@@ -1,6 +1,6 @@
 //! What a ceremony asks of the shell, and how it fails.
 
-use warifu_protocol::wire::Round2;
+use warifu_protocol::wire::{RepairScalars, Round2};
 use warifu_protocol::{CeremonyId, Command, NodeId, NodeSigned};
 
 use crate::registry::StateStoreError;
@@ -24,10 +24,20 @@ pub enum CeremonyEffect {
         /// What.
         message: NodeSigned<Round2>,
     },
+    /// Sends parts of a repair to their recipient; [`super::repair::Repairs::acknowledged`] is called when it answers that they are taken.
+    ///
+    /// # Security
+    /// As for [`Self::SendRound2`].
+    SendRepair {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: RepairScalars,
+    },
     /// Seals these shares and makes them durable as pending, in place of what this ceremony had pending before.
     ///
     /// The confirmation that follows in the list tells the others that it was done. Pending shares come into use when the registry says
-    /// that the ceremony is done, and are destroyed when it says that it failed.
+    /// that the ceremony is done: for a repair, that this node holds them.
     StorePending {
         /// Of which ceremony.
         ceremony: CeremonyId,
@@ -51,6 +61,12 @@ pub enum CeremonyError {
         ceremony: CeremonyId,
         /// Whose message.
         node: NodeId,
+    },
+    /// Whose outcome this node's own arithmetic contradicts although every part was checked: the state is damaged.
+    #[error("the parts of repair {ceremony} fit their commitments but not the verifying share of this node; the state is damaged")]
+    SharesUnfit {
+        /// Which.
+        ceremony: CeremonyId,
     },
     /// FROST refuses the numbers of participants or this node's own packages.
     #[error("ceremony {ceremony} cannot be run at this node")]

@@ -7,7 +7,7 @@ use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{accusations, ceremonies, crls, due, nodes, orders, plan, sessions};
+use super::{accusations, ceremonies, crls, due, nodes, orders, plan, repairs, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +106,11 @@ fn apply_command<S: StateStore>(
         Command::CeremonyAbort(message) => ceremonies::abort(&mut trial, &context, message),
         Command::CeremonyAccused(message) => accusations::judge(&mut trial, &context, message),
         Command::CeremonyOverdue(message) => ceremonies::overdue(&mut trial, &context, message),
+        Command::RepairStarted(message) => repairs::start(&mut trial, &context, message),
+        Command::RepairCommitted(message) => repairs::commitments(&mut trial, &context, message),
+        Command::RepairAccused(message) => repairs::accuse(&mut trial, &context, message),
+        Command::RepairConfirmed(message) => repairs::confirm(&mut trial, &context, message),
+        Command::RepairAborted(message) => repairs::abort(&mut trial, &context, message),
     };
     match outcome {
         Ok(applied) => {

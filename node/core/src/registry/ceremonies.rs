@@ -91,10 +91,11 @@ pub(super) fn confirm<S: StateStore>(
         restart(state, context, body.ceremony, record, &leaving)?;
         return Ok(Applied::Done);
     }
+    let stores = state.store_numbers()?;
     for (id, package) in record.credentials.iter().zip(&body.public_key_packages) {
         let mut credential = credentials::existing(state, *id)?;
         credential.key = Some(CredentialKey { group_key: group_key(&record, context, package)?, public_key_package: package.clone() });
-        credential.holders = record.participants.clone();
+        credential.holders = record.participants.iter().filter_map(|node| stores.holding(*node)).collect();
         credential.state = CredentialState::Generated;
         credentials::write_changed(state, *id, credential);
     }

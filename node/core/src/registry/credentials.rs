@@ -162,6 +162,11 @@ pub(super) fn write_changed<S: StateStore>(state: &mut Overlay<'_, S>, id: Crede
     write(state, id, &record);
 }
 
+/// Writes a record whose change is none that an officer's order could be about: who holds shares, and of which epoch.
+pub(super) fn write_unversioned<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, record: &CredentialRecord) {
+    write(state, id, record);
+}
+
 fn write<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, record: &CredentialRecord) {
     state.put(key(table::CREDENTIAL, &[id.as_ref()]), encode(record));
 }

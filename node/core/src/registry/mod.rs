@@ -13,6 +13,7 @@ mod orders;
 mod plan;
 mod reader;
 mod records;
+mod repairs;
 mod roster;
 mod sessions;
 pub mod state_root;
@@ -21,7 +22,8 @@ mod store;
 
 pub use apply::{EntryOutcome, apply, found};
 pub use plan::{MembershipPlan, MembershipPlans, PlanMember, membership_applied};
-pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, table};
+pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, repair_message_key, table};
 pub use records::*;
+pub use repairs::due_commitments;
 pub use stops::{StopStanding, check_stop, is_stop_logged, is_stop_object_known};
 pub use store::{Changes, MemoryStore, Overlay, Pairs, StateStore, StateStoreError};

@@ -2,12 +2,16 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use warifu_protocol::{CeremonyId, CredentialId, Name, NodeId, Order, OrderId, SessionId, Sha256, SpkiHash, TerminalId, UnixMillis};
+use warifu_protocol::limits::REPAIRS_OPEN_MAX;
+use warifu_protocol::{
+    CeremonyId, CredentialId, Name, NodeId, NodeSigned, Order, OrderId, RepairCommitments, SessionId, Sha256, SpkiHash, TerminalId,
+    UnixMillis,
+};
 
 use super::plan::{self, MembershipPlans};
 use super::records::{
-    CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, NodeRecord, SerialOwner, SessionRecord,
-    TerminalRecord,
+    CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, NodeRecord, RepairBasis, RepairRecord,
+    SerialOwner, SessionRecord, StoreNumbers, TerminalRecord,
 };
 use super::store::{StateStore, StateStoreError};
 
@@ -67,6 +71,12 @@ pub mod table {
     pub const MEMBERSHIP_PLAN: u8 = 0x25;
     /// What happens by itself, by time.
     pub const DUE: u8 = 0x30;
+    /// Repairs under way.
+    pub const REPAIR: u8 = 0x2c;
+    /// Commitments, and what they are checked against, of repairs under way.
+    pub const REPAIR_MESSAGE: u8 = 0x2d;
+    /// The ceremony that is changing who holds a credential's shares.
+    pub const CREDENTIAL_CEREMONY: u8 = 0x2e;
 }
 
 /// A key in a table.
@@ -231,6 +241,14 @@ pub trait Registry: StateStore {
         read(self, &key(table::NODE, &[&[id.get()]]))
     }
 
+    /// Which store each node of the roster is on.
+    ///
+    /// # Errors
+    /// When the store fails or holds no genesis.
+    fn store_numbers(&self) -> Result<StoreNumbers, StateStoreError> {
+        Ok(StoreNumbers::of(&self.cluster()?))
+    }
+
     /// A ceremony.
     ///
     /// # Errors
@@ -275,6 +293,53 @@ pub trait Registry: StateStore {
     /// When the store fails.
     fn pending_bindings(&self, limit: usize) -> Result<usize, StateStoreError> {
         Ok(self.scan(&[table::DUE], &[table::DUE + 1], limit)?.len())
+    }
+
+    /// All repairs under way, ascending.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn open_repairs(&self) -> Result<Vec<(CeremonyId, RepairRecord)>, StateStoreError> {
+        let mut found = Vec::new();
+        for (key, value) in self.scan(&[table::REPAIR], &[table::REPAIR + 1], REPAIRS_MAX)? {
+            let id = key.get(1..).and_then(|id| <[u8; CeremonyId::LEN]>::try_from(id).ok()).map(CeremonyId::new);
+            let id = id.ok_or_else(|| StateStoreError { reason: "a repair's key is damaged".to_owned() })?;
+            found.push((id, decode(&value)?));
+        }
+        Ok(found)
+    }
+
+    /// A repair under way.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn repair(&self, id: CeremonyId) -> Result<Option<RepairRecord>, StateStoreError> {
+        read(self, &key(table::REPAIR, &[id.as_ref()]))
+    }
+
+    /// What a repair under way is checked against.
+    ///
+    /// # Errors
+    /// When the store fails or has no such repair.
+    fn repair_basis(&self, id: CeremonyId) -> Result<RepairBasis, StateStoreError> {
+        read(self, &key(table::REPAIR_MESSAGE, &[id.as_ref()]))?
+            .ok_or_else(|| StateStoreError { reason: format!("repair {id} has no points to check against") })
+    }
+
+    /// A helper's commitments of the current attempt.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn repair_commitments(&self, id: CeremonyId, helper: NodeId) -> Result<Option<NodeSigned<RepairCommitments>>, StateStoreError> {
+        read(self, &repair_message_key(id, helper))
+    }
+
+    /// The ceremony that is changing who holds a credential's shares, if there is one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn ceremony_of(&self, credential: CredentialId) -> Result<Option<CeremonyId>, StateStoreError> {
+        read(self, &key(table::CREDENTIAL_CEREMONY, &[credential.as_ref()]))
     }
 
     /// The active CRLs of the CA with this key, with the name of their series.
@@ -337,6 +402,15 @@ impl<S: StateStore + ?Sized> Registry for S {}
 
 /// Lists that are read at once: all series of all pinned CAs. Those beyond it would not be found, so that certificates under them are refused.
 const CRL_SERIES_MAX: usize = 256;
+
+/// Repairs that are read at once: more than all nodes of a cluster may have open together.
+const REPAIRS_MAX: usize = REPAIRS_OPEN_MAX * NodeId::MAX as usize;
+
+/// Key of a helper's commitments.
+#[must_use]
+pub fn repair_message_key(id: CeremonyId, helper: NodeId) -> Vec<u8> {
+    key(table::REPAIR_MESSAGE, &[id.as_ref(), &[helper.get()]])
+}
 
 /// Key of a ceremony's message.
 #[must_use]

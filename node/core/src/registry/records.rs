@@ -1,5 +1,7 @@
 //! What the registry holds, table by table.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 pub use warifu_protocol::ClusterRecord;
 use warifu_protocol::wire::{AuthenticatorView, CredentialState, CredentialView, PendingView, SessionView};
@@ -31,8 +33,8 @@ pub struct CredentialRecord {
     pub enrolled_by: OrderId,
     /// The ceremony that made its key.
     pub ceremony: CeremonyId,
-    /// Nodes that hold a share, ascending.
-    pub holders: Vec<NodeId>,
+    /// Nodes that were given a share, ascending. Whether they have it still, [`StoreNumbers::holders`] says.
+    pub holders: Vec<Holding>,
     /// The key, once generated.
     pub key: Option<CredentialKey>,
     /// The certificate, once installed.
@@ -43,6 +45,46 @@ pub struct CredentialRecord {
     pub ever_bound: bool,
     /// Cards whose binding takes effect by itself.
     pub pending: Vec<PendingBinding>,
+}
+
+/// A share that a node was given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Holding {
+    /// Who.
+    pub node: NodeId,
+    /// [`ClusterRecord::store_number`] of the store that took it.
+    pub store_number: u32,
+}
+
+/// Which store each node of the roster is on. A share that went into an earlier store is lost with that, so that a replaced store makes all
+/// of its node's shares missing without a change to any credential.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StoreNumbers(BTreeMap<NodeId, u32>);
+
+impl StoreNumbers {
+    /// As the cluster stands.
+    #[must_use]
+    pub fn of(cluster: &ClusterRecord) -> Self {
+        Self(cluster.nodes.iter().map(|node| (node.id, cluster.store_number(node.id))).collect())
+    }
+
+    /// What a node that is given a share now holds; `None` for a node that is not in the roster.
+    #[must_use]
+    pub fn holding(&self, node: NodeId) -> Option<Holding> {
+        self.0.get(&node).map(|store_number| Holding { node, store_number: *store_number })
+    }
+
+    /// Whether a node of the roster has its share still.
+    #[must_use]
+    pub fn holds(&self, holders: &[Holding], node: NodeId) -> bool {
+        self.holding(node).is_some_and(|holding| holders.contains(&holding))
+    }
+
+    /// The nodes of the roster that have their share still, ascending.
+    #[must_use]
+    pub fn holders(&self, holders: &[Holding]) -> Vec<NodeId> {
+        holders.iter().map(|holding| holding.node).filter(|node| self.holds(holders, *node)).collect()
+    }
 }
 
 /// A generated key.
@@ -179,6 +221,43 @@ pub struct CeremonyRecord {
     pub outcomes: Vec<Sha256>,
 }
 
+/// A repair that is under way. It is forgotten when it ends.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RepairRecord {
+    /// The node that lacks the shares.
+    pub receiver: NodeId,
+    /// The store that it lacks them on.
+    pub store_number: u32,
+    /// Whose shares, and of which epoch, ascending.
+    pub credentials: Vec<(CredentialId, Epoch)>,
+    /// Nodes that held a share of each when the repair began, ascending.
+    pub candidates: Vec<NodeId>,
+    /// How often an attempt had to do without each of them, or [`Self::EXPELLED`].
+    pub demerits: Vec<u32>,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// The t candidates that help in this attempt, ascending.
+    pub helpers: Vec<NodeId>,
+    /// Helpers whose commitments of this attempt are in the log and fit, ascending.
+    pub committed: Vec<NodeId>,
+    /// Entry time from which whoever is waited for may be left out.
+    pub deadline: UnixMillis,
+}
+
+impl RepairRecord {
+    /// The demerits of a helper that was shown to lie: it does not help in this repair again.
+    pub const EXPELLED: u32 = u32::MAX;
+}
+
+/// Public points that a repair is checked against, in the order of its credentials.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RepairBasis {
+    /// The candidates' verifying shares.
+    pub verifying_shares: Vec<Vec<[u8; 32]>>,
+    /// The receiver's.
+    pub receiver: Vec<[u8; 32]>,
+}
+
 /// Steps of a ceremony.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CeremonyStep {
@@ -250,9 +329,18 @@ impl CredentialRecord {
         };
     }
 
-    /// What others may see of it.
+    /// Whether it has a key that signs or may sign again, so that a node without a share of it is to get one.
     #[must_use]
-    pub fn view(&self, credential: CredentialId) -> CredentialView {
+    pub const fn needs_shares(&self) -> bool {
+        match self.state {
+            CredentialState::Generated | CredentialState::Certified | CredentialState::Active | CredentialState::Suspended => true,
+            CredentialState::Generating | CredentialState::Revoked => false,
+        }
+    }
+
+    /// What others may see of it, as the nodes' stores are now.
+    #[must_use]
+    pub fn view(&self, credential: CredentialId, stores: &StoreNumbers) -> CredentialView {
         CredentialView {
             credential,
             holder: self.holder.clone(),
@@ -278,6 +366,7 @@ impl CredentialRecord {
                     order: pending.order,
                 })
                 .collect(),
+            holders: stores.holders(&self.holders),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Orders that change the cluster record: policy, pinned CAs, roster, and the store of a lost site.
 
-use warifu_protocol::wire::{Applied, CredentialState};
+use warifu_protocol::wire::Applied;
 use warifu_protocol::{BootId, ClusterRecord, CredentialId, NodeId, Order, OrderCommand, Refusal, StoreId};
 
 use super::apply::{Context, Stop};
 use super::reader::{Registry, encode, key, table};
-use super::records::NodeRecord;
+use super::records::{NodeRecord, StoreNumbers};
 use super::store::{Overlay, StateStore};
 use super::{nodes, plan};
 use crate::pki::TrustAnchor;
@@ -62,17 +62,17 @@ const fn admitted(store: StoreId, store_number: u32) -> NodeRecord {
 /// Refuses to take a node's shares away from a credential that could not sign, nor be repaired, without them.
 fn check_shares<S: StateStore>(state: &Overlay<'_, S>, revised: &ClusterRecord, leaving: NodeId) -> Result<(), Stop> {
     let needed = revised.threshold.0;
+    let stores = StoreNumbers::of(revised);
     let mut after: Option<CredentialId> = None;
     loop {
         let page = state.credentials(after, PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = Some(*last);
         for (credential, record) in page {
-            if record.key.is_none() || record.state == CredentialState::Revoked || !record.holders.contains(&leaving) {
+            if !record.needs_shares() || !record.holders.iter().any(|holding| holding.node == leaving) {
                 continue;
             }
-            let stays = |holder: &&NodeId| **holder != leaving && revised.node(**holder).is_some();
-            let remaining = record.holders.iter().filter(stays).count() as u8;
+            let remaining = stores.holders(&record.holders).into_iter().filter(|holder| *holder != leaving).count() as u8;
             if remaining < needed {
                 return Err(Refusal::SharesLost { credential, remaining, needed }.into());
             }

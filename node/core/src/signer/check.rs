@@ -11,7 +11,7 @@ use warifu_protocol::{
 };
 
 use crate::pki::render_csr;
-use crate::registry::{CertificateRecord, CredentialRecord, Registry, SessionRecord, StateStore, StateStoreError};
+use crate::registry::{CertificateRecord, CredentialRecord, Registry, SessionRecord, StateStore, StateStoreError, StoreNumbers};
 
 /// After how many milliseconds a coordinator asks again when this node's state is behind: a log entry reaches a follower in less.
 pub const RETRY_BEHIND_MILLIS: u32 = 100;
@@ -28,6 +28,7 @@ pub struct CheckContext {
     threshold: Threshold,
     clock_skew_millis_max: u64,
     entry_time: UnixMillis,
+    stores: StoreNumbers,
 }
 
 /// What a share uses up: this number of this session, for this request and no other.
@@ -87,6 +88,7 @@ impl CheckContext {
             threshold: cluster.threshold,
             clock_skew_millis_max: cluster.policy.clock_skew_millis_max,
             entry_time: state.time()?,
+            stores: StoreNumbers::of(&cluster),
         })
     }
 }
@@ -305,7 +307,7 @@ fn check_signers(
     if item.epoch > record.epoch {
         return Err(CheckError::behind());
     }
-    if item.epoch != record.epoch || !record.holders.contains(&context.node) {
+    if item.epoch != record.epoch || !context.stores.holds(&record.holders, context.node) {
         return Err(Refusal::ShareMissing.into());
     }
     let key = record.key.as_ref().ok_or_else(|| wrong_state(record, "a generated key"))?;
@@ -313,7 +315,7 @@ fn check_signers(
     let threshold = context.threshold;
     let refused = || Refusal::SignerSet { threshold: threshold.0 };
     let ascending = item.signers.is_sorted_by(|left, right| left.node < right.node);
-    let holders = item.signers.iter().all(|signer| record.holders.contains(&signer.node));
+    let holders = item.signers.iter().all(|signer| context.stores.holds(&record.holders, signer.node));
     if item.signers.len() != usize::from(threshold.0) || !ascending || !holders {
         return Err(refused().into());
     }

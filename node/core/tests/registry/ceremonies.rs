@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use warifu_core::ceremony::{CeremonyEffect, Dkg};
-use warifu_core::registry::{CeremonyRecord, CeremonyStep, Registry};
+use warifu_core::registry::{CeremonyRecord, CeremonyStep, Holding, Registry};
 use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
 use warifu_protocol::wire::{Applied, CeremonyReply, CredentialState, Round2};
 use warifu_protocol::{
@@ -239,7 +239,10 @@ fn whoever_gives_up_early_loses_its_own_place_and_nobody_elses() {
 
     // With four of five the ceremony still ends well.
     stage.world.run_ceremony_as(stage.ceremony, |_| dealt_to_four());
-    assert_eq!(stage.world.credential(stage.enrolments[1].credential).holders, [1, 2, 4, 5].map(node));
+    assert_eq!(
+        stage.world.credential(stage.enrolments[1].credential).holders,
+        [1, 2, 4, 5].map(|number| Holding { node: node(number), store_number: 0 })
+    );
 }
 
 #[test]
@@ -363,6 +366,7 @@ fn the_nodes_own_key_generation_satisfies_the_registry() {
                     CeremonyEffect::Propose(command) => assert_eq!(stage.world.must(command), Applied::Done),
                     CeremonyEffect::SendRound2 { to, message } => network.push((to, message)),
                     CeremonyEffect::StorePending { shares, .. } => assert_eq!(shares.len(), 2),
+                    CeremonyEffect::SendRepair { .. } => panic!("nothing is repaired"),
                 }
             }
         }

@@ -179,7 +179,7 @@ fn a_binding_with_notice_takes_effect_by_itself_and_only_after_the_delay() {
     let order = world.binding_with_notice(holder.credential, &card);
     world.must_order(order);
     let effective_at = world.now.plus(delay());
-    let view = world.credential(holder.credential).view(holder.credential);
+    let view = world.credential(holder.credential).view(holder.credential, &world.store.store_numbers().expect("a genesis"));
     assert_eq!((view.authenticators.len(), view.pending.len(), view.state), (0, 1, CredentialState::Certified));
     assert_eq!(view.pending[0].effective_at, effective_at);
     let order = world.binding(other.credential, &card, Some(&other.card));

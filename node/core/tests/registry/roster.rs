@@ -5,8 +5,8 @@ use std::slice::from_ref;
 
 use warifu_core::registry::{MembershipPlans, Overlay, Registry, membership_applied};
 use warifu_protocol::{
-    AnchorKind, BootId, Command, CommandClass, Consent, NodeEntry, NodeId, NodeStarted, ObjectVersion, OfficerRole, Order, OrderCommand,
-    Policy, Refusal, RosterFile, SpkiHash, StoreId, verify_roster_chain,
+    AnchorKind, BootId, Command, CommandClass, Consent, NodeEntry, NodeStarted, ObjectVersion, OfficerRole, Order, OrderCommand, Policy,
+    Refusal, RosterFile, SpkiHash, StoreId, verify_roster_chain,
 };
 
 use crate::support::{Ca, HOUR, Signer, World, identity, node, node_entry};
@@ -285,7 +285,7 @@ fn replacing_too_many_at_once_would_lose_the_majority_and_is_refused() {
 #[test]
 fn no_credential_is_left_with_fewer_shares_than_sign() {
     let (mut world, [physician, pharmacist]) = World::generated();
-    let holders: Vec<NodeId> = [1, 2, 3].map(node).to_vec();
+    let holders = [1, 2, 3].map(|number| warifu_core::registry::Holding { node: node(number), store_number: 0 }).to_vec();
     let mut record = world.credential(physician.credential);
     record.holders = holders;
     let mut put = |record: &_| {

@@ -3,3 +3,6 @@
 mod cluster;
 mod key_generation;
 mod messages;
+mod repair;
+
+pub(super) use cluster::{CREDENTIALS, Cluster, START, node};

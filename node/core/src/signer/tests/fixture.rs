@@ -11,13 +11,14 @@ use rand_core::SeedableRng as _;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{CredentialState, SignAnswer, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
-    Blob, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, Name, NodeId,
-    ObjectVersion, OrderId, Policy, PublicKey, Purpose, Request, SessionId, SignedRequest, Statement, SubjectFields, TerminalId, Threshold,
-    UnixMillis,
+    Blob, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, Name, NodeEntry, NodeId,
+    ObjectVersion, OrderId, Policy, PublicKey, Purpose, Request, RetiredNode, SessionId, SignedRequest, SpkiHash, Statement, SubjectFields,
+    TerminalId, Threshold, UnixMillis,
 };
 
 use crate::registry::{
-    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, MemoryStore, SessionRecord, TerminalRecord, encode, key, table,
+    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, Holding, MemoryStore, Registry as _, SessionRecord, TerminalRecord,
+    encode, key, table,
 };
 use crate::signer::{CheckContext, CheckError, CheckedWork, MonotonicMillis, NoncePools, check, identifier};
 
@@ -53,6 +54,21 @@ pub(super) fn certificate_hash() -> CertificateHash {
     CertificateHash::new(sha256(&certificate_der()))
 }
 
+/// Shares on each node's first store.
+pub(super) fn holdings(numbers: &[u8]) -> Vec<Holding> {
+    numbers.iter().map(|number| Holding { node: node(*number), store_number: 0 }).collect()
+}
+
+fn node_entry(number: u8) -> NodeEntry {
+    NodeEntry {
+        id: node(number),
+        address: format!("node-{number}:7001"),
+        tls_spki: SpkiHash::new([number; 32]),
+        identity: PublicKey::Ed25519(SigningKey::from_bytes(&[number; 32]).verifying_key().to_bytes()),
+        sealing_key: Blob::default(),
+    }
+}
+
 impl Fixture {
     pub(super) fn new() -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(11);
@@ -84,7 +100,7 @@ impl Fixture {
             liars: 1,
             minority_threshold: false,
             policy: Policy::default(),
-            nodes: Vec::new(),
+            nodes: (1..=5).map(node_entry).collect(),
             coordinators: Vec::new(),
             officers: Vec::new(),
             anchors: Vec::new(),
@@ -95,6 +111,14 @@ impl Fixture {
         };
         self.store.0.insert(key(table::CLUSTER, &[]), encode(&cluster));
         self.put_time(UnixMillis(NOW.0 - 5));
+    }
+
+    /// As if a node had been admitted on a new store in place of a lost one.
+    pub(super) fn put_new_store(&mut self, number: u8) {
+        let mut cluster = self.store.cluster().unwrap();
+        let NodeEntry { id, tls_spki, identity, .. } = node_entry(number);
+        cluster.retired.push(RetiredNode { id, tls_spki, identity });
+        self.store.0.insert(key(table::CLUSTER, &[]), encode(&cluster));
     }
 
     pub(super) fn put_time(&mut self, time: UnixMillis) {
@@ -112,7 +136,7 @@ impl Fixture {
             epoch: Epoch(2),
             enrolled_by: OrderId::new([1; 16]),
             ceremony: CeremonyId::new([1; 16]),
-            holders: (1..=5).map(node).collect(),
+            holders: holdings(&[1, 2, 3, 4, 5]),
             key: Some(CredentialKey {
                 group_key: self.public.verifying_key().serialize().unwrap().try_into().unwrap(),
                 public_key_package: Blob(self.public.serialize().unwrap()),

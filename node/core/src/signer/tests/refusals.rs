@@ -3,7 +3,7 @@ use warifu_protocol::limits::SIGNATURE_BYTES_MAX;
 use warifu_protocol::wire::{CredentialState, NotYet, SignAnswer, SignItem, SignWork};
 use warifu_protocol::{AuditEvent, Blob, CertificateHash, CredentialId, DocumentKind, Epoch, Refusal, SessionId, UnixMillis};
 
-use super::fixture::{CREDENTIAL, Fixture, MONOTONIC, NOW, coordinator, node};
+use super::fixture::{CREDENTIAL, Fixture, MONOTONIC, NOW, coordinator, holdings};
 use crate::signer::{CheckError, refused_event};
 
 const SKEW: u64 = 30_000;
@@ -211,10 +211,8 @@ fn physicians_and_dentists_prescribe_and_pharmacists_dispense() {
 #[test]
 fn a_node_signs_with_a_share_of_the_current_epoch_only() {
     assert_refused(verdict(|_, item| item.epoch = Epoch(1)), Refusal::ShareMissing);
-    assert_refused(
-        verdict(|fixture, _| fixture.put_credential(|record| record.holders = vec![node(2), node(3), node(4)])),
-        Refusal::ShareMissing,
-    );
+    assert_refused(verdict(|fixture, _| fixture.put_credential(|record| record.holders = holdings(&[2, 3, 4]))), Refusal::ShareMissing);
+    assert_refused(verdict(|fixture, _| fixture.put_new_store(1)), Refusal::ShareMissing);
 }
 
 #[test]
@@ -224,7 +222,9 @@ fn the_signers_are_t_different_holders_with_this_node_among_them() {
         assert_refused(verdict(|fixture, item| item.signers = fixture.signers(numbers)), refusal());
     }
     // Of the cluster, but no holder.
-    assert_refused(verdict(|fixture, _| fixture.put_credential(|record| record.holders = vec![node(1), node(3), node(5)])), refusal());
+    assert_refused(verdict(|fixture, _| fixture.put_credential(|record| record.holders = holdings(&[1, 3, 5]))), refusal());
+    // Its share was lost with its store.
+    assert_refused(verdict(|fixture, _| fixture.put_new_store(4)), refusal());
 }
 
 #[test]

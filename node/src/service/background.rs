@@ -1,0 +1,105 @@
+//! Repair of this node's shares and of others', in the background of signing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use frost_ed25519::keys::KeyPackage;
+use rand_core::OsRng;
+use warifu_core::ceremony::{CeremonyEffect, OpenShare};
+use warifu_protocol::transport::Role;
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply, RepairScalars};
+use warifu_protocol::{Command, CredentialId, Epoch, NodeId};
+
+use super::ceremony::{CeremonyService, ROUND2_DEADLINE};
+use crate::clock;
+use crate::gate::Gate;
+use crate::local::LocalStore;
+use crate::metrics::NodeMetrics;
+use crate::pace::Pace;
+use crate::state::StateView;
+
+/// What background work goes by.
+pub struct Background {
+    /// Nothing is done before this node's state is proved fresh: what to repair, and for whom, follows from it.
+    pub gate: Arc<Gate>,
+    /// For progress.
+    pub metrics: NodeMetrics,
+    /// Says when signing leaves room.
+    pub pace: Arc<Pace>,
+    /// Credentials in one ceremony.
+    pub batch: usize,
+}
+
+impl OpenShare for LocalStore {
+    fn open_share(&self, credential: CredentialId, epoch: Epoch) -> Option<KeyPackage> {
+        self.share(credential, epoch).unwrap_or_else(|error| {
+            tracing::error!(%credential, error = &error as &dyn std::error::Error, "a share cannot be opened");
+            None
+        })
+    }
+}
+
+impl CeremonyService {
+    /// One step of all background work, if signing leaves room for it.
+    pub(super) fn background_step(&self, view: &StateView) -> Vec<CeremonyEffect> {
+        let Background { gate, metrics, pace, batch } = &self.background;
+        if !gate.is_open() {
+            return Vec::new();
+        }
+        if !pace.may_step(Instant::now()) {
+            metrics.background_held.inc();
+            return Vec::new();
+        }
+        let now = clock::now();
+        let mut effects = self.repairs.lock().step(now, view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a repair cannot go on here");
+            Vec::new()
+        });
+        let mut backlog = self.backlog.lock();
+        match backlog.next(now, view, *batch) {
+            Ok(credentials) if credentials.is_empty() => {}
+            Ok(credentials) => effects.push(CeremonyEffect::Propose(self.repairs.lock().ask(credentials, &mut OsRng))),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "missing shares cannot be looked for"),
+        }
+        metrics.shares_missing.set(i64::try_from(backlog.missing()).unwrap_or(i64::MAX));
+        effects
+    }
+
+    /// Counts what was repaired, and forgets what will not be.
+    pub(super) fn note_verdict(&self, command: &Command, applied: bool) {
+        match command {
+            Command::RepairStarted(started) if !applied => self.repairs.lock().refused(started.body.ceremony),
+            Command::RepairConfirmed(confirmed) if applied => {
+                let count = self.repairs.lock().repaired(confirmed.body.ceremony);
+                self.backlog.lock().repaired(count);
+                self.background.metrics.shares_repaired.inc_by(count);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) async fn send_repair(&self, to: NodeId, message: RepairScalars) {
+        let part = message.part.body.clone();
+        let call = CeremonyCall::Repair(Box::new(message));
+        let Ok(request) = postcard::to_stdvec(&call).map(zeroize::Zeroizing::new) else { return };
+        match self.peers.call(to, Role::Ceremony, &request, ROUND2_DEADLINE).await {
+            Ok(reply) => match postcard::from_bytes::<CeremonyReply>(&reply) {
+                Ok(CeremonyReply::Taken) => self.repairs.lock().acknowledged(part.ceremony, part.attempt, part.kind, to),
+                Ok(CeremonyReply::Refused(refusal)) => tracing::info!(%to, %refusal, "parts of a repair refused"),
+                Ok(_) | Err(_) => tracing::debug!(%to, "parts of a repair not taken yet"),
+            },
+            Err(error) => tracing::info!(%to, error = &error as &dyn std::error::Error, "parts of a repair not delivered"),
+        }
+    }
+
+    pub(super) fn take_repair(&self, from: NodeId, message: RepairScalars) -> CeremonyReply {
+        if !self.background.gate.is_open() {
+            return CeremonyReply::NotYet;
+        }
+        let Ok(view) = self.state.view() else { return CeremonyReply::NotYet };
+        self.repairs.lock().handle(from, message, &view).unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "parts of a repair cannot be taken");
+            CeremonyReply::NotYet
+        })
+    }
+}

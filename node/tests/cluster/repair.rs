@@ -1,0 +1,19 @@
+//! A node that lacks shares is given them while the others go on.
+
+use crate::signing::{csr, enrol, until_credential};
+use crate::support::{TestCluster, node_id};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_in_the_key_generation_is_completed_when_it_returns() -> anyhow::Result<()> {
+    let mut cluster = TestCluster::start_with(5, 3, |policy| policy.ceremony_millis_max = 2_000).await?;
+    cluster.stop_node(node_id(4)).await?;
+    let credential = enrol(&cluster).await?;
+    assert_eq!(credential.holders, [1, 2, 3, 5].map(node_id));
+    cluster.start_node(node_id(4), false);
+    cluster.until_confirmed(&[node_id(4)]).await?;
+    for node in [2, 4, 5].map(node_id) {
+        until_credential(&cluster, node, "completed", |view| view.holders.contains(&node_id(4))).await?;
+    }
+    let credential = until_credential(&cluster, node_id(1), "completed", |view| view.holders.len() == 5).await?;
+    csr(&cluster, &credential, &[2, 4, 5].map(node_id)).await
+}
