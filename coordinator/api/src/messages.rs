@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warifu_protocol::wire::{Applied, CredentialView, CrlView, NodeStatus, SessionView};
-use warifu_protocol::{Blob, ClusterId, CredentialId, Name, NodeId, ObjectVersion, SessionId, SignedRequest};
+use warifu_protocol::{Blob, ClusterId, CredentialEvent, CredentialId, Name, NodeId, ObjectVersion, SessionId, SignedRequest};
 
 use crate::Problem;
 
@@ -118,6 +118,18 @@ pub struct CredentialsAnswer {
     /// `after` of the next page; absent at the end.
     #[schema(value_type = Option<String>)]
     pub next: Option<CredentialId>,
+}
+
+/// What happened to a credential, in order. Of a long life the beginning and the latest events are kept.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryAnswer {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub credential: CredentialId,
+    /// The events.
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<CredentialEvent>,
 }
 
 /// A certificate signing request (PKCS#10).

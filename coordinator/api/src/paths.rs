@@ -18,6 +18,8 @@ pub const CRLS: &str = "/v1/crls";
 pub const CREDENTIALS: &str = "/v1/credentials";
 /// `GET` (ca, operations, auditor): one credential.
 pub const CREDENTIAL: &str = "/v1/credentials/{credential}";
+/// `GET`: what happened to the credential.
+pub const HISTORY: &str = "/v1/credentials/{credential}/history";
 /// `GET` (ca): the credential's CSR, signed by its threshold key.
 pub const CSR: &str = "/v1/credentials/{credential}/csr";
 /// `GET` (ca, operations, auditor): the version of an object, for the next order; `kind` is `credential`, `facility` or `terminal`.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use warifu_api::limits::{CREDENTIALS_PAGE_DEFAULT, CREDENTIALS_PAGE_MAX};
-use warifu_api::{CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CredentialsQuery, CrlsAnswer, CsrAnswer, Problem, VersionAnswer};
+use warifu_api::{
+    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CredentialsQuery, CrlsAnswer, CsrAnswer, HistoryAnswer, Problem, VersionAnswer,
+};
 use warifu_protocol::wire::{ObjectRef, Read, View};
-use warifu_protocol::{Fault, ObjectVersion};
+use warifu_protocol::{Fault, ObjectVersion, Refusal};
 
 use super::answer::ProblemAnswer;
 use super::app::App;
@@ -48,6 +50,21 @@ pub(super) async fn credential(
 ) -> Result<Json<CredentialAnswer>, ProblemAnswer> {
     let credential = app.views.credential(parse_id(&credential)?).await?;
     Ok(Json(CredentialAnswer { credential }))
+}
+
+/// What happened to a credential.
+#[utoipa::path(get, path = "/v1/credentials/{credential}/history", tag = "registry", params(("credential" = String, Path)),
+    responses((status = 200, body = HistoryAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn credential_history(
+    State(app): State<Arc<App>>,
+    _: Caller<Reader>,
+    Path(credential): Path<String>,
+) -> Result<Json<HistoryAnswer>, ProblemAnswer> {
+    let credential = parse_id(&credential)?;
+    match read(&app, Read::History(credential)).await? {
+        Some(View::History(events)) if !events.is_empty() => Ok(Json(HistoryAnswer { credential, events })),
+        _ => Err(Problem::from(&Refusal::CredentialUnknown { credential }).into()),
+    }
 }
 
 /// The credential's CSR, signed by its threshold key.

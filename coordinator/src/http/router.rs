@@ -57,6 +57,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reads::crls))
         .routes(routes!(reads::credentials))
         .routes(routes!(reads::credential))
+        .routes(routes!(reads::credential_history))
         .routes(routes!(reads::credential_csr))
         .routes(routes!(reads::object_version))
         .routes(routes!(reads::ceremony))
@@ -82,6 +83,7 @@ mod tests {
             paths::CRLS,
             paths::CREDENTIALS,
             paths::CREDENTIAL,
+            paths::HISTORY,
             paths::CSR,
             paths::OBJECT_VERSION,
             paths::CEREMONY,

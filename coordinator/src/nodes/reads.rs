@@ -89,6 +89,7 @@ fn newness(view: Option<&View>) -> u64 {
         None => 0,
         Some(View::Credential(view)) => 1 + view.version.0,
         Some(View::ObjectVersion(version)) => 1 + version.0,
+        Some(View::History(events)) => 1 + events.last().map_or(0, |event| event.index),
         Some(View::Session(view)) => 1 + u64::from(view.closed),
         Some(View::Ceremony(view)) => {
             let steps = view.round1.len() + view.confirmed.len() + usize::from(view.done || view.failed);

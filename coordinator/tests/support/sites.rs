@@ -269,7 +269,7 @@ impl Sites {
                 View::Session(Box::new(SessionView { session: *session, statement: statement.clone(), closed: *closed }))
             }),
             Read::ObjectVersion(_) => Some(View::ObjectVersion(credential.version)),
-            Read::Ceremony(_) => None,
+            Read::Ceremony(_) | Read::History(_) => None,
             Read::Crls => Some(View::Crls(Vec::new())),
             Read::RosterOrders { .. } => Some(View::RosterOrders(Vec::new())),
         }

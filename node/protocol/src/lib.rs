@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod command;
 pub mod document;
 pub mod genesis;
+pub mod history;
 pub mod ids;
 pub mod keys;
 pub mod limits;
@@ -32,6 +33,7 @@ pub use cluster::{ClusterRecord, RetiredNode, RosterChainError, RosterFile, veri
 pub use command::*;
 pub use document::DocumentKind;
 pub use genesis::{Genesis, GenesisBody, GenesisDocument, GenesisError, GenesisSignature};
+pub use history::{CredentialChange, CredentialEvent};
 pub use ids::*;
 pub use keys::{ParsePublicKeyError, PublicKey, SignatureInvalid};
 pub use order::*;

@@ -151,6 +151,8 @@ pub enum Read {
         /// Those after this revision; a reply holds as many as fit into [`crate::limits::ROSTER_ORDERS_PER_REPLY_MAX`].
         after: u64,
     },
+    /// What happened to a credential.
+    History(CredentialId),
 }
 
 /// An object with a version.
@@ -263,6 +265,8 @@ pub enum View {
     Crls(Vec<CrlView>),
     /// Orders that changed the cluster record, in the order in which they were applied; empty when there are no more.
     RosterOrders(Vec<crate::Order>),
+    /// What happened to a credential, in order.
+    History(Vec<crate::CredentialEvent>),
 }
 
 /// States of a credential.

@@ -17,11 +17,12 @@ use warifu_protocol::wire::{
 use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
     CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
-    CoordinatorEntry, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, LogEntry, Name, NodeEntry, NodeId, NodeSigned,
-    NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy,
-    PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm, RepairPart, RepairPartKind,
-    RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256, SignedRequest, SpkiHash, StateRoot,
-    Statement, StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
+    CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, LogEntry, Name,
+    NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody,
+    OrderCommand, OrderId, Policy, PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm,
+    RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256,
+    SignedRequest, SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId,
+    UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -459,6 +460,23 @@ fn audit_entries_are_frozen() {
     });
 }
 
+fn history() -> Vec<CredentialEvent> {
+    let (card, certificate) = (CertificateHash::new([0xca; 32]), CertificateHash::new([0xce; 32]));
+    let holders = vec![node(1), node(3)];
+    let changes = [
+        CredentialChange::Enrolled,
+        CredentialChange::KeyMade { ceremony: CEREMONY, holders: holders.clone() },
+        CredentialChange::Certified { certificate },
+        CredentialChange::Bound { card, kind: AuthenticatorKind::HpkiCard },
+        CredentialChange::Unbound { card },
+        CredentialChange::State { state: CredentialState::Suspended },
+        CredentialChange::Refreshed { epoch: Epoch(2), holders: holders.clone() },
+        CredentialChange::Holders { holders },
+    ];
+    let order = Some(OrderId::new([0x0d; 16]));
+    changes.into_iter().map(|change| CredentialEvent { index: 9, at: AT, change, order, officers: vec![name("op-1")] }).collect()
+}
+
 fn credential_view() -> CredentialView {
     CredentialView {
         credential: CREDENTIAL,
@@ -510,6 +528,7 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         Read::ObjectVersion(ObjectRef::Policy),
         Read::ObjectVersion(ObjectRef::Anchors),
         Read::RosterOrders { after: 3 },
+        Read::History(CREDENTIAL),
     ];
     let orders = vec![order(OrderCommand::Suspend { credential: CREDENTIAL })];
     let ceremony = CeremonyView {
@@ -537,8 +556,9 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         let proposal = OrderCall::Propose(Box::new(Command::SessionOpened(opening())));
         golden.postcard("propose", &proposal, "23442c46f4abeb27");
         golden.postcard("reads", &reads.map(OrderCall::Read), "a013c2325bb3c0e4");
-        golden.postcard("later reads", &later_reads.map(OrderCall::Read), "23f3ba98c5ddf6af");
+        golden.postcard("later reads", &later_reads.map(OrderCall::Read), "e12a14c3f4312154");
         golden.postcard("roster orders", &OrderReply::View(Some(View::RosterOrders(orders))), "96f2ea5c40f59d89");
+        golden.postcard("history", &OrderReply::View(Some(View::History(history()))), "c8cf1026e122fd8d");
         golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");
         golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "55e63488b7506d23");
         golden.postcard("no view", &OrderReply::View(None), "99be5efb88ca2013");

@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use http::Method;
 use warifu_protocol::wire::{CeremonyView, CredentialView, ObjectRef, SessionView};
-use warifu_protocol::{CeremonyId, CredentialId, ObjectVersion, Order, OrderId, SessionClosing, SessionId, SessionOpening};
+use warifu_protocol::{
+    CeremonyId, CredentialEvent, CredentialId, ObjectVersion, Order, OrderId, SessionClosing, SessionId, SessionOpening,
+};
 
 use super::error::ApiError;
 use super::transport::ApiClient;
 use crate::messages::{
-    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, OrderAnswer, SessionAnswer, SessionOpened, SignAnswerBody,
-    SignBody, StatusAnswer, VersionAnswer,
+    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, SessionAnswer, SessionOpened,
+    SignAnswerBody, SignBody, StatusAnswer, VersionAnswer,
 };
 use crate::paths;
 
@@ -62,6 +64,12 @@ impl ApiClient {
     pub async fn credential(&self, credential: CredentialId) -> Result<CredentialView, ApiError> {
         let answer: CredentialAnswer = self.get(&fill(paths::CREDENTIAL, &[credential.to_string()])).await?;
         Ok(answer.credential)
+    }
+
+    /// Reads what happened to a credential.
+    pub async fn history(&self, credential: CredentialId) -> Result<Vec<CredentialEvent>, ApiError> {
+        let answer: HistoryAnswer = self.get(&fill(paths::HISTORY, &[credential.to_string()])).await?;
+        Ok(answer.events)
     }
 
     /// Has a credential's CSR signed by its threshold key.

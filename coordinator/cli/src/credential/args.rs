@@ -7,7 +7,6 @@ use warifu_api::limits::CREDENTIALS_PAGE_MAX;
 use warifu_core::describe;
 use warifu_core::pki::Certificate;
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
-use warifu_protocol::wire::CredentialView;
 use warifu_protocol::{AuthenticatorKind, Blob, CertificateHash, CredentialId, Enrolment, Name, OrderCommand, SubjectFields};
 
 use super::binding::{self, agree, bind_command};
@@ -275,8 +274,9 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
             Ok(())
         }
         CredentialCommand::Show { credential, connection } => {
-            let found: CredentialView = connection.client()?.credential(credential).await?;
-            console.data(&found, || view::one(&found));
+            let client = connection.client()?;
+            let story = view::Story { credential: client.credential(credential).await?, history: client.history(credential).await? };
+            console.data(&story, || view::story(&story));
             Ok(())
         }
     }

@@ -7,7 +7,7 @@ use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{accusations, ceremonies, crls, due, nodes, orders, plan, repairs, sessions};
+use super::{accusations, ceremonies, crls, due, history, nodes, orders, plan, repairs, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +68,7 @@ pub fn apply<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, bytes: &[u8]
             let now = pending.time()?.max(entry.at);
             pending.put(key(table::TIME, &[]), encode(&now));
             due::settle(&mut pending, now)?;
+            history::note(&*state, &mut pending, (index, now), None)?;
             let outcome = apply_command(&mut pending, index, now, &entry.command)?;
             (entry.command.kind(), outcome, matches!(entry.command, Command::NodeStarted(_)))
         }
@@ -114,6 +115,7 @@ fn apply_command<S: StateStore>(
     };
     match outcome {
         Ok(applied) => {
+            history::note(&*pending, &mut trial, (index, now), Some(command))?;
             let changes = trial.into_changes();
             pending.absorb(changes);
             Ok(Ok(applied))

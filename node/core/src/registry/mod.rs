@@ -8,6 +8,7 @@ mod ceremonies;
 mod credentials;
 mod crls;
 mod due;
+mod history;
 mod nodes;
 mod orders;
 mod plan;
@@ -21,6 +22,7 @@ mod stops;
 mod store;
 
 pub use apply::{EntryOutcome, apply, found};
+pub use history::{HISTORY_BEGINNING, HISTORY_MAX};
 pub use plan::{MembershipPlan, MembershipPlans, PlanMember, membership_applied};
 pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, repair_message_key, table};
 pub use records::*;

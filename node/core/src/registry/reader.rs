@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_protocol::limits::REPAIRS_OPEN_MAX;
 use warifu_protocol::{
-    CeremonyId, CredentialId, Name, NodeId, NodeSigned, Order, OrderId, RepairCommitments, SessionId, Sha256, SpkiHash, TerminalId,
-    UnixMillis,
+    CeremonyId, CredentialEvent, CredentialId, Name, NodeId, NodeSigned, Order, OrderId, RepairCommitments, SessionId, Sha256, SpkiHash,
+    TerminalId, UnixMillis,
 };
 
 use super::plan::{self, MembershipPlans};
@@ -63,6 +63,8 @@ pub mod table {
     pub const CRL_UPLOAD: u8 = 0x21;
     /// Pieces of CRLs on their way.
     pub const CRL_CHUNK: u8 = 0x22;
+    /// The life of each credential.
+    pub const HISTORY: u8 = 0x38;
     /// Ceremonies that are not done.
     pub const CEREMONY_OPEN: u8 = 0x23;
     /// Orders that changed the cluster record, by its revision.
@@ -191,6 +193,14 @@ pub trait Registry: StateStore {
             found.push((CredentialId::new(id), decode(&value)?));
         }
         Ok(found)
+    }
+
+    /// What happened to a credential, in order; empty if there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn history(&self, id: CredentialId) -> Result<Vec<CredentialEvent>, StateStoreError> {
+        super::history::read_history(self, id)
     }
 
     /// The credential of a holder.

@@ -1,9 +1,9 @@
 //! What may be done with a credential in each of its states.
 
-use warifu_core::registry::Registry;
+use warifu_core::registry::{HISTORY_MAX, Registry};
 use warifu_protocol::wire::Applied;
 use warifu_protocol::wire::CredentialState::{self, Active, Certified, Generated, Generating, Revoked, Suspended};
-use warifu_protocol::{CredentialId, Enrolment, OrderCommand};
+use warifu_protocol::{Command, CredentialChange, CredentialId, Enrolment, OrderCommand};
 
 use crate::support::{Card, Holder, World, bytes16, name};
 
@@ -145,4 +145,50 @@ fn unbinding_a_card_ends_the_sessions_that_it_opened() {
     assert!(world.session(second_session).closed);
     assert!(!world.session(first_session).closed);
     assert_eq!(world.store.credential(physician.credential).unwrap().unwrap().state, Active);
+}
+
+#[test]
+fn the_life_of_a_credential_can_be_told_from_its_history() {
+    let (mut world, [physician, _]) = World::ready();
+    let credential = physician.credential;
+    world.must_order(OrderCommand::Suspend { credential });
+    world.must_order(OrderCommand::Suspend { credential });
+    let refused = world.order(OrderCommand::Resume { credential: CredentialId::new(bytes16(0xbeef)) });
+    world.apply(Command::Order(refused)).outcome.unwrap_err();
+    let resume = world.order(OrderCommand::Resume { credential });
+    world.must(Command::Order(resume.clone()));
+    world.must_order(OrderCommand::Revoke { credential });
+    let history = world.store.history(credential).unwrap();
+    let record = world.credential(credential);
+    let said: Vec<CredentialChange> = history.iter().map(|event| event.change.clone()).collect();
+    let state = |state| CredentialChange::State { state };
+    let bound = record.authenticators.first().unwrap();
+    let expected = vec![
+        CredentialChange::Enrolled,
+        CredentialChange::KeyMade { ceremony: record.ceremony, holders: record.holders.iter().map(|holding| holding.node).collect() },
+        CredentialChange::Certified { certificate: record.certificate.as_ref().unwrap().hash },
+        CredentialChange::Bound { card: bound.card, kind: bound.kind },
+        state(Suspended),
+        state(Active),
+        state(Revoked),
+    ];
+    assert_eq!(said, expected, "the second suspension and the refused order changed nothing");
+    assert!(history.is_sorted_by_key(|event| (event.at, event.index)));
+    let resumed = history.iter().find(|event| event.change == state(Active)).unwrap();
+    let officers: Vec<_> = resume.approvals.iter().map(|approval| approval.officer.clone()).collect();
+    assert_eq!((resumed.order, &resumed.officers), (Some(resume.body.id), &officers));
+    assert_eq!((history[1].order, history[1].officers.len()), (None, 0), "the sites made the key");
+
+    // A long life keeps its beginning and its end.
+    let (mut world, [physician, _]) = World::ready();
+    let credential = physician.credential;
+    let beginning = world.store.history(credential).unwrap();
+    for _ in 0..HISTORY_MAX {
+        world.must_order(OrderCommand::Suspend { credential });
+        world.must_order(OrderCommand::Resume { credential });
+    }
+    let history = world.store.history(credential).unwrap();
+    assert_eq!(history.len(), HISTORY_MAX);
+    assert_eq!(history[..beginning.len()], beginning);
+    assert_eq!(history.last().unwrap().change, state(Active));
 }
