@@ -1,9 +1,16 @@
 //! The only place that looks at a clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use warifu_coordinator_core::MonotonicMillis;
+use warifu_protocol::UnixMillis;
+
+/// The time of day, which receipts are dated by.
+pub(crate) fn wall_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
 
 /// Monotonic time since the start of the process.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigError, Log, LogFormat};
 use crate::http::{App, Clients, LimitConnections, TlsError, pages, router, server_config};
 use crate::limits::CLIENT_HEAD_DEADLINE;
 use crate::metrics::Metrics;
-use crate::nodes::{CallNode, ClusterFacts, Nodes, connect};
+use crate::nodes::{CallNode, ClusterFacts, Nodes, Stops, connect};
 
 /// Arguments of the program.
 #[derive(Parser, Debug, Clone)]
@@ -148,7 +148,8 @@ pub async fn start(config: Config, genesis: &Genesis, calls: Arc<dyn CallNode>) 
 
     let facts = ClusterFacts::new(genesis, config.name.clone());
     let nodes = Nodes::start(facts, calls, Arc::new(Metrics::new()), &background, &tasks);
-    let app = Arc::new(App::new(nodes, clients, &config.limits));
+    let stops = Stops::new(Arc::clone(&nodes), background.clone(), tasks.clone());
+    let app = Arc::new(App::new(nodes, stops, clients, &config.limits));
 
     let handle = Handle::new();
     let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls))).handshake_timeout(CLIENT_HEAD_DEADLINE);

@@ -35,6 +35,27 @@ pub const PROPOSE_CALL_DEADLINE: Duration = Duration::from_millis(4_000);
 /// Pause before the next node is tried when one failed at once.
 pub const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time for a node to obey a stop: its disk's write and a busy machine.
+pub const STOP_CALL_DEADLINE: Duration = Duration::from_millis(2_000);
+/// Time for a node to say what it keeps of a stop.
+pub const RECEIPTS_CALL_DEADLINE: Duration = Duration::from_millis(1_000);
+/// Time after which a stop is answered with the receipts that are there. It is pursued after that.
+pub const STOP_ANSWER_DEADLINE: Duration = Duration::from_millis(3_000);
+/// Once there are enough receipts, the others are waited for this long.
+pub const STOP_GRACE: Duration = Duration::from_millis(100);
+/// Time for the log after the receipts: stopping does not wait for a leader.
+pub const STOP_LOG_DEADLINE: Duration = Duration::from_millis(2_000);
+/// Pause before nodes that do not obey yet are sent the stop again.
+pub const STOP_PURSUE_PAUSE: Duration = Duration::from_secs(2);
+/// For how long they are: a node that is away longer hears of the stop from the log, before it may sign.
+pub const STOP_PURSUED_FOR: Duration = Duration::from_secs(600);
+/// Stops that are pursued at once; a further one is sent once, and again with each look at it.
+pub const STOP_PURSUED_MAX: usize = 256;
+/// Stops whose receipts are kept here, about 4 kilobytes each; those of others are asked for.
+pub const STOP_CACHE_ENTRIES: u64 = 4_096;
+/// For how long.
+pub const STOP_CACHE_LIFE: Duration = Duration::from_secs(3_600);
+
 /// Sessions whose facts are kept, about 400 bytes each.
 pub const SESSION_CACHE_ENTRIES: u64 = 100_000;
 /// Credentials whose certificate and parsed key are kept, about 5 kilobytes each.

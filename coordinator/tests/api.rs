@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::{CREDENTIAL, Fault, Fixture, must_signing_fixture};
 use warifu_api::limits::{BODY_BYTES_MAX, DOCUMENTS_MAX};
-use warifu_api::{ApiError, SignBody, SignDocument, SignResult, paths};
+use warifu_api::{ApiError, SignBody, SignDocument, SignResult, StopReportState, paths};
 use warifu_core::pki::verify_csr;
 use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::limits::CRL_CHUNK_BYTES;
@@ -112,7 +112,8 @@ async fn a_session_is_seen_and_closed_by_its_own_platform_alone() {
     fixture.client("clinic").close_session(&fixture.closing()).await.unwrap();
     assert!(fixture.client("clinic").session(session).await.unwrap().closed);
     assert_eq!(failed(&sign(&fixture, vec![fixture.document(1)]).await[0]), ("session-closed", 409));
-    assert_eq!(code(&fixture.client("clinic").close_session(&fixture.closing()).await.unwrap_err()), ("session-closed", 409));
+    let again = fixture.client("clinic").close_session(&fixture.closing()).await.unwrap();
+    assert_eq!(again.stop.map(|stop| stop.receipts.len()), Some(5), "closing it again is no error");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,4 +413,46 @@ async fn stopping_lets_running_documents_end() {
     let results = signing.await.unwrap().unwrap().results;
     must_be_signed(&fixture, &document, &results[0]);
     assert!(fixture.caller("clinic").call("GET", paths::STATUS, None, &[]).await.is_err(), "no new connection is taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_answered_with_receipts_and_brought_to_the_nodes_that_were_away() {
+    let fixture = must_signing_fixture("").await;
+    let client = fixture.client("authority");
+    fixture.sites.fault(5, Some(Fault::Down));
+    let revoke = order(&fixture, 1, OrderCommand::Revoke { credential: CREDENTIAL });
+    let answer = client.order(&revoke).await.unwrap();
+    let report = answer.stop.expect("a stop");
+    assert_eq!((report.state, report.receipts.len() as u64), (StopReportState::Draining, report.needed));
+    assert_eq!(report.missing.iter().map(|missing| missing.node.get()).collect::<Vec<_>>(), [5]);
+    assert!(report.until.is_some() && report.logged == answer.index);
+    fixture.sites.fault(5, None);
+    let again = client.stop(report.stop).await.unwrap();
+    for _ in 0..100 {
+        if client.stop(report.stop).await.unwrap().missing.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(client.stop(report.stop).await.unwrap().missing.is_empty(), "it was pursued: {again:?}");
+    assert_eq!(again.until, report.until, "a late receipt does not begin it anew");
+    assert_eq!(code(&client.stop(warifu_protocol::StopId::new([9; 32])).await.unwrap_err()), ("stop-unknown", 404));
+    assert_eq!(code(&fixture.client("clinic").stop(report.stop).await.unwrap_err()), ("stop-unknown", 404), "another's business");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_too_few_nodes_obey_is_said_to_be_incomplete() {
+    let fixture = must_signing_fixture("").await;
+    let client = fixture.client("authority");
+    let needed = {
+        let report = client.order(&order(&fixture, 1, OrderCommand::Revoke { credential: CREDENTIAL })).await.unwrap().stop.unwrap();
+        report.needed
+    };
+    let lost = 5 - u8::try_from(needed).unwrap() + 1;
+    for number in 0..lost {
+        fixture.sites.fault(5 - number, Some(if number == 0 { Fault::Down } else { Fault::Unconfirmed }));
+    }
+    let report = client.order(&order(&fixture, 2, OrderCommand::Revoke { credential: CREDENTIAL })).await.unwrap().stop.unwrap();
+    assert_eq!((report.state, report.until), (StopReportState::Incomplete, None));
+    assert_eq!(report.missing.len(), usize::from(lost));
 }

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warifu_protocol::wire::{Applied, CredentialView, CrlView, NodeStatus, SessionView};
-use warifu_protocol::{Blob, ClusterId, CredentialEvent, CredentialId, Name, NodeId, ObjectVersion, SessionId, SignedRequest};
+use warifu_protocol::{
+    Blob, ClusterId, CredentialEvent, CredentialId, Name, NodeId, NodeSigned, ObjectVersion, Receipt, SessionId, SignedRequest, StopId,
+    StopKind, StopObject, UnixMillis,
+};
 
 use crate::Problem;
 
@@ -97,6 +100,71 @@ pub struct OrderAnswer {
     /// What it made.
     #[schema(value_type = Object)]
     pub applied: Applied,
+    /// For what stops somebody: which nodes obey.
+    #[serde(default)]
+    pub stop: Option<StopReport>,
+}
+
+/// How far a stop is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopReport {
+    /// Hash of what its authors signed; `GET /v1/stops/{stop}` asks again.
+    #[schema(value_type = String)]
+    pub stop: StopId,
+    /// What may not sign.
+    #[schema(value_type = Object)]
+    pub object: StopObject,
+    /// How it ends.
+    #[schema(value_type = String)]
+    pub kind: StopKind,
+    /// How far it is.
+    pub state: StopReportState,
+    /// When what was given before can no longer be completed; absent while receipts are missing.
+    #[schema(value_type = Option<u64>)]
+    pub until: Option<UnixMillis>,
+    /// Receipts that it takes: n−t+1+f.
+    pub needed: u64,
+    /// f: nodes that may lie without the receipts being worth less.
+    pub liars: u8,
+    /// The receipts, ascending by node.
+    #[schema(value_type = Vec<Object>)]
+    pub receipts: Vec<NodeSigned<Receipt>>,
+    /// Nodes without one; the stop is brought to them for a while.
+    pub missing: Vec<MissingReceipt>,
+    /// Place of the log entry that says so, if it is known to be in the log.
+    pub logged: Option<u64>,
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReportState {
+    /// Receipts are missing: t nodes could still start a signature.
+    Incomplete,
+    /// No t nodes are left that would start one; what was given before dies at `until`.
+    Draining,
+    /// Nothing can be completed any more.
+    Done,
+}
+
+/// A node that has given no receipt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MissingReceipt {
+    /// Which.
+    #[schema(value_type = u8)]
+    pub node: NodeId,
+    /// Why.
+    pub reason: String,
+}
+
+/// One stop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopAnswerBody {
+    /// How far it is.
+    pub stop: StopReport,
 }
 
 /// One credential.

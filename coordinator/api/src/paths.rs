@@ -26,6 +26,8 @@ pub const CSR: &str = "/v1/credentials/{credential}/csr";
 pub const OBJECT_VERSION: &str = "/v1/objects/{kind}/{id}/version";
 /// `GET` (ca, operations, auditor): a ceremony.
 pub const CEREMONY: &str = "/v1/ceremonies/{ceremony}";
+/// `GET` (any role; a platform for its own sessions): how far a stop is, and who obeys.
+pub const STOP: &str = "/v1/stops/{stop}";
 /// `GET` (any role): how the nodes are.
 pub const STATUS: &str = "/v1/status";
 /// `GET` (any role): this interface in OpenAPI.

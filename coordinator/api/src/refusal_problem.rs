@@ -29,7 +29,8 @@ fn request_status(refusal: &Refusal) -> u16 {
         | Refusal::StatementUsed
         | Refusal::SeqUsed
         | Refusal::SessionsTooMany { .. }
-        | Refusal::CredentialState { .. } => 409,
+        | Refusal::CredentialState { .. }
+        | Refusal::Stopped { .. } => 409,
         Refusal::SignatureInvalid { .. }
         | Refusal::RequestSignatureInvalid
         | Refusal::RoleMissing { .. }

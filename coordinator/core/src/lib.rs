@@ -15,6 +15,7 @@ mod key;
 pub mod limits;
 mod refusals;
 mod signing;
+mod stop;
 mod time;
 
 pub use commitments::{Commitments, CommitmentsMalformed};
@@ -22,4 +23,5 @@ pub use fleet::{Fleet, NodeNote, NodeView, TooFewSigners};
 pub use job::{DocumentJob, Job, JobError};
 pub use key::{GroupKey, GroupKeyError};
 pub use signing::{AttemptId, Effect, Rules, SignFailure, Signed, Signing};
+pub use stop::{StopProgress, StopRules, StopState};
 pub use time::MonotonicMillis;

@@ -13,12 +13,13 @@ use warifu_protocol::{Fault, Name};
 use super::clients::Clients;
 use crate::config::Limits;
 use crate::limits::BODIES_MAX;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, Stops};
 use crate::signing::Views;
 
 pub(crate) struct App {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) views: Arc<Views>,
+    pub(crate) stops: Stops,
     pub(crate) clients: Arc<Clients>,
     /// One permit for each document that is being signed.
     pub(crate) documents: Arc<Semaphore>,
@@ -29,12 +30,13 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(nodes: Arc<Nodes>, clients: Arc<Clients>, limits: &Limits) -> Self {
+    pub(crate) fn new(nodes: Arc<Nodes>, stops: Stops, clients: Arc<Clients>, limits: &Limits) -> Self {
         let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(limits.requests_per_second)).allow_burst(at_least_one(limits.requests_burst));
         Self {
             views: Arc::new(Views::new(Arc::clone(&nodes))),
             nodes,
+            stops,
             clients,
             documents: Arc::new(Semaphore::new(usize::try_from(limits.documents_in_flight).unwrap_or(Semaphore::MAX_PERMITS))),
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),

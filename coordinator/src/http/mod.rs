@@ -13,6 +13,7 @@ mod router;
 mod sessions;
 mod sign;
 mod status;
+mod stops;
 mod tls;
 mod trace;
 

@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use warifu_api::{OrderAnswer, Problem};
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES};
 use warifu_protocol::wire::{Applied, Read, View};
-use warifu_protocol::{Command, Fault, LogEntry, Order, OrderCommand, OrderId, ParseIdError, Refusal, UnixMillis};
+use warifu_protocol::{Command, Fault, LogEntry, Order, OrderCommand, OrderId, ParseIdError, Refusal, StopCommand, UnixMillis};
 
 use super::answer::ProblemAnswer;
 use super::app::App;
 use super::body::{Received, Unread};
 use super::caller::{Authority, Caller};
+use super::stops;
 use crate::nodes::Proposed;
 use crate::signing::read_problem;
 
@@ -29,11 +30,14 @@ pub(super) async fn relay_order(
     if order.body.cluster != app.nodes.facts.cluster {
         return Err(Problem::from(&Refusal::WrongCluster { found: order.body.cluster }).into());
     }
+    if order.body.order.is_stopping() {
+        return Ok(Json(stops::carry_out(&app, StopCommand::Order(order)).await?));
+    }
     let proposed = propose(&app, Command::Order(order.clone())).await?;
     match proposed.outcome {
-        Ok(applied) => Ok(Json(OrderAnswer { index: Some(proposed.index), applied })),
+        Ok(applied) => Ok(Json(OrderAnswer { index: Some(proposed.index), applied, stop: None })),
         Err(Refusal::OrderReplayed) if proposed.after_unknown => {
-            Ok(Json(OrderAnswer { index: None, applied: applied_before(&app, &order).await? }))
+            Ok(Json(OrderAnswer { index: None, applied: applied_before(&app, &order).await?, stop: None }))
         }
         Err(refusal) => Err(Problem::from(&refusal).into()),
     }
@@ -60,10 +64,10 @@ pub(super) async fn upload_crl(
     for (index, piece) in (0_u32..).zip(der.chunks(CRL_CHUNK_BYTES)) {
         let proposed = propose(&app, Command::CrlChunk { order, index, bytes: piece.into() }).await?;
         answer = Some(match proposed.outcome {
-            Ok(applied) => OrderAnswer { index: Some(proposed.index), applied },
+            Ok(applied) => OrderAnswer { index: Some(proposed.index), applied, stop: None },
             // The first try of this very piece was applied, though nobody said so.
             Err(Refusal::CrlChunkUnexpected { .. }) if proposed.after_unknown => {
-                OrderAnswer { index: None, applied: Applied::CrlExpected { order, next: index + 1 } }
+                OrderAnswer { index: None, applied: Applied::CrlExpected { order, next: index + 1 }, stop: None }
             }
             Err(refusal) => return Err(Problem::from(&refusal).into()),
         });

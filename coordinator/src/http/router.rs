@@ -14,7 +14,7 @@ use warifu_protocol::Fault;
 use super::answer::ProblemAnswer;
 use super::app::App;
 use super::caller::{Anyone, Caller};
-use super::{orders, reads, sessions, sign, status, trace};
+use super::{orders, reads, sessions, sign, status, stops, trace};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -61,6 +61,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reads::credential_csr))
         .routes(routes!(reads::object_version))
         .routes(routes!(reads::ceremony))
+        .routes(routes!(stops::stop))
         .routes(routes!(status::status))
 }
 
@@ -87,6 +88,7 @@ mod tests {
             paths::CSR,
             paths::OBJECT_VERSION,
             paths::CEREMONY,
+            paths::STOP,
             paths::STATUS,
         ];
         assert_eq!(described, expected.into_iter().map(str::to_owned).collect());

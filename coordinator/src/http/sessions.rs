@@ -6,14 +6,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use warifu_api::{OrderAnswer, Problem, SessionAnswer, SessionOpened};
-use warifu_protocol::wire::{Applied, Read, View};
-use warifu_protocol::{Command, Fault, Refusal, SessionClosing, SessionId, SessionOpening};
+use warifu_protocol::wire::{Read, View};
+use warifu_protocol::{Command, Fault, Refusal, SessionClosing, SessionId, SessionOpening, StopCommand};
 
 use super::answer::ProblemAnswer;
 use super::app::App;
 use super::body::{Received, Unread};
 use super::caller::{Caller, Platform};
 use super::orders::{parse_id, propose};
+use super::stops;
 
 /// Opens a session at one of the caller's facilities.
 #[utoipa::path(post, path = "/v1/sessions", tag = "platform", request_body = Object,
@@ -71,12 +72,7 @@ pub(super) async fn close_session(
         return Err(Problem::new(400, "malformed", Fault::Request, "path and body name different sessions").into());
     }
     app.views.statement(session, |facility| caller.client.has_facility(facility)).await?;
-    let proposed = propose(&app, Command::SessionClosed(closing)).await?;
-    match proposed.outcome {
-        Ok(applied) => Ok(Json(OrderAnswer { index: Some(proposed.index), applied })),
-        Err(Refusal::SessionClosed) if proposed.after_unknown => Ok(Json(OrderAnswer { index: None, applied: Applied::Done })),
-        Err(refusal) => Err(Problem::from(&refusal).into()),
-    }
+    Ok(Json(stops::carry_out(&app, StopCommand::SessionClosing(closing)).await?))
 }
 
 async fn exists(app: &App, session: SessionId) -> Result<bool, Problem> {

@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use warifu_coordinator_core::{Fleet, Rules};
+use warifu_coordinator_core::{Fleet, Rules, StopRules};
 use warifu_protocol::transport::Role;
 use warifu_protocol::wire::{NodeStatus, OrderCall, OrderReply};
-use warifu_protocol::{ClusterId, Genesis, Name, NodeId};
+use warifu_protocol::{ClusterId, Genesis, Name, NodeEntry, NodeId, ReceiptQuorum};
 
 use super::batches::{self, Queued};
 use super::call::{CallFailure, CallNode};
@@ -28,6 +28,8 @@ pub(crate) struct ClusterFacts {
     pub(crate) coordinator: Name,
     pub(crate) rules: Rules,
     pub(crate) nodes: Vec<NodeId>,
+    entries: Vec<NodeEntry>,
+    clock_skew_millis_max: u64,
 }
 
 impl ClusterFacts {
@@ -35,7 +37,25 @@ impl ClusterFacts {
         let body = genesis.body();
         let nodes: Vec<_> = body.nodes.iter().map(|node| node.id).collect();
         let rules = Rules { nodes: nodes.len(), threshold: body.threshold, liars: body.liars };
-        Self { cluster: genesis.cluster(), coordinator, rules, nodes }
+        Self {
+            cluster: genesis.cluster(),
+            coordinator,
+            rules,
+            nodes,
+            entries: body.nodes.clone(),
+            clock_skew_millis_max: body.policy.clock_skew_millis_max,
+        }
+    }
+
+    /// Whose receipts for a stop count, and how many it takes.
+    pub(crate) fn stop_rules(&self) -> StopRules {
+        let Rules { nodes, threshold, liars } = self.rules;
+        StopRules {
+            cluster: self.cluster,
+            nodes: self.entries.clone(),
+            quorum: ReceiptQuorum { nodes, threshold, liars },
+            clock_skew_millis_max: self.clock_skew_millis_max,
+        }
     }
 
     /// f+1: so many nodes include one that does not lie.

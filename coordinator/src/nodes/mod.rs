@@ -5,6 +5,7 @@ mod call;
 mod fleet;
 mod propose;
 mod reads;
+mod stops;
 mod upkeep;
 
 pub(crate) use batches::{Answered, Queued};
@@ -13,3 +14,4 @@ pub use call::{CallFailure, CallNode};
 pub(crate) use fleet::{ClusterFacts, Nodes, Probe};
 pub(crate) use propose::Proposed;
 pub(crate) use reads::ReadError;
+pub(crate) use stops::Stops;

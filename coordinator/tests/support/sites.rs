@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use ed25519_dalek::Signer as _;
 use frost_ed25519::keys::{IdentifierList, KeyPackage, PublicKeyPackage, generate_with_dealer};
 use frost_ed25519::round1::{SigningCommitments, SigningNonces};
 use frost_ed25519::{Identifier, SigningPackage, round2};
@@ -18,11 +19,12 @@ use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::transport::Role;
 use warifu_protocol::wire::{
     Applied, CredentialState, CredentialView, FreshCommitments, NodeStatus, NotYet, OrderCall, OrderReply, Read, SessionView, SignAnswer,
-    SignCall, SignItem, SignReply, SignWork, StopAnswer, Verdict, View,
+    SignCall, SignItem, SignReply, SignWork, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
-    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NonceId, ObjectVersion,
-    OrderCommand, OrderId, Refusal, RequestHash, SessionId, Sha256, Statement, SubjectFields, UnixMillis, canonical, closing_message,
+    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NodeSigned, NonceId,
+    ObjectVersion, OrderCommand, OrderId, Receipt, Refusal, RequestHash, SessionId, Sha256, Statement, StopCommand, StopId, StoreId,
+    SubjectFields, UnixMillis, canonical, closing_message,
 };
 
 /// What is wrong with a site.
@@ -49,6 +51,7 @@ struct Site {
     key: KeyPackage,
     nonces: BTreeMap<NonceId, SigningNonces>,
     shares: u64,
+    stops: BTreeMap<StopId, StopReceipts>,
 }
 
 #[derive(Default)]
@@ -79,7 +82,7 @@ impl Sites {
             .map(|number| {
                 let identifier = Identifier::try_from(u16::from(number)).expect("not zero");
                 let key = KeyPackage::try_from(shares[&identifier].clone()).expect("dealt correctly");
-                let site = Site { fault: None, key, nonces: BTreeMap::new(), shares: 0 };
+                let site = Site { fault: None, key, nonces: BTreeMap::new(), shares: 0, stops: BTreeMap::new() };
                 (NodeId::new(number).expect("in range"), Mutex::new(site))
             })
             .collect();
@@ -236,8 +239,15 @@ impl Sites {
 
     fn handle_order(&self, node: NodeId, fault: Option<Fault>, call: OrderCall) -> Result<OrderReply, CallFailure> {
         match call {
-            OrderCall::Stop(_) => Ok(OrderReply::Stop(StopAnswer::Unconfirmed)),
-            OrderCall::Receipts(_) => Ok(OrderReply::Receipts(None)),
+            OrderCall::Stop(stop) if fault == Some(Fault::Unconfirmed) => {
+                drop(stop);
+                Ok(OrderReply::Stop(StopAnswer::Unconfirmed))
+            }
+            OrderCall::Stop(stop) => Ok(OrderReply::Stop(match self.check_stop(&stop) {
+                Ok(()) => StopAnswer::Obeyed(self.obey(node, *stop)),
+                Err(refusal) => StopAnswer::Refused(refusal),
+            })),
+            OrderCall::Receipts(stop) => Ok(OrderReply::Receipts(self.site(node).lock().stops.get(&stop).cloned().map(Box::new))),
             OrderCall::Status => Ok(OrderReply::Status(Box::new(self.status(node, fault)))),
             OrderCall::Read(read) => {
                 let mut view = self.read(&read);
@@ -257,6 +267,31 @@ impl Sites {
                 Ok(OrderReply::Verdict(verdict))
             }
         }
+    }
+
+    fn check_stop(&self, stop: &StopCommand) -> Result<(), Refusal> {
+        let StopCommand::SessionClosing(closing) = stop else { return Ok(()) };
+        let registry = self.registry.lock();
+        let (statement, _) = registry.sessions.get(&closing.session).ok_or(Refusal::SessionUnknown)?;
+        let verified = statement.session_key.verify(&closing_message(closing.session), closing.signature.as_slice());
+        verified.map_err(|_| Refusal::SignatureInvalid { signer: "the session key".to_owned() })
+    }
+
+    /// Gives the receipt that it gave before, or a new one.
+    fn obey(&self, node: NodeId, stop: StopCommand) -> NodeSigned<Receipt> {
+        let mut site = self.site(node).lock();
+        if let Some(receipt) = site.stops.get(&stop.id()).and_then(|kept| kept.receipt.clone()) {
+            return receipt;
+        }
+        let (object, kind) = stop.target().expect("a stop");
+        let held_since = UnixMillis(u64::try_from(UNIX_EPOCH.elapsed().expect("after 1970").as_millis()).expect("in range"));
+        let (store, boot) = (StoreId::new([1; 16]), BootId::new([1; 16]));
+        let body = Receipt { stop: stop.id(), object, kind, held_since, store, boot };
+        let message = NodeSigned::<Receipt>::message(self.cluster, node, &body);
+        let signature = ed25519_dalek::SigningKey::from_bytes(&[node.get(); 32]).sign(&message).to_bytes().as_slice().into();
+        let receipt = NodeSigned { node, body, signature };
+        site.stops.insert(stop.id(), StopReceipts { stop, receipt: Some(receipt.clone()), logged: None });
+        receipt
     }
 
     fn read(&self, read: &Read) -> Option<View> {

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use http::Method;
 use warifu_protocol::wire::{CeremonyView, CredentialView, ObjectRef, SessionView};
 use warifu_protocol::{
-    CeremonyId, CredentialEvent, CredentialId, ObjectVersion, Order, OrderId, SessionClosing, SessionId, SessionOpening,
+    CeremonyId, CredentialEvent, CredentialId, ObjectVersion, Order, OrderId, SessionClosing, SessionId, SessionOpening, StopId,
 };
 
 use super::error::ApiError;
 use super::transport::ApiClient;
 use crate::messages::{
     CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, SessionAnswer, SessionOpened,
-    SignAnswerBody, SignBody, StatusAnswer, VersionAnswer,
+    SignAnswerBody, SignBody, StatusAnswer, StopAnswerBody, StopReport, VersionAnswer,
 };
 use crate::paths;
 
@@ -95,6 +95,12 @@ impl ApiClient {
     pub async fn ceremony(&self, ceremony: CeremonyId) -> Result<CeremonyView, ApiError> {
         let answer: CeremonyAnswer = self.get(&fill(paths::CEREMONY, &[ceremony.to_string()])).await?;
         Ok(answer.ceremony)
+    }
+
+    /// Asks how far a stop is.
+    pub async fn stop(&self, stop: StopId) -> Result<StopReport, ApiError> {
+        let answer: StopAnswerBody = self.get(&fill(paths::STOP, &[stop.to_string()])).await?;
+        Ok(answer.stop)
     }
 
     /// Asks how the nodes are.

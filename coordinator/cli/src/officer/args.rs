@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 use warifu_core::describe;
 use warifu_protocol::canonical::sha256;
-use warifu_protocol::{Name, OfficerEntry, OfficerRole, Sha256};
+use warifu_protocol::{Name, OfficerEntry, OfficerRole, Sha256, StopCommand};
 
 use crate::clock::now;
 use crate::connection::ConnectionArgs;
 use crate::console::Console;
 use crate::files;
 use crate::keys::{OfficerKeyFile, PassphraseArgs};
-use crate::orders::{OrderError, OrderFile, approvals_text, check_officer, load_genesis, open_key, submit};
+use crate::orders::{OrderError, OrderFile, StopArgs, approvals_text, check_officer, follow, load_genesis, open_key, submit};
 
 /// Keys of officers, and what they do with orders
 #[derive(clap::Subcommand, Debug)]
@@ -69,6 +69,9 @@ pub enum OfficerCommand {
         /// For an order that announces a CRL: the CRL, DER or PEM
         #[arg(long, value_name = "FILE")]
         crl: Option<PathBuf>,
+        /// What to do when it stops somebody
+        #[command(flatten)]
+        stop: StopArgs,
         /// How to reach the coordinator
         #[command(flatten)]
         connection: ConnectionArgs,
@@ -129,11 +132,12 @@ pub async fn run(command: OfficerCommand, console: Console) -> Result<(), OrderE
                 format!("approved: {} has {state}", path.display())
             });
         }
-        OfficerCommand::Submit { order, crl, connection } => {
+        OfficerCommand::Submit { order, crl, stop, connection } => {
             let order = OrderFile::load(&order)?;
             let crl = crl.map(|path| files::read_der(&path, "CRL", "X509 CRL", CRL_FILE_BYTES_MAX)).transpose()?;
             let client = connection.client()?;
-            let answer = submit(&client, &order, crl.as_deref()).await?;
+            let mut answer = submit(&client, &order, crl.as_deref()).await?;
+            follow(&client, StopCommand::Order(order.0.clone()), &mut answer, &stop, console).await?;
             let place = answer.index.map(|index| format!(" at index {index}")).unwrap_or_default();
             console.data(&answer, || format!("order {} was applied{place}", order.0.body.id));
         }

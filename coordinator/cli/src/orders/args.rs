@@ -6,9 +6,10 @@ use serde::Serialize;
 use warifu_core::describe;
 use warifu_protocol::genesis::GENESIS_BYTES_MAX;
 use warifu_protocol::wire::ObjectRef;
-use warifu_protocol::{Approval, ClusterId, Genesis, ObjectVersion, OfficerRole, OrderCommand, OrderId, limits};
+use warifu_protocol::{Approval, ClusterId, Genesis, ObjectVersion, OfficerRole, OrderCommand, OrderId, StopCommand, limits};
 
 use super::file::{OrderError, OrderFile};
+use super::stop::{StopArgs, follow};
 use super::submit::{Submitted, submit};
 use crate::clock::now;
 use crate::connection::ConnectionArgs;
@@ -43,6 +44,10 @@ pub struct OrderArgs {
     /// With --approve-with: approve without asking
     #[arg(long)]
     pub yes: bool,
+
+    /// What to do when it stops somebody
+    #[command(flatten)]
+    pub stop: StopArgs,
 
     /// The key's passphrase
     #[command(flatten)]
@@ -105,7 +110,8 @@ impl OrderArgs {
             check_officer(&context.genesis, &key, &order)?;
             order.approve(&key, now())?;
         }
-        let submitted = submit(&client, &order, crl).await?;
+        let mut submitted = submit(&client, &order, crl).await?;
+        follow(&client, StopCommand::Order(order.0.clone()), &mut submitted, &self.stop, context.console).await?;
         let place = submitted.index.map(|index| format!(" at index {index}")).unwrap_or_default();
         context.console.data(&Written { order: id, file: None, submitted: Some(submitted) }, || format!("order {id} was applied{place}"));
         Ok(())

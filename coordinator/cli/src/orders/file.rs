@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use warifu_api::ApiError;
 use warifu_protocol::{
-    ClusterId, GenesisError, Name, ObjectVersion, OfficerRole, Order, OrderBody, OrderCommand, OrderId, UnixMillis, limits,
+    ClusterId, GenesisError, Name, ObjectVersion, OfficerRole, Order, OrderBody, OrderCommand, OrderId, ReceiptError, UnixMillis, limits,
 };
 
 use crate::card::CardError;
@@ -91,6 +91,15 @@ pub enum OrderError {
     /// The connection's arguments.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    /// Nodes did not give their receipts in time.
+    #[error("the stop is not complete: {}; it is pursued, and the log has it or will: look again with the same command", missing.join("; "))]
+    StopIncomplete {
+        /// Which nodes, and why.
+        missing: Vec<String>,
+    },
+    /// A receipt does not count.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
     /// The coordinator.
     #[error(transparent)]
     Api(#[from] ApiError),
