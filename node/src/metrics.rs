@@ -56,6 +56,8 @@ pub struct NodeMetrics {
     pub shares_missing: IntGauge,
     /// Shares that this node was given by repair.
     pub shares_repaired: IntCounter,
+    /// Shares of ended epochs that were deleted.
+    pub shares_superseded: IntCounter,
     /// Steps of background work that were put off because signing was slow.
     pub background_held: IntCounter,
     /// Seconds until the first active CRL goes stale; negative when one has.
@@ -123,6 +125,7 @@ impl NodeMetrics {
             leaders_replaced: counter("warifu_node_leaders_replaced_total", "Times that the leader was replaced for not logging a stop")?,
             shares_missing: gauge("warifu_node_shares_missing", "Shares that this node lacks and will be given by repair")?,
             shares_repaired: counter("warifu_node_shares_repaired_total", "Shares that this node was given by repair")?,
+            shares_superseded: counter("warifu_node_shares_superseded_total", "Shares of ended epochs that were deleted")?,
             background_held: counter("warifu_node_background_held_total", "Steps of background work put off because signing was slow")?,
             crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
             bindings_pending: gauge(

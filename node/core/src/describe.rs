@@ -46,7 +46,8 @@ pub fn order(body: &OrderBody) -> Vec<String> {
         | OrderCommand::UpdatePolicy { .. }
         | OrderCommand::UpdateAnchors { .. }
         | OrderCommand::UpdateRoster { .. }
-        | OrderCommand::ReplaceStore { .. } => Vec::new(),
+        | OrderCommand::ReplaceStore { .. }
+        | OrderCommand::Refresh { .. } => Vec::new(),
     };
     let after_headline = 1.min(lines.len());
     lines.splice(after_headline..after_headline, facts);

@@ -199,6 +199,8 @@ impl Command {
             Self::RepairAccused(_) => "repair-accused",
             Self::RepairConfirmed(_) => "repair-confirmed",
             Self::RepairAborted(_) => "repair-aborted",
+            Self::EpochReceived(_) => "epoch-received",
+            Self::EpochRetired(_) => "epoch-retired",
         }
     }
 }
@@ -224,6 +226,7 @@ impl OrderCommand {
             Self::UpdateAnchors { .. } => "anchors-updated",
             Self::UpdateRoster { .. } => "roster-updated",
             Self::ReplaceStore { .. } => "store-replaced",
+            Self::Refresh { .. } => "refresh-ordered",
             Self::BindWithNotice { .. } => "authenticator-pending",
             Self::SuspendBinding { .. } => "authenticator-suspended",
             Self::ResumeBinding { .. } => "authenticator-resumed",

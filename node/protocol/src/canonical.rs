@@ -58,6 +58,10 @@ pub const TAG_REPAIR_ACCUSATION: &str = "warifu-repair-accusation-v1";
 pub const TAG_REPAIR_CONFIRM: &str = "warifu-repair-confirm-v1";
 /// The end of an attempt at a repair.
 pub const TAG_REPAIR_ABORT: &str = "warifu-repair-abort-v1";
+/// A participant's receipt for the switch to a new epoch of shares.
+pub const TAG_EPOCH_RECEIPT: &str = "warifu-epoch-receipt-v1";
+/// The end of the epoch before.
+pub const TAG_EPOCH_RETIRED: &str = "warifu-epoch-retired-v1";
 /// One bucket or inner node of the state root's hash tree.
 pub const TAG_STATE_TREE: &str = "warifu-state-tree-v1";
 

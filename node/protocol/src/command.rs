@@ -9,8 +9,9 @@ use crate::canonical::{
 use crate::limits::LOG_ENTRY_BYTES_MAX;
 use crate::wire::Round2;
 use crate::{
-    Blob, BootId, CeremonyId, ClusterId, CredentialId, NodeId, Order, OrderId, PublicKey, RepairAbort, RepairAccusation, RepairCommitments,
-    RepairConfirm, RepairStart, SessionClosing, SessionOpening, Sha256, SignatureInvalid, StoreId, UnixMillis,
+    Blob, BootId, CeremonyId, ClusterId, CredentialId, EpochReceipt, EpochRetired, NodeId, Order, OrderId, PublicKey, RepairAbort,
+    RepairAccusation, RepairCommitments, RepairConfirm, RepairStart, SessionClosing, SessionOpening, Sha256, SignatureInvalid, StoreId,
+    UnixMillis,
 };
 
 /// Version of [`LogEntry`]'s encoding.
@@ -129,6 +130,10 @@ pub enum Command {
     RepairConfirmed(NodeSigned<RepairConfirm>),
     /// A participant says that an attempt cannot end well.
     RepairAborted(NodeSigned<RepairAbort>),
+    /// A participant of a refresh signs in the new epoch.
+    EpochReceived(NodeSigned<EpochReceipt>),
+    /// The epoch before a refresh ends.
+    EpochRetired(NodeSigned<EpochRetired>),
 }
 
 /// Something that only nodes say; it has one tag.

@@ -159,6 +159,11 @@ pub enum OrderCommand {
         /// The card's certificate.
         card: CertificateHash,
     },
+    /// Gives the holders of credentials new shares of the same keys; the old ones are then worth nothing.
+    Refresh {
+        /// 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`] credentials, ascending, all held by the same nodes.
+        credentials: Vec<CredentialId>,
+    },
 }
 
 /// A card already bound that agrees to a further one.
@@ -299,6 +304,7 @@ impl OrderCommand {
             Self::UpdateAnchors { .. } => CommandClass::Anchors,
             Self::UpdateRoster { .. } => CommandClass::Roster,
             Self::ReplaceStore { .. } => CommandClass::Repair,
+            Self::Refresh { .. } => CommandClass::Refresh,
         }
     }
 
@@ -343,6 +349,11 @@ impl OrderCommand {
             Self::UpdateAnchors { anchors } => order_words::anchors(anchors),
             Self::UpdateRoster { nodes, coordinators, officers } => order_words::roster(nodes, coordinators, officers),
             Self::ReplaceStore { node, store } => order_words::replace_store(node, *store),
+            Self::Refresh { credentials } => {
+                let mut lines = vec![format!("REFRESH the shares of {} credential(s); keys and certificates stay", credentials.len())];
+                lines.extend(credentials.iter().map(|credential| format!("  {credential}")));
+                lines
+            }
             Self::BindWithNotice { binding, .. } => vec![
                 format!("BIND A CARD ({}) to credential {} WITH NOTICE", card_kind(binding.kind), binding.credential),
                 format!("  SHA-256 of the card's certificate {}", binding.card),

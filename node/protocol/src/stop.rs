@@ -140,7 +140,8 @@ impl OrderCommand {
             | Self::UpdatePolicy { .. }
             | Self::UpdateAnchors { .. }
             | Self::UpdateRoster { .. }
-            | Self::ReplaceStore { .. } => None,
+            | Self::ReplaceStore { .. }
+            | Self::Refresh { .. } => None,
         }
     }
 }

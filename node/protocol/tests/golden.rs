@@ -17,12 +17,12 @@ use warifu_protocol::wire::{
 use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
     CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
-    CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, LogEntry, Name,
-    NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody,
-    OrderCommand, OrderId, Policy, PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm,
-    RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening, Sha256,
-    SignedRequest, SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId,
-    UnixMillis, closing_message,
+    CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, EpochReceipt,
+    EpochRetired, LogEntry, Name, NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry,
+    OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation,
+    RepairCommitments, RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId,
+    SessionOpening, Sha256, SignedRequest, SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
+    SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -239,6 +239,7 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
         ),
         ("suspend card", OrderCommand::SuspendBinding { credential: CREDENTIAL, card }, "0dcff2f38aff12d8"),
         ("resume card", OrderCommand::ResumeBinding { credential: CREDENTIAL, card }, "ff5307b3fc2b6afc"),
+        ("refresh", OrderCommand::Refresh { credentials: vec![CREDENTIAL] }, "c170fa387adea6ef"),
     ]
 }
 
@@ -346,6 +347,9 @@ fn log_entries_are_frozen() {
         entry("repair committed", Command::RepairCommitted(signed(repair_commitments())), "07e324cfc3cf120a");
         entry("repair accused", Command::RepairAccused(signed(repair_accusation())), "8e4b0c7321a3eb79");
         entry("repair confirmed", Command::RepairConfirmed(signed(RepairConfirm { ceremony: CEREMONY, attempt: 2 })), "4548cc8e2571bb3f");
+        let (ceremony, attempt) = (CEREMONY, 2);
+        entry("epoch received", Command::EpochReceived(signed(EpochReceipt { ceremony, attempt })), "dd7a62455e5d8dd5");
+        entry("epoch retired", Command::EpochRetired(signed(EpochRetired { ceremony, attempt })), "5ae2cba7b7b75f1f");
         entry("repair aborted", Command::RepairAborted(signed(repair_abort())), "7d00e088e5f3247b");
     });
 }
@@ -371,7 +375,7 @@ fn repair_abort() -> RepairAbort {
 }
 
 /// The entries of [`orders`], in their order.
-const ORDER_ENTRIES: [&str; 19] = [
+const ORDER_ENTRIES: [&str; 20] = [
     "6b353ce8712a19b5",
     "c67f6cc6fb69cfa4",
     "6822cad49228abb3",
@@ -391,6 +395,7 @@ const ORDER_ENTRIES: [&str; 19] = [
     "f3cd25fcb4912af0",
     "8d66df291529936d",
     "51f752c409089e72",
+    "a2ff6f7a0406cad6",
 ];
 
 #[test]

@@ -5,12 +5,14 @@ mod holds;
 mod meta;
 mod rotation;
 mod shares;
+mod superseded;
 mod vault;
 
 pub use audit::{AuditWrite, SpendOutcome};
 pub use holds::{HoldEnd, HoldRecord};
 pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
 pub use rotation::Shredded;
+pub use superseded::SupersededCursor;
 pub use vault::{KEK_DEADLINE, KekStatus};
 
 use std::collections::BTreeSet;

@@ -6,17 +6,29 @@ use std::time::Instant;
 use frost_ed25519::keys::KeyPackage;
 use rand_core::OsRng;
 use warifu_core::ceremony::{CeremonyEffect, OpenShare};
+use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::Role;
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, RepairScalars};
-use warifu_protocol::{Command, CredentialId, Epoch, NodeId};
+use warifu_protocol::{Command, CredentialId, Epoch, NodeId, UnixMillis};
 
 use super::ceremony::{CeremonyService, ROUND2_DEADLINE};
 use crate::clock;
 use crate::gate::Gate;
-use crate::local::LocalStore;
+use crate::local::{LocalStore, LocalStoreError, SupersededCursor};
 use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::state::StateView;
+use crate::store::StoreError;
+
+/// Rest between two searches for shares of ended epochs.
+const SWEEP_REST_MILLIS: u64 = 10_000;
+
+/// The search for shares of ended epochs.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    cursor: SupersededCursor,
+    rest_until: UnixMillis,
+}
 
 /// What background work goes by.
 pub struct Background {
@@ -61,8 +73,33 @@ impl CeremonyService {
             Ok(credentials) => effects.push(CeremonyEffect::Propose(self.repairs.lock().ask(credentials, &mut OsRng))),
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "missing shares cannot be looked for"),
         }
+        drop(backlog);
+        self.drop_superseded(view, now);
+        let backlog = self.backlog.lock();
         metrics.shares_missing.set(i64::try_from(backlog.missing()).unwrap_or(i64::MAX));
         effects
+    }
+
+    /// Deletes shares of epochs that are over: a share that was stolen before is worth nothing with those that are left. Shares of an epoch
+    /// that is still to come are of a refresh under way.
+    fn drop_superseded(&self, view: &StateView, now: UnixMillis) {
+        let mut sweep = self.sweep.lock();
+        if now < sweep.rest_until && now.plus(SWEEP_REST_MILLIS) >= sweep.rest_until {
+            return;
+        }
+        let is_over = |credential, epoch| -> Result<bool, LocalStoreError> {
+            let record = view.credential(credential).map_err(|error| StoreError::Corrupt { what: "a credential", detail: error.reason })?;
+            Ok(record.is_some_and(|record| epoch < record.epoch && record.holders_of(epoch).is_none()))
+        };
+        match self.local.drop_superseded(&mut sweep.cursor, is_over) {
+            Ok((count, is_last)) => {
+                self.background.metrics.shares_superseded.inc_by(count as u64);
+                if is_last {
+                    sweep.rest_until = now.plus(SWEEP_REST_MILLIS);
+                }
+            }
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "shares of ended epochs cannot be deleted"),
+        }
     }
 
     /// Counts what was repaired, and forgets what will not be.

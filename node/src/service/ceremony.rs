@@ -14,7 +14,7 @@ use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered, Round2};
 use warifu_protocol::{NodeId, NodeSigned, Refusal, StateRoot};
 
-use super::background::Background;
+use super::background::{Background, Sweep};
 use super::order::OrderService;
 use crate::bulk::BulkThread;
 use crate::clock;
@@ -39,6 +39,7 @@ pub struct CeremonyService {
     pub(super) repairs: Mutex<Repairs>,
     pub(super) backlog: Mutex<Backlog>,
     pub(super) background: Background,
+    pub(super) sweep: Mutex<Sweep>,
 }
 
 impl CeremonyService {
@@ -55,7 +56,7 @@ impl CeremonyService {
     ) -> Self {
         let dkg = Mutex::new(Dkg::new(identity.clone()));
         let (repairs, backlog) = (Mutex::new(Repairs::new(identity.clone())), Mutex::new(Backlog::new(identity.node())));
-        Self { identity, state, local, orders, peers, bulk, dkg, repairs, backlog, background }
+        Self { identity, state, local, orders, peers, bulk, dkg, repairs, backlog, background, sweep: Mutex::default() }
     }
 
     /// Answers another node.
@@ -93,7 +94,7 @@ impl CeremonyService {
 
     fn step(&self) -> Vec<CeremonyEffect> {
         let Ok(view) = self.state.view() else { return Vec::new() };
-        let mut effects = self.dkg.lock().step(clock::now(), &view, &mut OsRng).unwrap_or_else(|error| {
+        let mut effects = self.dkg.lock().step(clock::now(), &view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
             Vec::new()
         });

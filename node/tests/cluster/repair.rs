@@ -1,5 +1,7 @@
 //! A node that lacks shares is given them while the others go on.
 
+use warifu_protocol::{Command, Epoch, OrderCommand, Refusal};
+
 use crate::signing::{csr, enrol, until_credential};
 use crate::support::{TestCluster, node_id};
 
@@ -16,4 +18,21 @@ async fn a_node_that_was_away_in_the_key_generation_is_completed_when_it_returns
     }
     let credential = until_credential(&cluster, node_id(1), "completed", |view| view.holders.len() == 5).await?;
     csr(&cluster, &credential, &[2, 4, 5].map(node_id)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_needs_two_security_officers_and_gives_shares_of_a_new_epoch_that_sign() -> anyhow::Result<()> {
+    let cluster = TestCluster::start(5, 3).await?;
+    let before = enrol(&cluster).await?;
+    let command = OrderCommand::Refresh { credentials: vec![before.credential] };
+    let refused = cluster.propose(node_id(1), Command::Order(cluster.order(2, command.clone(), 1))).await?.outcome;
+    assert!(matches!(refused, Err(Refusal::ApprovalsMissing { .. })), "{refused:?}");
+    let ordered = cluster.propose(node_id(1), Command::Order(cluster.order(3, command, 2))).await?.outcome;
+    ordered.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    for node in (1..=5).map(node_id) {
+        until_credential(&cluster, node, "refreshed", |view| view.epoch == Epoch(2)).await?;
+    }
+    let after = until_credential(&cluster, node_id(1), "refreshed", |view| view.holders.len() == 5).await?;
+    assert!(before.public_key_package != after.public_key_package);
+    csr(&cluster, &after, &[1, 3, 5].map(node_id)).await
 }

@@ -124,6 +124,18 @@ pub enum CredentialCommand {
     Resume(#[command(flatten)] OneArgs),
     /// Revoke a credential for good; its sessions end
     Revoke(#[command(flatten)] OneArgs),
+    /// Give the sites new shares of these keys; keys and certificates stay, and old shares are worth nothing afterwards
+    #[command(
+        after_help = "All credentials must be held by the same sites, at least one more than sign. Needs two security officers.\n\nExample:\n  warifu credential refresh 6f1e... 8c02... --genesis genesis.toml --order-out refresh.json"
+    )]
+    Refresh {
+        /// The credentials
+        #[arg(required = true, num_args = 1..=CEREMONY_CREDENTIALS_MAX)]
+        credentials: Vec<CredentialId>,
+        /// The order
+        #[command(flatten)]
+        order: Box<OrderArgs>,
+    },
     /// List credentials
     List {
         /// Begin after this credential
@@ -265,6 +277,13 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
         CredentialCommand::Suspend(args) => one(&args, console, |credential| OrderCommand::Suspend { credential }).await,
         CredentialCommand::Resume(args) => one(&args, console, |credential| OrderCommand::Resume { credential }).await,
         CredentialCommand::Revoke(args) => one(&args, console, |credential| OrderCommand::Revoke { credential }).await,
+        CredentialCommand::Refresh { mut credentials, order } => {
+            credentials.sort_unstable();
+            credentials.dedup();
+            let context = order.context(console)?;
+            order.dispatch(&context, OrderCommand::Refresh { credentials }, None).await?;
+            Ok(())
+        }
         CredentialCommand::List { after, limit, connection } => {
             let page = connection.client()?.credentials(after, limit).await?;
             console.data(&page, || {

@@ -202,6 +202,7 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
         OrderCommand::UpdatePolicy { .. } => Some(ObjectRef::Policy),
         OrderCommand::UpdateAnchors { .. } => Some(ObjectRef::Anchors),
         OrderCommand::Enrol { .. }
+        | OrderCommand::Refresh { .. }
         | OrderCommand::EnrolFacility { .. }
         | OrderCommand::EnrolTerminal { .. }
         | OrderCommand::Suspend { .. }

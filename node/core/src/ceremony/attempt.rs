@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use frost_ed25519::keys::dkg::{round1, round2};
+use frost_ed25519::keys::{KeyPackage, PublicKeyPackage};
 use warifu_protocol::wire::Round2;
 use warifu_protocol::{
-    CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, Command, Epoch, NodeId, NodeSigned, Round1,
-    Round2Hashes, Sha256, UnixMillis,
+    CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, Command, CredentialId, Epoch, EpochReceipt,
+    EpochRetired, NodeId, NodeSigned, Round1, Round2Hashes, Sha256, UnixMillis,
 };
 
 use super::effect::{CeremonyEffect, CeremonyError};
 use super::retry::{Outbox, PROPOSE_RETRY_MILLIS, is_due};
 use super::rounds::{self, Blame, Round1Packages};
+use super::shares::OpenShare;
 use super::transcript::{round2_hash, transcript};
 use crate::identity::NodeIdentity;
-use crate::registry::{CeremonyMessage, CeremonyRecord, CeremonyStep, Registry, StateStore};
+use crate::registry::{CeremonyKind, CeremonyMessage, CeremonyRecord, CeremonyStep, Registry, StateStore};
 use crate::signer::ShareRecord;
 
 /// What an attempt needs to know of its surroundings in one step.
@@ -103,10 +105,15 @@ impl Attempt {
         &mut self,
         scene: &Scene<'_, S>,
         past_deadline: bool,
+        shares: &impl OpenShare,
         effects: &mut Vec<CeremonyEffect>,
     ) -> Result<(), CeremonyError> {
+        if scene.record.step == CeremonyStep::Switch {
+            self.switch(scene, past_deadline, effects);
+            return Ok(());
+        }
         self.finish_round1(scene)?;
-        self.finish_round2(scene)?;
+        self.finish_round2(scene, shares)?;
         if matches!(self.stage, Stage::Confirm { .. }) && scene.record.confirmed.contains(&scene.identity.node()) {
             self.enter(Stage::Confirmed);
         }
@@ -162,7 +169,7 @@ impl Attempt {
             return Ok(());
         }
         let others = scene.messages_of_others(CeremonyMessage::Round1)?;
-        match rounds::part2(std::mem::take(secrets), &scene.record.credentials, &others) {
+        match rounds::part2(scene.record.kind, std::mem::take(secrets), &scene.record.credentials, &others) {
             Ok(mut made) => {
                 let hashes = made.packages.iter().map(|(to, packages)| (*to, round2_hash(packages))).collect();
                 let (ceremony, attempt) = (scene.ceremony, self.number);
@@ -178,7 +185,7 @@ impl Attempt {
         Ok(())
     }
 
-    fn finish_round2<S: StateStore>(&mut self, scene: &Scene<'_, S>) -> Result<(), CeremonyError> {
+    fn finish_round2<S: StateStore>(&mut self, scene: &Scene<'_, S>, shares: &impl OpenShare) -> Result<(), CeremonyError> {
         let own = scene.identity.node();
         let Stage::Round2 { secrets, round1, message } = &self.stage else { return Ok(()) };
         if scene.record.step != CeremonyStep::Confirm {
@@ -209,15 +216,26 @@ impl Attempt {
             return Ok(());
         }
         let received: BTreeMap<_, _> = std::mem::take(&mut self.incoming).into_iter().map(|(node, (_, message))| (node, message)).collect();
-        match rounds::part3(secrets, round1, &scene.record.credentials, &received) {
+        let old = match scene.record.kind {
+            CeremonyKind::Generate => Vec::new(),
+            CeremonyKind::Refresh => match scene.refreshed(shares)? {
+                Some(old) => old,
+                // A share is missing or damaged here.
+                None => {
+                    self.give_up(scene);
+                    return Ok(());
+                }
+            },
+        };
+        match rounds::part3(secrets, round1, &scene.record.credentials, &received, &old) {
             Ok(keys) => {
                 let mut public_key_packages = Vec::with_capacity(keys.len());
-                let mut shares = Vec::with_capacity(keys.len());
+                let mut made = Vec::with_capacity(keys.len());
                 for (credential, (key_package, public)) in scene.record.credentials.iter().zip(&keys) {
                     let public = public.serialize().map_err(|source| CeremonyError::Own { ceremony: scene.ceremony, source })?;
                     public_key_packages.push(public.into());
-                    // A generated key begins with epoch 1.
-                    shares.push(ShareRecord::new(*credential, Epoch(1), key_package));
+                    let epoch = scene.new_epoch(*credential)?;
+                    made.push(ShareRecord::new(*credential, epoch, key_package));
                 }
                 let message = scene.identity.sign(CeremonyConfirm {
                     ceremony: scene.ceremony,
@@ -225,7 +243,7 @@ impl Attempt {
                     transcript: transcript(&scene.messages(CeremonyMessage::Round1)?, &hashes),
                     public_key_packages,
                 });
-                self.enter(Stage::Confirm { shares, message });
+                self.enter(Stage::Confirm { shares: made, message });
             }
             Err(blame) => {
                 let evidence = blame.culprit.and_then(|culprit| received.get(&culprit).cloned());
@@ -233,6 +251,26 @@ impl Attempt {
             }
         }
         Ok(())
+    }
+
+    /// Both epochs sign: says that this node has the new one, then asks for the end of the old one.
+    fn switch<S: StateStore>(&mut self, scene: &Scene<'_, S>, past_deadline: bool, effects: &mut Vec<CeremonyEffect>) {
+        let (record, ceremony, attempt) = (scene.record, scene.ceremony, self.number);
+        // The share of the old epoch that waits in memory for its confirmation is on the disk now.
+        if !matches!(self.stage, Stage::Confirmed) {
+            self.enter(Stage::Confirmed);
+        }
+        let command = if !record.receipts.contains(&scene.identity.node()) {
+            Command::EpochReceived(scene.identity.sign(EpochReceipt { ceremony, attempt }))
+        } else if past_deadline || record.receipts == record.participants {
+            Command::EpochRetired(scene.identity.sign(EpochRetired { ceremony, attempt }))
+        } else {
+            return;
+        };
+        if is_due(self.proposed_at, scene.now, PROPOSE_RETRY_MILLIS) {
+            self.proposed_at = Some(scene.now);
+            effects.push(CeremonyEffect::Propose(command));
+        }
     }
 
     /// Asks for what is neither in the log nor acknowledged, at most once in each retry interval.
@@ -301,6 +339,28 @@ impl Attempt {
 }
 
 impl<S: StateStore> Scene<'_, S> {
+    /// What this node has of the keys that are refreshed; `None` when it lacks a share.
+    fn refreshed(&self, shares: &impl OpenShare) -> Result<Option<Vec<(KeyPackage, PublicKeyPackage)>>, CeremonyError> {
+        let mut old = Vec::with_capacity(self.record.credentials.len());
+        for credential in &self.record.credentials {
+            let record = self.state.credential(*credential)?;
+            let share = record.as_ref().and_then(|record| shares.open_share(*credential, record.epoch));
+            let public = record.and_then(|record| record.key);
+            let public = public.and_then(|key| PublicKeyPackage::deserialize(key.public_key_package.as_slice()).ok());
+            let (Some(share), Some(public)) = (share, public) else { return Ok(None) };
+            old.push((share, public));
+        }
+        Ok(Some(old))
+    }
+
+    /// A generated key begins with epoch 1; a refresh makes the next one.
+    fn new_epoch(&self, credential: CredentialId) -> Result<Epoch, CeremonyError> {
+        Ok(match self.record.kind {
+            CeremonyKind::Generate => Epoch(1),
+            CeremonyKind::Refresh => Epoch(self.state.credential(credential)?.map_or(0, |record| record.epoch.0) + 1),
+        })
+    }
+
     fn message<T: serde::de::DeserializeOwned>(&self, message: CeremonyMessage, from: NodeId) -> Result<T, CeremonyError> {
         self.state
             .ceremony_message(self.ceremony, self.record.attempt, message, from)?

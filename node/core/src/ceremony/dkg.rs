@@ -11,6 +11,7 @@ use warifu_protocol::{CeremonyId, NodeId, NodeSigned, Refusal, Round1, UnixMilli
 use super::attempt::{Attempt, Held, Scene};
 use super::effect::{CeremonyEffect, CeremonyError};
 use super::rounds::{ROUND2_PACKAGE_BYTES_MAX, part1};
+use super::shares::OpenShare;
 use crate::identity::NodeIdentity;
 use crate::registry::{CeremonyRecord, CeremonyStep, Registry, StateStore, StateStoreError};
 
@@ -23,7 +24,7 @@ pub const ATTEMPTS_MAX: usize = 2 * CEREMONIES_BEGUN_MAX;
 /// refuses to hear of it earlier, which does no harm; this keeps clocks that differ a little from filling the log with such refusals.
 pub const DEADLINE_GRACE_MILLIS: u64 = 1_000;
 
-/// This node's part in all key generations. Nothing of it survives a restart.
+/// This node's part in all key generations and refreshes. Nothing of it survives a restart.
 ///
 /// Call [`Self::step`] after every applied entry and about twice a second; hand round-2 messages to [`Self::handle_round2`] and step
 /// again after one was taken.
@@ -53,6 +54,7 @@ impl Dkg {
         &mut self,
         now: UnixMillis,
         state: &S,
+        shares: &impl OpenShare,
         rng: &mut impl CryptoRngCore,
     ) -> Result<Vec<CeremonyEffect>, CeremonyError> {
         let mut effects = Vec::new();
@@ -73,7 +75,7 @@ impl Dkg {
                 Entry::Occupied(attempt) => attempt.into_mut(),
                 Entry::Vacant(place) => place.insert(begin(&scene, threshold, rng)?),
             };
-            attempt.step(&scene, past_deadline, &mut effects)?;
+            attempt.step(&scene, past_deadline, shares, &mut effects)?;
         }
         Ok(effects)
     }
@@ -157,7 +159,7 @@ fn begin<S: StateStore>(scene: &Scene<'_, S>, threshold: u16, rng: &mut impl Cry
     if record.round1.contains(&identity.node()) {
         return Ok(Attempt::resume(scene));
     }
-    let (secrets, packages) = part1(identity.node(), &record.participants, threshold, record.credentials.len(), rng)
+    let (secrets, packages) = part1(record.kind, identity.node(), &record.participants, threshold, record.credentials.len(), rng)
         .map_err(|source| CeremonyError::Own { ceremony, source })?;
     let attempt = record.attempt;
     Ok(Attempt::new(attempt, secrets, identity.sign(Round1 { ceremony, attempt, packages })))

@@ -30,7 +30,7 @@ pub(super) fn judge<S: StateStore>(
     let case = Case { record: &record, accuser, body, place, threshold: u16::from(context.cluster.threshold.0) };
     let right = match &body.round2 {
         None if record.step == CeremonyStep::Round1 => return Err(Refusal::CeremonyStep.into()),
-        None => case.round1(state)?.is_some_and(|package| round1_is_right(body.culprit, accuser, case.threshold, &package)),
+        None => case.round1(state)?.is_some_and(|package| round1_is_right(record.kind, body.culprit, accuser, case.threshold, &package)),
         Some(_) if record.step != CeremonyStep::Confirm => return Err(Refusal::CeremonyStep.into()),
         Some(sent) => {
             case.check_evidence(context, sent)?;
@@ -75,6 +75,6 @@ impl Case<'_> {
         let as_logged = hash.is_some_and(|(_, hash)| hash == round2_hash(&sent.body.packages));
         let (Some(round1), Some(package)) = (self.round1(state)?, sent.body.packages.get(self.place)) else { return Ok(false) };
         let complete = sent.body.packages.len() == self.record.credentials.len();
-        Ok(as_logged && complete && round2_is_right(self.accuser, self.threshold, &round1, package))
+        Ok(as_logged && complete && round2_is_right(self.record.kind, self.accuser, self.threshold, &round1, package))
     }
 }

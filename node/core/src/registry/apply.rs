@@ -7,7 +7,7 @@ use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{accusations, ceremonies, crls, due, history, nodes, orders, plan, repairs, sessions};
+use super::{accusations, ceremonies, crls, due, history, nodes, orders, plan, refreshes, repairs, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,6 +112,8 @@ fn apply_command<S: StateStore>(
         Command::RepairAccused(message) => repairs::accuse(&mut trial, &context, message),
         Command::RepairConfirmed(message) => repairs::confirm(&mut trial, &context, message),
         Command::RepairAborted(message) => repairs::abort(&mut trial, &context, message),
+        Command::EpochReceived(message) => refreshes::receipt(&mut trial, &context, message),
+        Command::EpochRetired(message) => refreshes::retire(&mut trial, &context, message),
     };
     match outcome {
         Ok(applied) => {

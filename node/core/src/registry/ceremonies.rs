@@ -10,23 +10,33 @@ use warifu_protocol::{
 };
 
 use super::apply::{Context, Stop};
-use super::credentials;
 use super::nodes::check_signature;
 use super::reader::{CeremonyMessage, Registry, ceremony_message_key, encode, key, table};
-use super::records::{CeremonyRecord, CeremonyStep, CredentialKey};
+use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, CredentialKey};
 use super::store::{Overlay, StateStore};
+use super::{credentials, refreshes};
 
-pub(super) fn start<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, id: CeremonyId, credentials: Vec<CredentialId>) {
+pub(super) fn start<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    id: CeremonyId,
+    kind: CeremonyKind,
+    credentials: Vec<CredentialId>,
+    candidates: Vec<NodeId>,
+) {
     let record = CeremonyRecord {
+        kind,
         attempt: 1,
         credentials,
-        participants: context.cluster.node_ids(),
+        participants: candidates.clone(),
+        candidates,
         deadline: context.now.plus(context.cluster.policy.ceremony_millis_max),
         step: CeremonyStep::Round1,
         round1: Vec::new(),
         round2: Vec::new(),
         confirmed: Vec::new(),
         outcomes: Vec::new(),
+        receipts: Vec::new(),
     };
     write(state, id, &record);
     state.put(key(table::CEREMONY_OPEN, &[id.as_ref()]), Vec::new());
@@ -91,6 +101,10 @@ pub(super) fn confirm<S: StateStore>(
         restart(state, context, body.ceremony, record, &leaving)?;
         return Ok(Applied::Done);
     }
+    if record.kind == CeremonyKind::Refresh {
+        refreshes::switch(state, context, body.ceremony, record, &body.public_key_packages)?;
+        return Ok(Applied::Done);
+    }
     let stores = state.store_numbers()?;
     for (id, package) in record.credentials.iter().zip(&body.public_key_packages) {
         let mut credential = credentials::existing(state, *id)?;
@@ -134,7 +148,7 @@ pub(super) fn overdue<S: StateStore>(
     let spoken = match record.step {
         CeremonyStep::Round1 => &record.round1,
         CeremonyStep::Round2 => &record.round2,
-        CeremonyStep::Confirm | CeremonyStep::Done | CeremonyStep::Failed => &record.confirmed,
+        CeremonyStep::Confirm | CeremonyStep::Done | CeremonyStep::Failed | CeremonyStep::Switch => &record.confirmed,
     };
     let leaving: Vec<NodeId> = record.participants.iter().copied().filter(|node| !spoken.contains(node)).collect();
     restart(state, context, body.ceremony, record, &leaving)?;
@@ -161,7 +175,8 @@ pub(super) fn restart<S: StateStore>(
     let staying: Vec<NodeId> = record.participants.iter().copied().filter(|node| !leaving.contains(node)).collect();
     // Too few are left: begin again with all, for those who were away may be back.
     let enough = usize::from(context.cluster.threshold.0) + 1;
-    record.participants = if staying.len() >= enough { staying } else { context.cluster.node_ids() };
+    let candidates = || record.candidates.iter().copied().filter(|node| context.cluster.node(*node).is_some()).collect();
+    record.participants = if staying.len() >= enough { staying } else { candidates() };
     record.attempt += 1;
     record.deadline = context.now.plus(context.cluster.policy.ceremony_millis_max);
     record.step = CeremonyStep::Round1;
@@ -171,7 +186,9 @@ pub(super) fn restart<S: StateStore>(
     record.outcomes.clear();
     if record.attempt > CEREMONY_ATTEMPTS_MAX {
         record.step = CeremonyStep::Failed;
-        forget_credentials(state, &record)?;
+        if record.kind == CeremonyKind::Generate {
+            forget_credentials(state, &record)?;
+        }
         finish(state, id, &record)
     } else {
         write(state, id, &record);
@@ -199,7 +216,7 @@ fn current<S: StateStore, T: NodeStatement>(
 pub(super) fn at_attempt<S: StateStore>(state: &S, ceremony: CeremonyId, attempt: u32) -> Result<CeremonyRecord, Stop> {
     let record = state.ceremony(ceremony)?.filter(|record| record.attempt == attempt).ok_or(Refusal::CeremonyUnknown { ceremony })?;
     match record.step {
-        CeremonyStep::Done | CeremonyStep::Failed => Err(Refusal::CeremonyStep.into()),
+        CeremonyStep::Done | CeremonyStep::Failed | CeremonyStep::Switch => Err(Refusal::CeremonyStep.into()),
         CeremonyStep::Round1 | CeremonyStep::Round2 | CeremonyStep::Confirm => Ok(record),
     }
 }
@@ -213,7 +230,7 @@ fn check_count(record: &CeremonyRecord, count: usize) -> Result<(), Refusal> {
     if count == expected { Ok(()) } else { Err(Refusal::CeremonyPackages { expected: expected as u64 }) }
 }
 
-fn note(spoken: &mut Vec<NodeId>, node: NodeId) -> Result<(), Refusal> {
+pub(super) fn note(spoken: &mut Vec<NodeId>, node: NodeId) -> Result<(), Refusal> {
     if spoken.contains(&node) {
         return Err(Refusal::CeremonyDuplicate { node });
     }
@@ -222,7 +239,7 @@ fn note(spoken: &mut Vec<NodeId>, node: NodeId) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn group_key(record: &CeremonyRecord, context: &Context<'_>, package: &Blob) -> Result<[u8; 32], Refusal> {
+pub(super) fn group_key(record: &CeremonyRecord, context: &Context<'_>, package: &Blob) -> Result<[u8; 32], Refusal> {
     let malformed = |reason: &str| Refusal::Malformed { what: "a public key package".to_owned(), reason: reason.to_owned() };
     let package = PublicKeyPackage::deserialize(package.as_slice()).map_err(|_| malformed("it cannot be decoded"))?;
     if package.verifying_shares().len() != record.participants.len()
@@ -243,14 +260,17 @@ fn forget_credentials<S: StateStore>(state: &mut Overlay<'_, S>, record: &Ceremo
     Ok(())
 }
 
-fn finish<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) -> Result<(), Stop> {
+pub(super) fn finish<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) -> Result<(), Stop> {
     drop_messages(state, id)?;
+    if record.kind == CeremonyKind::Refresh {
+        record.credentials.iter().for_each(|credential| state.delete(key(table::CREDENTIAL_CEREMONY, &[credential.as_ref()])));
+    }
     state.delete(key(table::CEREMONY_OPEN, &[id.as_ref()]));
     write(state, id, record);
     Ok(())
 }
 
-fn drop_messages<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId) -> Result<(), Stop> {
+pub(super) fn drop_messages<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId) -> Result<(), Stop> {
     let prefix = key(table::CEREMONY_MESSAGE, &[id.as_ref()]);
     for (message, _) in state.scan(&prefix, &super::reader::prefix_end(&prefix), usize::MAX)? {
         state.delete(message);
@@ -258,6 +278,6 @@ fn drop_messages<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId) -> R
     Ok(())
 }
 
-fn write<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) {
+pub(super) fn write<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) {
     state.put(key(table::CEREMONY, &[id.as_ref()]), encode(record));
 }

@@ -10,7 +10,7 @@ use super::apply::{Context, Stop};
 use super::bindings;
 use super::cards;
 use super::reader::{Registry, encode, key, table};
-use super::records::{CertificateRecord, CredentialRecord, SerialOwner};
+use super::records::{CeremonyKind, CertificateRecord, CredentialRecord, SerialOwner};
 use super::store::{Overlay, StateStore};
 use super::{ceremonies, sessions};
 use crate::pki::{Certificate, check_signing_certificate};
@@ -49,6 +49,7 @@ pub(super) fn enrol<S: StateStore>(
             enrolled_by: order,
             ceremony,
             holders: Vec::new(),
+            previous: None,
             key: None,
             certificate: None,
             authenticators: Vec::new(),
@@ -58,7 +59,7 @@ pub(super) fn enrol<S: StateStore>(
         write(state, *credential, &record);
         state.put(key(table::HOLDER, &[holder.as_str().as_bytes()]), encode(credential));
     }
-    ceremonies::start(state, context, ceremony, seen_in_order(enrolments));
+    ceremonies::start(state, context, ceremony, CeremonyKind::Generate, seen_in_order(enrolments), context.cluster.node_ids());
     Ok(Applied::CeremonyStarted(ceremony))
 }
 

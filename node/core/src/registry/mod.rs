@@ -14,6 +14,7 @@ mod orders;
 mod plan;
 mod reader;
 mod records;
+mod refreshes;
 mod repairs;
 mod roster;
 mod sessions;

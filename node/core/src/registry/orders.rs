@@ -8,7 +8,7 @@ use super::bindings::{self, BindingEvidence};
 use super::reader::{Registry, encode, key, table};
 use super::records::{FacilityRecord, TerminalRecord};
 use super::store::{Overlay, StateStore};
-use super::{credentials, crls, roster, sessions};
+use super::{credentials, crls, refreshes, roster, sessions};
 
 /// Ended orders that one order clears away: more than one, so that they cannot pile up.
 const CLEARED_PER_ORDER: usize = 8;
@@ -60,7 +60,10 @@ pub(super) fn check_time(context: &Context<'_>, order: &Order) -> Result<(), Ref
 fn version<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderCommand) -> Result<ObjectVersion, Stop> {
     Ok(match command {
         // New objects are at version 0, as is a CRL series: its own number orders it.
-        OrderCommand::Enrol { .. } | OrderCommand::UpdateCrl { .. } | OrderCommand::CloseSession { .. } => ObjectVersion(0),
+        // A refresh changes nothing that another order could be about.
+        OrderCommand::Enrol { .. } | OrderCommand::UpdateCrl { .. } | OrderCommand::CloseSession { .. } | OrderCommand::Refresh { .. } => {
+            ObjectVersion(0)
+        }
         OrderCommand::InstallCertificate { credential, .. }
         | OrderCommand::UnbindAuthenticator { credential, .. }
         | OrderCommand::SuspendBinding { credential, .. }
@@ -104,6 +107,7 @@ fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, o
         OrderCommand::Resume { credential } => credentials::resume(state, *credential),
         OrderCommand::Revoke { credential } => credentials::revoke(state, *credential),
         OrderCommand::CloseSession { session } => sessions::close(state, *session),
+        OrderCommand::Refresh { credentials } => refreshes::start(state, context, id, credentials),
         OrderCommand::EnrolFacility { facility } => enrol_facility(state, facility),
         OrderCommand::EnrolTerminal { terminal, facility, key } => enrol_terminal(state, *terminal, facility, *key),
         OrderCommand::RetireTerminal { terminal } => retire_terminal(state, *terminal),

@@ -39,12 +39,23 @@ pub struct CredentialRecord {
     pub key: Option<CredentialKey>,
     /// The certificate, once installed.
     pub certificate: Option<CertificateRecord>,
+    /// The epoch before the current one, while shares of it still sign.
+    pub previous: Option<PreviousEpoch>,
     /// Bound cards.
     pub authenticators: Vec<AuthenticatorRecord>,
     /// Whether a card was ever bound: from then on no card is the first again, even when none is bound.
     pub ever_bound: bool,
     /// Cards whose binding takes effect by itself.
     pub pending: Vec<PendingBinding>,
+}
+
+/// An epoch of shares that is about to end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PreviousEpoch {
+    /// Which.
+    pub epoch: Epoch,
+    /// Nodes that were given a share of it, ascending.
+    pub holders: Vec<Holding>,
 }
 
 /// A share that a node was given.
@@ -198,9 +209,22 @@ pub struct NodeRecord {
     pub audit_root: Option<Sha256>,
 }
 
-/// A key-generation ceremony.
+/// What a ceremony makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CeremonyKind {
+    /// New keys.
+    Generate,
+    /// New shares of keys that are there.
+    Refresh,
+}
+
+/// A key generation or a refresh.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CeremonyRecord {
+    /// What it makes.
+    pub kind: CeremonyKind,
+    /// Who may take part, ascending: all nodes in a key generation, the holders in a refresh.
+    pub candidates: Vec<NodeId>,
     /// Attempt, from 1.
     pub attempt: u32,
     /// Credentials, in the order of the enrolments.
@@ -219,6 +243,8 @@ pub struct CeremonyRecord {
     pub confirmed: Vec<NodeId>,
     /// What each of them confirmed, in the same order: hash of transcript and public key packages. All must be equal.
     pub outcomes: Vec<Sha256>,
+    /// Participants of a refresh that sign in the new epoch, ascending.
+    pub receipts: Vec<NodeId>,
 }
 
 /// A repair that is under way. It is forgotten when it ends.
@@ -271,6 +297,8 @@ pub enum CeremonyStep {
     Done,
     /// Given up after too many attempts or with too few participants.
     Failed,
+    /// A refresh: both epochs sign, until all participants have said that they have the new one.
+    Switch,
 }
 
 /// The active CRL of one CA.
@@ -327,6 +355,15 @@ impl CredentialRecord {
             (_, Some(_), Some(_)) if self.authenticators.iter().all(|card| card.suspended) => CredentialState::Certified,
             (_, Some(_), Some(_)) => CredentialState::Active,
         };
+    }
+
+    /// Who was given a share of an epoch that signs now: the current one, or the one before while it lives.
+    #[must_use]
+    pub fn holders_of(&self, epoch: Epoch) -> Option<&[Holding]> {
+        if epoch == self.epoch {
+            return Some(&self.holders);
+        }
+        self.previous.as_ref().filter(|previous| previous.epoch == epoch).map(|previous| previous.holders.as_slice())
     }
 
     /// Whether it has a key that signs or may sign again, so that a node without a share of it is to get one.

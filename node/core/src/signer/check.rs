@@ -307,15 +307,15 @@ fn check_signers(
     if item.epoch > record.epoch {
         return Err(CheckError::behind());
     }
-    if item.epoch != record.epoch || !context.stores.holds(&record.holders, context.node) {
-        return Err(Refusal::ShareMissing.into());
-    }
+    // During a refresh shares of both epochs sign, but never one of each: they would not fit together.
+    let holders = record.holders_of(item.epoch).filter(|holders| context.stores.holds(holders, context.node));
+    let holders_given = holders.ok_or(Refusal::ShareMissing)?;
     let key = record.key.as_ref().ok_or_else(|| wrong_state(record, "a generated key"))?;
 
     let threshold = context.threshold;
     let refused = || Refusal::SignerSet { threshold: threshold.0 };
     let ascending = item.signers.is_sorted_by(|left, right| left.node < right.node);
-    let holders = item.signers.iter().all(|signer| context.stores.holds(&record.holders, signer.node));
+    let holders = item.signers.iter().all(|signer| context.stores.holds(holders_given, signer.node));
     if item.signers.len() != usize::from(threshold.0) || !ascending || !holders {
         return Err(refused().into());
     }
@@ -326,7 +326,7 @@ fn check_signers(
         node: context.node,
         kind,
         credential,
-        epoch: record.epoch,
+        epoch: item.epoch,
         threshold,
         group_key: key.group_key,
         rendered: Sha256::new(sha256(&message)),

@@ -1,17 +1,27 @@
 //! What nodes may say in a key generation, and how one goes on without a node that is away.
 
+use frost_ed25519::keys::KeyPackage;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use warifu_core::ceremony::{CeremonyEffect, Dkg};
+use warifu_core::ceremony::{CeremonyEffect, Dkg, OpenShare};
 use warifu_core::registry::{CeremonyRecord, CeremonyStep, Holding, Registry};
 use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
 use warifu_protocol::wire::{Applied, CeremonyReply, CredentialState, Round2};
 use warifu_protocol::{
-    Blob, CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, Command, CredentialId, Enrolment, NodeSigned,
-    OrderCommand, Round1, Round2Hashes, Sha256, SubjectFields,
+    Blob, CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, Command, CredentialId, Enrolment, Epoch,
+    NodeSigned, OrderCommand, Round1, Round2Hashes, Sha256, SubjectFields,
 };
 
 use crate::support::{NODES, World, bytes16, dealt, hashes_for, identity, name, node};
+
+/// A node before its first key.
+struct NoShares;
+
+impl OpenShare for NoShares {
+    fn open_share(&self, _: CredentialId, _: Epoch) -> Option<KeyPackage> {
+        None
+    }
+}
 
 /// Two credentials in a ceremony that has just begun.
 struct Stage {
@@ -361,7 +371,7 @@ fn the_nodes_own_key_generation_satisfies_the_registry() {
     for _ in 0..20 {
         let mut network = Vec::new();
         for (dkg, rng) in &mut sites {
-            for effect in dkg.step(stage.world.now, &stage.world.store, rng).unwrap() {
+            for effect in dkg.step(stage.world.now, &stage.world.store, &NoShares, rng).unwrap() {
                 match effect {
                     CeremonyEffect::Propose(command) => assert_eq!(stage.world.must(command), Applied::Done),
                     CeremonyEffect::SendRound2 { to, message } => network.push((to, message)),

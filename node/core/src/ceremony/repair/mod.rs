@@ -8,5 +8,6 @@ mod proof;
 mod receiver;
 mod repairs;
 
+pub(crate) use proof::zero_share_fits;
 pub use proof::{PointBytes, commitments_fit, interpolate, scalar_fits};
 pub use repairs::{REPAIR_GRACE_MILLIS, Repairs};

@@ -55,6 +55,18 @@ pub fn scalar_fits(scalar: &[u8; 32], commitments: &[PointBytes]) -> bool {
     sum(commitments).is_some_and(|sum| (EdwardsPoint::mul_base(&scalar) - sum).is_small_order())
 }
 
+/// Whether a share of a polynomial without a constant, as a refresh adds them, is the one of the commitments to its coefficients.
+pub(crate) fn zero_share_fits(share: &[u8], recipient: NodeId, coefficients: &[Vec<u8>]) -> bool {
+    let Ok(share) = <[u8; 32]>::try_from(share).map(Zeroizing::new) else { return false };
+    let at = Scalar::from(recipient.get());
+    let points = coefficients.iter().map(|bytes| <PointBytes>::try_from(bytes.as_slice()).ok().as_ref().and_then(point));
+    let powers = std::iter::successors(Some(at), |power| Some(power * at));
+    // The multiplication needs to know how many there are of each.
+    let powers: Vec<Scalar> = powers.take(coefficients.len()).collect();
+    let due = EdwardsPoint::optional_multiscalar_mul(powers, points);
+    due.is_some_and(|due| scalar_fits(&share, &[due.compress().0]))
+}
+
 /// The commitment to a delta.
 pub(super) fn commitment(delta: &[u8; 32]) -> Option<PointBytes> {
     let scalar = Option::<Scalar>::from(Scalar::from_canonical_bytes(*delta)).map(Zeroizing::new)?;

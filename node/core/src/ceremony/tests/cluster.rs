@@ -17,7 +17,8 @@ use crate::ceremony::repair::Repairs;
 use crate::ceremony::{CeremonyEffect, Dkg, OpenShare};
 use crate::identity::NodeIdentity;
 use crate::registry::{
-    CeremonyRecord, CeremonyStep, ClusterRecord, CredentialRecord, MemoryStore, NodeRecord, Overlay, Registry, apply, encode, key, table,
+    CeremonyKind, CeremonyRecord, CeremonyStep, ClusterRecord, CredentialRecord, MemoryStore, NodeRecord, Overlay, Registry, apply, encode,
+    key, table,
 };
 use crate::signer::ShareRecord;
 
@@ -190,6 +191,31 @@ impl Cluster {
         panic!("it never ends");
     }
 
+    /// As if an order had opened a refresh of both credentials at every node.
+    pub(in crate::ceremony) fn open_refresh(&mut self, id: CeremonyId) {
+        let candidates = self.holders(1, CREDENTIALS[0]);
+        let record = CeremonyRecord {
+            kind: CeremonyKind::Refresh,
+            participants: candidates.clone(),
+            candidates,
+            attempt: 1,
+            deadline: self.now.plus(Policy::default().ceremony_millis_max),
+            step: CeremonyStep::Round1,
+            credentials: CREDENTIALS.to_vec(),
+            round1: Vec::new(),
+            round2: Vec::new(),
+            confirmed: Vec::new(),
+            outcomes: Vec::new(),
+            receipts: Vec::new(),
+        };
+        self.put_ceremony(id, &record);
+        for site in self.sites.values_mut() {
+            for credential in CREDENTIALS {
+                site.store.0.insert(key(table::CREDENTIAL_CEREMONY, &[credential.as_ref()]), encode(&id));
+            }
+        }
+    }
+
     pub(in crate::ceremony) fn aborts(&self) -> Vec<NodeSigned<CeremonyAbort>> {
         let commands = self.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
         commands.filter_map(|command| if let Command::CeremonyAbort(abort) = command { Some(abort) } else { None }).collect()
@@ -263,7 +289,7 @@ impl Cluster {
     pub(in crate::ceremony) fn step(&mut self, number: u8) -> Vec<CeremonyEffect> {
         let now = self.now.plus(self.ahead.get(&number).copied().unwrap_or(0));
         let site = self.site(number);
-        let mut effects = site.dkg.step(now, &site.store, &mut site.rng).unwrap();
+        let mut effects = site.dkg.step(now, &site.store, &site.shares, &mut site.rng).unwrap();
         effects.extend(site.repairs.step(now, &site.store, &site.shares, &mut site.rng).unwrap());
         let identity = site.identity.clone();
         (self.mischief)(&identity, effects)
@@ -343,6 +369,8 @@ fn founded() -> MemoryStore {
     let policy = Policy::default();
     let mut store = MemoryStore::default();
     let ceremony = CeremonyRecord {
+        kind: CeremonyKind::Generate,
+        candidates: (1..=NODES).map(node).collect(),
         attempt: 1,
         credentials: CREDENTIALS.to_vec(),
         participants: (1..=NODES).map(node).collect(),
@@ -352,6 +380,7 @@ fn founded() -> MemoryStore {
         round2: Vec::new(),
         confirmed: Vec::new(),
         outcomes: Vec::new(),
+        receipts: Vec::new(),
     };
     let cluster = ClusterRecord {
         cluster: CLUSTER,
@@ -385,6 +414,7 @@ fn founded() -> MemoryStore {
             enrolled_by: OrderId::new([1; 16]),
             ceremony: CEREMONY,
             holders: Vec::new(),
+            previous: None,
             key: None,
             certificate: None,
             authenticators: Vec::new(),

@@ -137,6 +137,7 @@ impl Fixture {
             enrolled_by: OrderId::new([1; 16]),
             ceremony: CeremonyId::new([1; 16]),
             holders: holdings(&[1, 2, 3, 4, 5]),
+            previous: None,
             key: Some(CredentialKey {
                 group_key: self.public.verifying_key().serialize().unwrap().try_into().unwrap(),
                 public_key_package: Blob(self.public.serialize().unwrap()),

@@ -326,6 +326,7 @@ impl World {
             | OrderCommand::Suspend { .. }
             | OrderCommand::SuspendBinding { .. }
             | OrderCommand::Revoke { .. }
+            | OrderCommand::Refresh { .. }
             | OrderCommand::CloseSession { .. } => ObjectVersion(0),
             OrderCommand::UpdateRoster { .. }
             | OrderCommand::ReplaceStore { .. }

@@ -1,0 +1,205 @@
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use warifu_protocol::{Blob, CeremonyId, Command, Epoch, EpochReceipt, EpochRetired, LogEntry, Refusal};
+
+use super::cluster::{CREDENTIALS, Cluster, identity, node};
+use crate::ceremony::{CeremonyEffect, round2_hash};
+use crate::registry::{CeremonyRecord, CeremonyStep, Overlay, Registry as _, apply, table};
+
+const REFRESH: CeremonyId = CeremonyId::new([0xfe; 16]);
+
+/// A cluster with keys, of which a refresh has just been opened.
+fn refreshing(seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(seed);
+    cluster.run_until(1, CeremonyStep::Done);
+    cluster.open_refresh(REFRESH);
+    cluster
+}
+
+fn record(cluster: &Cluster, number: u8) -> CeremonyRecord {
+    cluster.sites[&node(number)].store.ceremony(REFRESH).unwrap().unwrap()
+}
+
+#[track_caller]
+fn run_until(cluster: &mut Cluster, step: CeremonyStep) {
+    cluster.run_while(|cluster| cluster.sites.values().any(|site| site.alive && record(cluster, site.identity.node().get()).step != step));
+}
+
+fn verdict(cluster: &Cluster, command: Command) -> Result<(), Refusal> {
+    let entry = LogEntry::new(cluster.now, command).encode().unwrap();
+    apply(&mut Overlay::new(&cluster.sites[&node(1)].store), 10_000, &entry).unwrap().verdict.outcome.map(|_| ())
+}
+
+fn keep_receipts_back(cluster: &mut Cluster, number: u8) {
+    cluster.mischief = Box::new(move |who, mut effects| {
+        effects.retain(|effect| who.node() != node(number) || !matches!(effect, CeremonyEffect::Propose(Command::EpochReceived(_))));
+        effects
+    });
+}
+
+#[test]
+fn a_refresh_makes_new_shares_of_the_same_key_and_both_epochs_sign_until_all_have_them() {
+    let mut cluster = refreshing(100);
+    let before = cluster.credential(1, CREDENTIALS[0]);
+    keep_receipts_back(&mut cluster, 5);
+    run_until(&mut cluster, CeremonyStep::Switch);
+    for _ in 0..20 {
+        cluster.tick();
+    }
+    let during = cluster.credential(1, CREDENTIALS[0]);
+    assert_eq!((during.epoch, during.holders_of(Epoch(1)).is_some()), (Epoch(2), true));
+    assert_eq!(during.version, before.version, "nothing that an order could have been written about has changed");
+    let (old, new) = (before.key.unwrap(), during.key.unwrap());
+    assert!(old.group_key == new.group_key && old.public_key_package != new.public_key_package);
+    for epoch in [Epoch(1), Epoch(2)] {
+        for credential in CREDENTIALS {
+            assert_eq!(cluster.try_sign(credential, &[(1, epoch), (3, epoch), (5, epoch)]), Ok(()));
+        }
+    }
+    let again = Command::EpochReceived(identity(1).sign(EpochReceipt { ceremony: REFRESH, attempt: 1 }));
+    assert_eq!(verdict(&cluster, again), Err(Refusal::CeremonyDuplicate { node: node(1) }));
+    let early = Command::EpochRetired(identity(1).sign(EpochRetired { ceremony: REFRESH, attempt: 1 }));
+    assert_eq!(verdict(&cluster, early).map_err(|refusal| refusal.code()), Err("ceremony-not-overdue".to_owned()));
+    cluster.mischief = Box::new(|_, effects| effects);
+    run_until(&mut cluster, CeremonyStep::Done);
+    let after = cluster.credential(1, CREDENTIALS[0]);
+    assert_eq!((after.epoch, after.previous, after.holders.len()), (Epoch(2), None, 5));
+    assert_eq!(cluster.sites[&node(1)].store.scan_table(table::CREDENTIAL_CEREMONY), 0);
+    cluster.assert_signs([2, 4, 5]);
+}
+
+#[test]
+fn a_stolen_share_of_an_old_epoch_and_t_minus_1_new_ones_cannot_sign() {
+    let mut cluster = refreshing(101);
+    run_until(&mut cluster, CeremonyStep::Done);
+    for credential in CREDENTIALS {
+        let (old, new) = (Epoch(1), Epoch(2));
+        for mixed in [[(1, old), (2, new), (3, new)], [(1, old), (2, old), (3, new)]] {
+            assert!(cluster.try_sign(credential, &mixed).is_err());
+        }
+        assert_eq!(cluster.try_sign(credential, &[(1, new), (2, new), (3, new)]), Ok(()));
+    }
+}
+
+#[test]
+fn a_package_of_another_threshold_names_its_sender_and_a_refresh_goes_on_without_it() {
+    let other_degree = {
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let (_, package) = frost_ed25519::keys::refresh::refresh_dkg_part1(crate::signer::identifier(node(2)), 5, 2, &mut rng).unwrap();
+        package.serialize().unwrap()
+    };
+    let with_constant = {
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let (_, package) = frost_ed25519::keys::dkg::part1(crate::signer::identifier(node(2)), 5, 3, &mut rng).unwrap();
+        package.serialize().unwrap()
+    };
+    for bad in [other_degree, with_constant, Vec::new()] {
+        let mut cluster = refreshing(102);
+        let bad = Blob(bad);
+        cluster.mischief = Box::new(move |who, mut effects| {
+            effects.retain(|effect| who.node() != node(2) || !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_))));
+            for effect in &mut effects {
+                if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
+                    && who.node() == node(2)
+                    && message.body.attempt == 1
+                {
+                    let mut body = message.body.clone();
+                    body.packages[1] = bad.clone();
+                    *message = identity(2).sign(body);
+                }
+            }
+            effects
+        });
+        run_until(&mut cluster, CeremonyStep::Done);
+        assert!(cluster.accusations().iter().any(|accusation| accusation.body.culprit == node(2)));
+        assert_eq!(cluster.holders(1, CREDENTIALS[0]), [1, 3, 4, 5].map(node));
+        cluster.assert_signs([1, 3, 5]);
+    }
+}
+
+#[test]
+fn a_lie_in_round_2_of_a_refresh_is_found_and_its_author_left_out() {
+    let mut cluster = refreshing(103);
+    // Node 2 sends node 3 the packages of node 4, consistently with the hash that it logs.
+    cluster.mischief = Box::new(|who, mut effects| {
+        if who.node() != node(2) {
+            return effects;
+        }
+        effects.retain(|effect| !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_))));
+        let packages = effects.iter().find_map(|effect| match effect {
+            CeremonyEffect::SendRound2 { to, message } if *to == node(4) && message.body.attempt == 1 => {
+                Some(message.body.packages.clone())
+            }
+            _ => None,
+        });
+        let Some(packages) = packages else { return effects };
+        for effect in &mut effects {
+            match effect {
+                CeremonyEffect::SendRound2 { to, message } if *to == node(3) => {
+                    let mut body = message.body.clone();
+                    body.packages = packages.clone();
+                    *message = identity(2).sign(body);
+                }
+                CeremonyEffect::Propose(Command::CeremonyRound2Hash(message)) => {
+                    let mut body = message.body.clone();
+                    body.hashes.iter_mut().filter(|(to, _)| *to == node(3)).for_each(|(_, hash)| *hash = round2_hash(&packages));
+                    *message = identity(2).sign(body);
+                }
+                _ => {}
+            }
+        }
+        effects
+    });
+    run_until(&mut cluster, CeremonyStep::Done);
+    assert!(cluster.accusations().iter().any(|accusation| (accusation.node, accusation.body.culprit) == (node(3), node(2))));
+    assert_eq!(cluster.holders(1, CREDENTIALS[0]), [1, 3, 4, 5].map(node));
+    cluster.assert_signs([1, 3, 4]);
+}
+
+#[test]
+fn a_holder_that_is_away_is_left_out_and_repaired_into_the_new_epoch() {
+    let mut cluster = refreshing(104);
+    cluster.site(4).alive = false;
+    run_until(&mut cluster, CeremonyStep::Done);
+    assert_eq!(cluster.holders(1, CREDENTIALS[0]), [1, 2, 3, 5].map(node));
+    cluster.site(4).alive = true;
+    cluster.catch_up(4);
+    let site = cluster.site(4);
+    let command = site.repairs.ask(CREDENTIALS.to_vec(), &mut site.rng);
+    cluster.propose(command);
+    cluster.run_while(|cluster| cluster.holders(4, CREDENTIALS[1]).len() < 5);
+    cluster.assert_signs([1, 4, 5]);
+}
+
+#[test]
+fn a_participant_that_stays_away_in_the_switch_is_no_longer_waited_for_after_the_deadline() {
+    let mut cluster = refreshing(105);
+    keep_receipts_back(&mut cluster, 3);
+    run_until(&mut cluster, CeremonyStep::Switch);
+    let deadline = record(&cluster, 1).deadline;
+    cluster.site(3).alive = false;
+    run_until(&mut cluster, CeremonyStep::Done);
+    assert!(cluster.now >= deadline);
+    assert_eq!(cluster.holders(1, CREDENTIALS[0]), [1, 2, 4, 5].map(node));
+    cluster.assert_signs([1, 2, 4]);
+}
+
+#[test]
+fn a_crash_at_each_step_leaves_the_old_epoch_or_the_new() {
+    for step in [CeremonyStep::Round1, CeremonyStep::Round2, CeremonyStep::Confirm, CeremonyStep::Switch] {
+        let mut cluster = refreshing(106);
+        keep_receipts_back(&mut cluster, 5);
+        if step == CeremonyStep::Round1 {
+            let effects = cluster.step(3);
+            cluster.carry_out(3, effects);
+        } else {
+            run_until(&mut cluster, step);
+        }
+        cluster.restart(3);
+        cluster.assert_signs([1, 2, 4]);
+        cluster.mischief = Box::new(|_, effects| effects);
+        run_until(&mut cluster, CeremonyStep::Done);
+        assert_eq!(cluster.credential(1, CREDENTIALS[0]).epoch, Epoch(2), "at {step:?}");
+        cluster.assert_signs([1, 2, 4]);
+    }
+}
