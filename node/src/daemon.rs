@@ -23,7 +23,7 @@ use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
-use crate::service::{Background, CeremonyService, ConfirmService, NodeRpc, OrderService, SignService, StopService};
+use crate::service::{Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, SignService, StopService};
 use crate::state::StateDatabase;
 use crate::store::{Database, DatabaseOptions};
 use warifu_core::identity::NodeIdentity;
@@ -232,6 +232,8 @@ impl Node {
         });
         tokio::spawn(Arc::clone(&self.ceremonies).run(self.replicated.progress(), self.stopping.subscribe()));
         tokio::spawn(Arc::clone(&self.stops).run(self.stopping.subscribe()));
+        let destroy = DestroyService::new(self.identity.clone(), self.state.clone(), Arc::clone(&self.local), Arc::clone(&self.gate));
+        tokio::spawn(Arc::new(destroy).run(self.stopping.subscribe()));
         if let Some(confirm) = self.confirm.lock().take() {
             tokio::spawn(confirm.run(self.replicated.progress(), self.stopping.subscribe()));
         }

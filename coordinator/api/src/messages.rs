@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warifu_protocol::wire::{Applied, CredentialView, CrlView, NodeStatus, SessionView};
 use warifu_protocol::{
-    Blob, ClusterId, CredentialEvent, CredentialId, Name, NodeId, NodeSigned, ObjectVersion, Receipt, SessionId, SignedRequest, StopId,
-    StopKind, StopObject, UnixMillis,
+    Blob, ClusterId, CredentialEvent, CredentialId, Gone, Name, NodeId, NodeSigned, ObjectVersion, Receipt, SessionId, SignedRequest,
+    StopId, StopKind, StopObject, UnixMillis,
 };
 
 use crate::Problem;
@@ -134,6 +134,10 @@ pub struct StopReport {
     pub missing: Vec<MissingReceipt>,
     /// Place of the log entry that says so, if it is known to be in the log.
     pub logged: Option<u64>,
+    /// For a destruction: the nodes that say that nothing is left.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub gone: Vec<NodeSigned<Gone>>,
 }
 
 /// How far a stop is.

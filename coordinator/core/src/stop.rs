@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use warifu_protocol::limits::NONCE_LIFE_MILLIS;
 use warifu_protocol::wire::StopAnswer;
 use warifu_protocol::{
-    ClusterId, NodeEntry, NodeId, NodeSigned, Receipt, ReceiptQuorum, Refusal, StopCommand, StopKind, StopObject, UnixMillis, check_receipt,
+    ClusterId, Gone, NodeEntry, NodeId, NodeSigned, Receipt, ReceiptQuorum, Refusal, StopCommand, StopKind, StopObject, UnixMillis,
+    check_gone, check_receipt,
 };
 
 /// Whose receipts count, and how many it takes.
@@ -31,6 +32,7 @@ pub struct StopProgress {
     obeyed: BTreeMap<NodeId, Obeyed>,
     missing: BTreeMap<NodeId, Missing>,
     logged: Option<u64>,
+    gone: BTreeMap<NodeId, NodeSigned<Gone>>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ impl StopProgress {
     pub fn new(rules: StopRules, stop: StopCommand) -> Option<Self> {
         let (object, kind) = stop.target()?;
         let missing = rules.nodes.iter().map(|node| (node.id, Missing { reason: Self::NOT_ASKED.to_owned(), refusal: None })).collect();
-        Some(Self { rules, stop, object, kind, obeyed: BTreeMap::new(), missing, logged: None })
+        Some(Self { rules, stop, object, kind, obeyed: BTreeMap::new(), missing, logged: None, gone: BTreeMap::new() })
     }
 
     /// Takes a node's answer. A receipt that does not count is a reason why the node is missing.
@@ -102,6 +104,19 @@ impl StopProgress {
             }
             Err(error) => self.note(node, error.to_string(), None),
         }
+    }
+
+    /// Takes this node's word that nothing of a destroyed credential is left; one that does not hold is left out.
+    pub fn gone(&mut self, node: NodeId, gone: NodeSigned<Gone>) {
+        if gone.node == node && check_gone(self.rules.cluster, &self.rules.nodes, &self.stop, &gone).is_ok() {
+            self.gone.insert(node, gone);
+        }
+    }
+
+    /// Which nodes said so, ascending.
+    #[must_use]
+    pub fn all_gone(&self) -> Vec<NodeSigned<Gone>> {
+        self.gone.values().cloned().collect()
     }
 
     /// Notes that a node gave no answer.

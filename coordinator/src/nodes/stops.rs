@@ -98,6 +98,9 @@ impl Stops {
             if let Some(receipt) = kept.receipt {
                 progress.receipt(wall_now(), node, receipt);
             }
+            if let Some(gone) = kept.gone {
+                progress.gone(node, gone);
+            }
             if let Some(index) = kept.logged {
                 progress.logged(index);
             }
@@ -223,6 +226,7 @@ impl Pursuit {
             receipts: progress.receipts(),
             missing,
             logged: progress.logged_at(),
+            gone: progress.all_gone(),
         }
     }
 }

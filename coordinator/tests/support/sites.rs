@@ -290,7 +290,7 @@ impl Sites {
         let message = NodeSigned::<Receipt>::message(self.cluster, node, &body);
         let signature = ed25519_dalek::SigningKey::from_bytes(&[node.get(); 32]).sign(&message).to_bytes().as_slice().into();
         let receipt = NodeSigned { node, body, signature };
-        site.stops.insert(stop.id(), StopReceipts { stop, receipt: Some(receipt.clone()), logged: None });
+        site.stops.insert(stop.id(), StopReceipts { stop, receipt: Some(receipt.clone()), logged: None, gone: None });
         receipt
     }
 

@@ -39,6 +39,7 @@ pub fn order(body: &OrderBody) -> Vec<String> {
         | OrderCommand::Suspend { .. }
         | OrderCommand::SuspendBinding { .. }
         | OrderCommand::ResumeBinding { .. }
+        | OrderCommand::Destroy { .. }
         | OrderCommand::Resume { .. }
         | OrderCommand::Revoke { .. }
         | OrderCommand::CloseSession { .. }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, CertificateHash, Command, CredentialId, Epoch, NodeId, NonceId, OrderCommand, OrderId, Receipt, Refusal, Sha256, SignedRequest,
-    StopId, StopObject, StoreId, UnixMillis,
+    BootId, CertificateHash, Command, CredentialId, Epoch, Gone, NodeId, NonceId, OrderCommand, OrderId, Receipt, Refusal, Sha256,
+    SignedRequest, StopId, StopObject, StoreId, UnixMillis,
 };
 
 /// Version of [`AuditEntry`]'s encoding.
@@ -158,6 +158,16 @@ pub enum AuditEvent {
         /// Index of the entry that says so; `None` when the stop can no longer be logged and its object never came to be.
         index: Option<u64>,
     },
+    /// The node deletes its shares of a destroyed credential, of all epochs, and takes none any more.
+    SharesDeleted {
+        /// Whose.
+        credential: CredentialId,
+    },
+    /// The node says that nothing of a destroyed credential's shares can be read again.
+    GoneGiven {
+        /// What it says.
+        gone: Gone,
+    },
 }
 
 impl AuditEntry {
@@ -229,6 +239,7 @@ impl OrderCommand {
             Self::Refresh { .. } => "refresh-ordered",
             Self::BindWithNotice { .. } => "authenticator-pending",
             Self::SuspendBinding { .. } => "authenticator-suspended",
+            Self::Destroy { .. } => "credential-destroyed",
             Self::ResumeBinding { .. } => "authenticator-resumed",
         }
     }

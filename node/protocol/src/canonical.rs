@@ -44,6 +44,8 @@ pub const TAG_CEREMONY_OVERDUE: &str = "warifu-ceremony-overdue-v1";
 pub const TAG_CONSENT: &str = "warifu-consent-v1";
 /// The checkpoint of a node's audit log, as it is logged.
 pub const TAG_CHECKPOINT: &str = "warifu-checkpoint-v1";
+/// A node's word that nothing of a destroyed credential's shares can be read again.
+pub const TAG_GONE: &str = "warifu-gone-v1";
 /// A node's receipt for a stop that it obeys.
 pub const TAG_RECEIPT: &str = "warifu-receipt-v1";
 /// A node's wish for the shares that it lacks.

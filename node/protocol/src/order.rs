@@ -164,6 +164,11 @@ pub enum OrderCommand {
         /// 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`] credentials, ascending, all held by the same nodes.
         credentials: Vec<CredentialId>,
     },
+    /// Destroys a credential's key at every site; the holder is free for a new one.
+    Destroy {
+        /// Whose.
+        credential: CredentialId,
+    },
 }
 
 /// A card already bound that agrees to a further one.
@@ -298,6 +303,7 @@ impl OrderCommand {
             Self::Suspend { .. } | Self::SuspendBinding { .. } => CommandClass::Suspend,
             Self::Resume { .. } | Self::ResumeBinding { .. } => CommandClass::Resume,
             Self::Revoke { .. } => CommandClass::Revoke,
+            Self::Destroy { .. } => CommandClass::Destroy,
             Self::CloseSession { .. } => CommandClass::CloseSession,
             Self::UpdateCrl { .. } => CommandClass::UpdateCrl,
             Self::UpdatePolicy { .. } => CommandClass::Policy,
@@ -364,6 +370,10 @@ impl OrderCommand {
             Self::SuspendBinding { credential, card } => {
                 vec![format!("SUSPEND THE CARD {card} of credential {credential}; its sessions end, the holder's other cards go on")]
             }
+            Self::Destroy { credential } => vec![
+                format!("DESTROY THE KEY of credential {credential} at every site"),
+                "  no backup and nobody can bring it back; its sessions and cards end, and the holder may be enrolled anew".to_owned(),
+            ],
             Self::ResumeBinding { credential, card } => vec![
                 format!("RESUME THE CARD {card} of credential {credential}"),
                 "  whoever holds this card and its PIN will sign as the holder again".to_owned(),

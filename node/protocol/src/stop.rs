@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{TAG_RECEIPT, sha256};
+use crate::canonical::{TAG_GONE, TAG_RECEIPT, sha256};
 use crate::{
     BootId, CertificateHash, ClusterId, Command, CredentialId, NodeEntry, NodeId, NodeSigned, NodeStatement, Order, OrderCommand,
     SessionClosing, SessionId, SignatureInvalid, StopId, StoreId, Threshold, UnixMillis, closing_message,
@@ -50,6 +50,8 @@ pub enum StopKind {
     CloseSession,
     /// A card, until its binding is resumed.
     SuspendBinding,
+    /// For good, with the key.
+    Destroy,
 }
 
 impl fmt::Display for StopKind {
@@ -59,6 +61,7 @@ impl fmt::Display for StopKind {
             Self::Revoke => "revocation",
             Self::CloseSession => "end of a session",
             Self::SuspendBinding => "suspension of a card",
+            Self::Destroy => "destruction",
         })
     }
 }
@@ -122,6 +125,7 @@ impl OrderCommand {
         match self {
             Self::Suspend { credential } => Some((StopObject::Credential(*credential), StopKind::Suspend)),
             Self::Revoke { credential } => Some((StopObject::Credential(*credential), StopKind::Revoke)),
+            Self::Destroy { credential } => Some((StopObject::Credential(*credential), StopKind::Destroy)),
             Self::CloseSession { session } => Some((StopObject::Session(*session), StopKind::CloseSession)),
             Self::SuspendBinding { credential, card } => {
                 Some((StopObject::Card { credential: *credential, card: *card }, StopKind::SuspendBinding))
@@ -169,6 +173,41 @@ pub struct Receipt {
 
 impl NodeStatement for Receipt {
     const TAG: &'static str = TAG_RECEIPT;
+}
+
+/// A node says that no share of a destroyed credential is on its disk in a form that can be read: it was deleted, everything that lives was
+/// sealed anew, and the key-encryption keys of before were destroyed. Backups that were sealed under them die with them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Gone {
+    /// Whose shares.
+    pub credential: CredentialId,
+    /// The store that they were in.
+    pub store: StoreId,
+    /// KEK generations that were destroyed after the deletion.
+    pub destroyed: Vec<u32>,
+    /// Whether the KEK provably kept no copy of them; a KEK in a file cannot prove it.
+    pub proves_destruction: bool,
+    /// When, by the node's clock.
+    pub at: UnixMillis,
+}
+
+impl NodeStatement for Gone {
+    const TAG: &'static str = TAG_GONE;
+}
+
+/// Checks one node's word against the stop and the roster.
+///
+/// # Errors
+/// See [`ReceiptError`].
+pub fn check_gone(cluster: ClusterId, nodes: &[NodeEntry], stop: &StopCommand, gone: &NodeSigned<Gone>) -> Result<(), ReceiptError> {
+    let node = gone.node;
+    let entry = nodes.iter().find(|entry| entry.id == node).ok_or(ReceiptError::NodeUnknown { node })?;
+    gone.verify(cluster, &entry.identity).map_err(|source| ReceiptError::Signature { node, source })?;
+    if stop.target() == Some((StopObject::Credential(gone.body.credential), StopKind::Destroy)) {
+        Ok(())
+    } else {
+        Err(ReceiptError::Other { node })
+    }
 }
 
 /// How many receipts it takes.

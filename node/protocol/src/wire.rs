@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::TAG_ROUND2;
 use crate::{
-    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NodeSigned, NodeStatement,
-    NonceId, ObjectVersion, OrderId, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateRoot, StopCommand, StopId, UnixMillis,
+    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, Gone, NodeId, NodeSigned,
+    NodeStatement, NonceId, ObjectVersion, OrderId, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateRoot, StopCommand, StopId,
+    UnixMillis,
 };
 
 /// What a coordinator asks on `warifu-sign/1`.
@@ -217,6 +218,8 @@ pub struct StopReceipts {
     pub receipt: Option<NodeSigned<Receipt>>,
     /// Index of the log entry from which on the log itself says so; `None` while the node holds the object on its own.
     pub logged: Option<u64>,
+    /// For a destruction: that nothing is left, once that is so.
+    pub gone: Option<NodeSigned<Gone>>,
 }
 
 /// How an entry was applied.
@@ -285,6 +288,8 @@ pub enum CredentialState {
     Suspended,
     /// It will never sign again.
     Revoked,
+    /// Its key is destroyed; what is left says that it was there.
+    Destroyed,
 }
 
 impl std::fmt::Display for CredentialState {
@@ -296,6 +301,7 @@ impl std::fmt::Display for CredentialState {
             Self::Active => "active",
             Self::Suspended => "suspended",
             Self::Revoked => "revoked",
+            Self::Destroyed => "destroyed",
         })
     }
 }

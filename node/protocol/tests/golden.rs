@@ -18,7 +18,7 @@ use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
     CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
     CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, EpochReceipt,
-    EpochRetired, LogEntry, Name, NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry,
+    EpochRetired, Gone, LogEntry, Name, NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry,
     OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation,
     RepairCommitments, RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId,
     SessionOpening, Sha256, SignedRequest, SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
@@ -169,6 +169,10 @@ fn round2() -> Round2 {
     Round2 { ceremony: CEREMONY, attempt: 1, to: node(2), packages: vec![blob(7)] }
 }
 
+fn gone() -> Gone {
+    Gone { credential: CREDENTIAL, store: StoreId::new([0x57; 16]), destroyed: vec![1, 2], proves_destruction: true, at: AT }
+}
+
 fn receipt() -> Receipt {
     Receipt {
         stop: STOP,
@@ -314,6 +318,8 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("overdue", &message(&CeremonyOverdue { ceremony: CEREMONY, attempt: 1 }), "c3a9752e5e9ca26d");
         golden.bytes("consent", &message(&consent()), "164a2b567c9e1755");
         golden.bytes("receipt", &message(&receipt()), "a153d6bc282ec926");
+        golden.bytes("gone", &message(&gone()), "3a4d73d678296d31");
+        golden.bytes("destroy order", &order(OrderCommand::Destroy { credential: CREDENTIAL }).body.message(), "8ba05d7eb89f069f");
     });
 }
 
@@ -455,6 +461,8 @@ fn audit_entries_are_frozen() {
         ),
         ("receipt given", AuditEvent::ReceiptGiven { receipt: receipt() }, "ba5c084b639b6eb7"),
         ("hold ended", AuditEvent::HoldEnded { stop: STOP, index: Some(300) }, "5337598a3edeaa17"),
+        ("shares deleted", AuditEvent::SharesDeleted { credential: CREDENTIAL }, "7522a406b1b16bd9"),
+        ("gone given", AuditEvent::GoneGiven { gone: gone() }, "218dbc4fb9f37bfb"),
     ];
     golden(|golden| {
         for (what, event, expected) in events {
@@ -592,8 +600,8 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
             StopAnswer::Failed { reason: "disk".to_owned() },
         ];
         golden.postcard("stop answers", &answers.map(OrderReply::Stop), "c11b3c3fd6e6d45f");
-        let receipts = StopReceipts { stop: suspend, receipt: Some(signed(receipt())), logged: Some(300) };
-        golden.postcard("receipts", &OrderReply::Receipts(Some(Box::new(receipts))), "4d95d42670ce627b");
+        let receipts = StopReceipts { stop: suspend, receipt: Some(signed(receipt())), logged: Some(300), gone: Some(signed(gone())) };
+        golden.postcard("receipts", &OrderReply::Receipts(Some(Box::new(receipts))), "8f57837d60a4b38c");
     });
 }
 

@@ -1,6 +1,7 @@
 //! What belongs to this node alone and never leaves it: its identity as a store, its audit log, the requests that it has signed, the stops that it obeys, its shares.
 
 mod audit;
+mod destroyed;
 mod holds;
 mod meta;
 mod rotation;

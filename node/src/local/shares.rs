@@ -7,6 +7,7 @@ use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition, Writ
 use warifu_core::signer::ShareRecord;
 use warifu_protocol::{AuditEntry, AuditEvent, CredentialId, Epoch};
 
+use super::destroyed::is_destroyed;
 use super::{LocalStore, LocalStoreError, audit};
 use crate::clock;
 use crate::sealing::SealError;
@@ -46,6 +47,9 @@ impl LocalStore {
                 let mut table = transaction.open_table(SHARES)?;
                 let mut damaged = transaction.open_table(DAMAGED)?;
                 for (key, bytes) in &sealed {
+                    if is_destroyed(transaction, key.get(..CredentialId::LEN).unwrap_or_default())? {
+                        continue;
+                    }
                     table.insert(key.as_slice(), bytes.as_slice())?;
                     damaged.remove(key.as_slice())?;
                 }
@@ -149,6 +153,15 @@ pub(super) fn note_damaged(transaction: &WriteTransaction, keys: &[Vec<u8>]) -> 
     for (credential, epoch) in found {
         audit::append_plain(transaction, &AuditEntry::new(clock::now(), AuditEvent::ShareDamaged { credential, epoch }))?;
     }
+    Ok(())
+}
+
+/// Deletes the shares of a credential, of every epoch.
+pub(super) fn delete_shares(transaction: &WriteTransaction, credential: CredentialId) -> Result<(), StoreError> {
+    let (from, to) = (share_key(credential, Epoch(0)), share_key(credential, Epoch(u32::MAX)));
+    let range = from.as_slice()..=to.as_slice();
+    transaction.open_table(SHARES)?.retain_in::<&[u8], _>(range.clone(), |_, _| false)?;
+    transaction.open_table(DAMAGED)?.retain_in::<&[u8], _>(range, |_, _| false)?;
     Ok(())
 }
 

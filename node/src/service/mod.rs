@@ -3,6 +3,7 @@
 mod background;
 mod ceremony;
 mod confirm;
+mod destroy;
 mod order;
 mod rpc;
 mod sign;
@@ -11,6 +12,7 @@ mod stop;
 pub use background::Background;
 pub use ceremony::CeremonyService;
 pub use confirm::ConfirmService;
+pub use destroy::DestroyService;
 pub use order::OrderService;
 pub use rpc::NodeRpc;
 pub use sign::SignService;

@@ -8,7 +8,7 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{Registry as _, StopStanding, check_stop, is_stop_logged, is_stop_object_known};
 use warifu_protocol::limits::HOLDS_UNKNOWN_MAX;
 use warifu_protocol::wire::{StopAnswer, StopReceipts};
-use warifu_protocol::{BootId, NodeSigned, Receipt, Refusal, StopCommand, StopId, UnixMillis};
+use warifu_protocol::{BootId, NodeSigned, Receipt, Refusal, StopCommand, StopId, StopKind, StopObject, UnixMillis};
 
 use super::order::OrderService;
 use crate::clock;
@@ -103,12 +103,16 @@ impl StopService {
         let service = Arc::clone(self);
         let record = tokio::task::spawn_blocking(move || service.local.hold(stop)).await.ok()?.ok()??;
         let HoldRecord { stop, receipt, ended, .. } = record;
+        let gone = match stop.target() {
+            Some((StopObject::Credential(credential), StopKind::Destroy)) => self.local.gone(credential).ok().flatten(),
+            Some(_) | None => None,
+        };
         let (receipt, logged) = match ended {
             None => (receipt, None),
             Some(HoldEnd::Logged(index)) => (receipt, Some(index)),
             Some(HoldEnd::Refused(_) | HoldEnd::Expired) => (None, None),
         };
-        Some(Box::new(StopReceipts { stop, receipt, logged }))
+        Some(Box::new(StopReceipts { stop, receipt, logged, gone }))
     }
 
     /// Works until `stop` says so: what is held is brought into the log, whoever leads.

@@ -6,10 +6,13 @@ use crate::signing::{CREDENTIAL, answer, csr_item, enrolled, until_generated_at}
 use crate::support::{CALL, TestCluster, node_id};
 use anyhow::{Context as _, bail};
 use warifu_node::keys::NodeKeys;
+use warifu_node::local::LocalStore;
+use warifu_node::store::{Database, DatabaseOptions};
 use warifu_protocol::transport::{CallError, PeerClient, PeerEntry, PeerId, PeerRoster, Role};
 use warifu_protocol::wire::{CredentialState, OrderCall, OrderReply, Read, SignAnswer, StopAnswer, StopReceipts, View};
 use warifu_protocol::{
-    ClusterId, NodeId, NodeSigned, OrderCommand, Receipt, Refusal, StopCommand, StopId, StopKind, StopObject, check_receipt,
+    ClusterId, Command, NodeId, NodeSigned, OrderCommand, Receipt, Refusal, StopCommand, StopId, StopKind, StopObject, check_gone,
+    check_receipt,
 };
 
 async fn stop(cluster: &TestCluster, node: NodeId, stop: &StopCommand) -> anyhow::Result<StopAnswer> {
@@ -73,7 +76,7 @@ async fn a_node_obeys_a_stop_without_a_leader_remembers_it_and_logs_it_when_ther
     cluster.start_node(alone, false);
     cluster.until(alone, "back", |_| true).await?;
     let kept_receipts = kept(&cluster, alone, command.id()).await?.context("the stop is remembered")?;
-    assert_eq!(kept_receipts, StopReceipts { stop: command.clone(), receipt: Some(receipt.clone()), logged: None });
+    assert_eq!(kept_receipts, StopReceipts { stop: command.clone(), receipt: Some(receipt.clone()), logged: None, gone: None });
 
     // Nobody else has heard of the stop, and nobody sends it again: the node brings it into the log.
     cluster.start_node(node_id(2), false);
@@ -147,5 +150,47 @@ async fn a_stop_without_its_authority_is_not_obeyed() -> anyhow::Result<()> {
     assert!(matches!(error, CallError::Refused { .. }), "{error}");
     let item = csr_item(&cluster, &nodes).await?;
     assert!(matches!(answer(&cluster, node_id(1), &item).await?, SignAnswer::Share(_)), "none of this stopped anything");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destroyed_key_is_deleted_and_shredded_at_every_node_also_at_one_that_was_away() -> anyhow::Result<()> {
+    let (mut cluster, _) = enrolled(3, 2).await?;
+    let all = [node_id(1), node_id(2), node_id(3)];
+    until_generated_at(&cluster, &all).await?;
+    cluster.stop_node(node_id(3)).await?;
+    let order = cluster.order(2, OrderCommand::Destroy { credential: CREDENTIAL }, 2);
+    let command = StopCommand::Order(order.clone());
+    for node in [node_id(1), node_id(2)] {
+        must_obey(&cluster, node, &command).await?;
+    }
+    let verdict = cluster.propose(node_id(1), Command::Order(order)).await?;
+    anyhow::ensure!(matches!(verdict.outcome, Ok(_) | Err(Refusal::OrderReplayed)), "{verdict:?}");
+    cluster.start_node(node_id(3), false);
+    cluster.until_confirmed(&all).await?;
+    must_obey(&cluster, node_id(3), &command).await?;
+    for node in all {
+        let mut gone = None;
+        for _ in 0..600 {
+            gone = kept(&cluster, node, command.id()).await?.and_then(|kept| kept.gone);
+            if gone.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let gone = gone.with_context(|| format!("node {node} says that nothing is left"))?;
+        check_gone(cluster.genesis.cluster(), &cluster.genesis.body().nodes, &command, &gone)?;
+        assert!(!gone.body.destroyed.is_empty() && !gone.body.proves_destruction, "a KEK in a file proves nothing");
+        assert_eq!(state(&cluster, node).await?, CredentialState::Destroyed);
+    }
+    for node in all {
+        cluster.stop_node(node).await?;
+        let (path, genesis) = (cluster.config(node).node.data.join("local.redb"), cluster.genesis.cluster());
+        let count = tokio::task::spawn_blocking(move || -> anyhow::Result<u64> {
+            let database = Database::open(&path, DatabaseOptions::default())?;
+            Ok(LocalStore::open_locked(database, node, genesis)?.share_count()?)
+        });
+        assert_eq!(count.await??, 0, "node {node} has a share");
+    }
     Ok(())
 }

@@ -136,6 +136,8 @@ pub enum CredentialCommand {
         #[command(flatten)]
         order: Box<OrderArgs>,
     },
+    /// Destroy a credential's key at every site; `--receipts` writes the certificate of destruction
+    Destroy(#[command(flatten)] OneArgs),
     /// List credentials
     List {
         /// Begin after this credential
@@ -276,6 +278,7 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
         }
         CredentialCommand::Suspend(args) => one(&args, console, |credential| OrderCommand::Suspend { credential }).await,
         CredentialCommand::Resume(args) => one(&args, console, |credential| OrderCommand::Resume { credential }).await,
+        CredentialCommand::Destroy(args) => one(&args, console, |credential| OrderCommand::Destroy { credential }).await,
         CredentialCommand::Revoke(args) => one(&args, console, |credential| OrderCommand::Revoke { credential }).await,
         CredentialCommand::Refresh { mut credentials, order } => {
             credentials.sort_unstable();

@@ -207,6 +207,7 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
         | OrderCommand::EnrolTerminal { .. }
         | OrderCommand::Suspend { .. }
         | OrderCommand::SuspendBinding { .. }
+        | OrderCommand::Destroy { .. }
         | OrderCommand::Revoke { .. }
         | OrderCommand::CloseSession { .. }
         | OrderCommand::UpdateCrl { .. } => None,

@@ -1,11 +1,15 @@
 //! Waiting until a stop is over, and its receipts in a file that anybody can check.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use warifu_api::{ApiClient, StopReport, StopReportState};
-use warifu_protocol::{Genesis, NodeId, NodeSigned, Receipt, ReceiptError, ReceiptQuorum, StopCommand, UnixMillis, check_receipts, limits};
+use warifu_protocol::{
+    Genesis, Gone, NodeId, NodeSigned, Receipt, ReceiptError, ReceiptQuorum, StopCommand, StopKind, UnixMillis, check_gone, check_receipts,
+    limits,
+};
 
 use super::args::load_genesis;
 use super::file::OrderError;
@@ -34,6 +38,9 @@ pub struct ReceiptsFile {
     pub stop: StopCommand,
     /// Which nodes obey.
     pub receipts: Vec<NodeSigned<Receipt>>,
+    /// For a destruction: which nodes say that nothing is left.
+    #[serde(default)]
+    pub gone: Vec<NodeSigned<Gone>>,
 }
 
 /// What receipts prove.
@@ -51,6 +58,10 @@ pub struct Proof {
     pub proved: bool,
     /// When, by the nodes' clocks, the last nonce of before was dead.
     pub over_at: Option<UnixMillis>,
+    /// For a destruction: whether all nodes say that no share is left in a form that can be read.
+    pub gone: bool,
+    /// Whether the KEKs of all nodes can prove that the keys of those shares are destroyed.
+    pub gone_provably: bool,
 }
 
 /// Checks receipts against the genesis, without any cluster.
@@ -67,7 +78,25 @@ pub fn prove(genesis: &Genesis, file: &ReceiptsFile) -> Result<Proof, ReceiptErr
     since.sort_unstable();
     let over_at = needed.checked_sub(1).and_then(|last| since.get(last)).map(|since| since.plus(limits::NONCE_LIFE_MILLIS));
     let proved = nodes.len() >= needed;
-    Ok(Proof { what: format!("{kind}: {object}"), nodes: nodes.into_iter().collect(), needed, liars: quorum.liars, proved, over_at })
+    let mut said = BTreeSet::new();
+    for gone in &file.gone {
+        check_gone(genesis.cluster(), &body.nodes, &file.stop, gone)?;
+        if !said.insert(gone.node) {
+            return Err(ReceiptError::Duplicate { node: gone.node });
+        }
+    }
+    let gone = said.len() == body.nodes.len();
+    let gone_provably = gone && file.gone.iter().all(|gone| gone.body.proves_destruction && !gone.body.destroyed.is_empty());
+    Ok(Proof {
+        what: format!("{kind}: {object}"),
+        nodes: nodes.into_iter().collect(),
+        needed,
+        liars: quorum.liars,
+        proved,
+        over_at,
+        gone,
+        gone_provably,
+    })
 }
 
 /// Reads and checks a file of receipts; says whether they prove the stop.
@@ -81,9 +110,15 @@ pub fn verify_file(path: &Path, genesis: &Path, console: Console) -> Result<bool
     console.data(&proof, || {
         let nodes = proof.nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let given = format!("{}\nreceipts of nodes {nodes}: {} of {} needed (f = {})", proof.what, proof.nodes.len(), proof.needed, proof.liars);
+        let level = match (proof.gone, proof.gone_provably) {
+            (_, true) => "\nGONE: all nodes destroyed the keys that its shares were sealed under, and their KEKs prove it",
+            (true, false) => "\nsaid to be gone by all nodes; the KEK of at least one of them cannot prove it",
+            (false, _) if file.gone.is_empty() => "",
+            (false, _) => "\nnot gone yet at every node",
+        };
         match proof.over_at {
             Some(at) if proof.proved => {
-                format!("{given}\nPROVED: no t nodes are left that would start a signature; what was given before was dead from {at} on, by the nodes' clocks")
+                format!("{given}\nPROVED: no t nodes are left that would start a signature; what was given before was dead from {at} on, by the nodes' clocks{level}")
             }
             Some(_) | None => format!("{given}\nNOT PROVED: t nodes without a receipt, or lying, could still sign"),
         }
@@ -105,7 +140,12 @@ pub async fn follow(
     let Some(report) = submitted.stop.as_mut() else { return Ok(()) };
     let spinner = console.spinner(&progress(report));
     let until = Instant::now() + FOLLOW_DEADLINE;
-    while !args.no_wait && report.state != StopReportState::Done && Instant::now() < until {
+    // A destruction is over when nothing is left at any node.
+    let is_over = |report: &StopReport| {
+        let nodes = report.receipts.len() + report.missing.len();
+        report.state == StopReportState::Done && (report.kind != StopKind::Destroy || report.gone.len() == nodes)
+    };
+    while !args.no_wait && !is_over(report) && Instant::now() < until {
         tokio::time::sleep(FOLLOW_PAUSE).await;
         *report = client.stop(report.stop).await?;
         spinner.set_message(progress(report));
@@ -113,7 +153,7 @@ pub async fn follow(
     spinner.finish_and_clear();
     console.say(progress(report));
     if let Some(path) = &args.receipts {
-        let file = ReceiptsFile { stop, receipts: report.receipts.clone() };
+        let file = ReceiptsFile { stop, receipts: report.receipts.clone(), gone: report.gone.clone() };
         files::write_new(path, &files::json_bytes(&file), MODE_PUBLIC)?;
         console.say(format!("receipts written to {}", path.display()));
     }

@@ -78,7 +78,7 @@ pub(super) fn install_certificate<S: StateStore>(
     let Some(group_key) = credential.key.as_ref().map(|key| key.group_key) else {
         return Err(wrong_state(&credential, "a generated key").into());
     };
-    if credential.state == CredentialState::Revoked {
+    if matches!(credential.state, CredentialState::Revoked | CredentialState::Destroyed) {
         return Err(wrong_state(&credential, "a credential that is not revoked").into());
     }
     let refused = |error: &dyn std::error::Error| Refusal::CertificateRefused { reason: cards::chain(error) };
@@ -110,7 +110,7 @@ pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialI
     let mut credential = existing(state, id)?;
     match credential.state {
         CredentialState::Certified | CredentialState::Active | CredentialState::Suspended => {}
-        CredentialState::Generating | CredentialState::Generated | CredentialState::Revoked => {
+        CredentialState::Generating | CredentialState::Generated | CredentialState::Revoked | CredentialState::Destroyed => {
             return Err(wrong_state(&credential, "a certified or active credential").into());
         }
     }
@@ -141,7 +141,7 @@ pub(super) fn resume<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
 
 pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
     let mut credential = existing(state, id)?;
-    if credential.state == CredentialState::Generating {
+    if matches!(credential.state, CredentialState::Generating | CredentialState::Destroyed) {
         return Err(wrong_state(&credential, "a generated key").into());
     }
     if credential.state != CredentialState::Revoked {
@@ -150,6 +150,32 @@ pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
         write_changed(state, id, credential);
         sessions::close_all(state, id, None)?;
     }
+    Ok(Applied::Done)
+}
+
+/// Ends a credential for good. What stays is its record without cards and holders of shares; its holder and its cards are free.
+pub(super) fn destroy<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, id: CredentialId) -> Result<Applied, Stop> {
+    let mut credential = existing(state, id)?;
+    match credential.state {
+        CredentialState::Destroyed => return Ok(Applied::Done),
+        CredentialState::Generating => return Err(wrong_state(&credential, "a generated key").into()),
+        CredentialState::Generated
+        | CredentialState::Certified
+        | CredentialState::Active
+        | CredentialState::Suspended
+        | CredentialState::Revoked => {}
+    }
+    sessions::close_all(state, id, None)?;
+    bindings::end_pending(state, id, &mut credential, |_| true);
+    for bound in credential.authenticators.drain(..) {
+        state.delete(key(table::SERIAL, &[bound.serial_digest.as_ref()]));
+    }
+    state.delete(key(table::HOLDER, &[credential.holder.as_str().as_bytes()]));
+    credential.holders.clear();
+    credential.previous = None;
+    credential.state = CredentialState::Destroyed;
+    write_changed(state, id, credential);
+    state.put(key(table::DESTROYED, &[&context.index.to_be_bytes(), id.as_ref()]), Vec::new());
     Ok(Applied::Done)
 }
 

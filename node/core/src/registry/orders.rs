@@ -67,6 +67,7 @@ fn version<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderComma
         OrderCommand::InstallCertificate { credential, .. }
         | OrderCommand::UnbindAuthenticator { credential, .. }
         | OrderCommand::SuspendBinding { credential, .. }
+        | OrderCommand::Destroy { credential }
         | OrderCommand::ResumeBinding { credential, .. }
         | OrderCommand::Suspend { credential }
         | OrderCommand::Resume { credential }
@@ -102,6 +103,7 @@ fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, o
         }
         OrderCommand::UnbindAuthenticator { credential, card } => bindings::unbind(state, *credential, *card),
         OrderCommand::SuspendBinding { credential, card } => bindings::suspend(state, *credential, *card),
+        OrderCommand::Destroy { credential } => credentials::destroy(state, context, *credential),
         OrderCommand::ResumeBinding { credential, card } => bindings::resume(state, *credential, *card),
         OrderCommand::Suspend { credential } => credentials::suspend(state, *credential),
         OrderCommand::Resume { credential } => credentials::resume(state, *credential),

@@ -71,6 +71,8 @@ pub mod table {
     pub const ROSTER_ORDER: u8 = 0x24;
     /// Which nodes consensus should have.
     pub const MEMBERSHIP_PLAN: u8 = 0x25;
+    /// Destroyed credentials by the log index that destroyed them.
+    pub const DESTROYED: u8 = 0x28;
     /// What happens by itself, by time.
     pub const DUE: u8 = 0x30;
     /// Repairs under way.
@@ -389,6 +391,21 @@ pub trait Registry: StateStore {
     /// When the store fails.
     fn root_at(&self, index: u64) -> Result<Option<Sha256>, StateStoreError> {
         read(self, &key(table::ROOT, &[&index.to_be_bytes()]))
+    }
+
+    /// Credentials that were destroyed after the entry at `index`, in the order of the log, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn destroyed_after(&self, index: u64, limit: usize) -> Result<Vec<(u64, CredentialId)>, StateStoreError> {
+        let from = key(table::DESTROYED, &[&index.saturating_add(1).to_be_bytes()]);
+        let mut found = Vec::new();
+        for (key, _) in self.scan(&from, &[table::DESTROYED + 1], limit)? {
+            let parts = key.get(1..).and_then(|key| key.split_first_chunk::<8>());
+            let read = parts.and_then(|(index, id)| Some((u64::from_be_bytes(*index), CredentialId::new(id.try_into().ok()?))));
+            found.push(read.ok_or_else(|| StateStoreError { reason: "the key of a destroyed credential is damaged".to_owned() })?);
+        }
+        Ok(found)
     }
 
     /// Whether an order was applied; known until after the order's end.

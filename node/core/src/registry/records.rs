@@ -348,6 +348,7 @@ impl CredentialRecord {
     /// officers nor a new certificate undo the other's. A revoked credential stays revoked.
     pub fn settle(&mut self) {
         self.state = match (self.state, &self.key, &self.certificate) {
+            (CredentialState::Destroyed, ..) => CredentialState::Destroyed,
             (CredentialState::Revoked, ..) => CredentialState::Revoked,
             (_, None, _) => CredentialState::Generating,
             (_, Some(_), None) => CredentialState::Generated,
@@ -371,7 +372,7 @@ impl CredentialRecord {
     pub const fn needs_shares(&self) -> bool {
         match self.state {
             CredentialState::Generated | CredentialState::Certified | CredentialState::Active | CredentialState::Suspended => true,
-            CredentialState::Generating | CredentialState::Revoked => false,
+            CredentialState::Generating | CredentialState::Revoked | CredentialState::Destroyed => false,
         }
     }
 

@@ -62,7 +62,7 @@ fn check_order<S: StateStore>(state: &S, now: UnixMillis, order: &Order) -> Resu
         // An order that was undone later stays undone, however often it is sent.
         return if is_stopped(state, object, kind)? { Ok(StopStanding::Applied) } else { Err(Refusal::OrderReplayed.into()) };
     }
-    if is_final(state, object)? {
+    if is_final(state, object, kind)? {
         return Ok(StopStanding::Applied);
     }
     orders::check_time(&context, order)?;
@@ -100,7 +100,7 @@ pub fn is_stop_object_known<S: StateStore>(state: &S, object: StopObject) -> Res
 
 /// Whether the state refuses the object at least as strongly as this kind of stop does.
 fn is_stopped<S: StateStore>(state: &S, object: StopObject, kind: StopKind) -> Result<bool, StateStoreError> {
-    if is_final(state, object)? {
+    if is_final(state, object, kind)? {
         return Ok(true);
     }
     Ok(match (object, kind) {
@@ -116,10 +116,11 @@ fn is_stopped<S: StateStore>(state: &S, object: StopObject, kind: StopKind) -> R
 }
 
 /// Whether nothing that is still to come can undo the stop.
-fn is_final<S: StateStore>(state: &S, object: StopObject) -> Result<bool, StateStoreError> {
+fn is_final<S: StateStore>(state: &S, object: StopObject, kind: StopKind) -> Result<bool, StateStoreError> {
     Ok(match object {
         StopObject::Credential(credential) | StopObject::Card { credential, .. } => {
-            state.credential(credential)?.is_some_and(|record| record.state == CredentialState::Revoked)
+            let ended = |state| state == CredentialState::Destroyed || (state == CredentialState::Revoked && kind != StopKind::Destroy);
+            state.credential(credential)?.is_some_and(|record| ended(record.state))
         }
         StopObject::Session(session) => session_closed(state, session)?,
     })

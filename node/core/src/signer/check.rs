@@ -249,7 +249,8 @@ fn check_csr<S: StateStore>(
         | CredentialState::Certified
         | CredentialState::Active
         | CredentialState::Suspended
-        | CredentialState::Revoked => return Err(wrong_state(&record, "generated and without a certificate")),
+        | CredentialState::Revoked
+        | CredentialState::Destroyed => return Err(wrong_state(&record, "generated and without a certificate")),
     }
     let key = record.key.as_ref().ok_or_else(|| wrong_state(&record, "a generated key"))?;
     let message = render_csr(&record.subject, &key.group_key).info;

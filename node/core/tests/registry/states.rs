@@ -192,3 +192,38 @@ fn the_life_of_a_credential_can_be_told_from_its_history() {
     assert_eq!(history[..beginning.len()], beginning);
     assert_eq!(history.last().unwrap().change, state(Active));
 }
+
+#[test]
+fn a_destroyed_credential_leaves_a_record_and_frees_its_holder_and_cards() {
+    let (mut world, [physician, _]) = World::ready();
+    let credential = physician.credential;
+    let session = world.must_open(credential, &physician.card);
+    let body = world.order_body(OrderCommand::Destroy { credential });
+    for (case, code, officers) in [
+        ("nobody's", "approvals-missing", &[][..]),
+        ("one security officer's", "approvals-missing", &["so-1"]),
+        ("operators'", "officer-role", &["op-1", "op-2"]),
+    ] {
+        let order = world.approve(body.clone(), officers);
+        world.refuses(case, code, Command::Order(order));
+    }
+    world.must_order(OrderCommand::Destroy { credential });
+    let record = world.credential(credential);
+    assert_eq!(record.state, CredentialState::Destroyed);
+    assert!(record.holders.is_empty() && record.authenticators.is_empty() && record.key.is_some());
+    assert!(world.session(session).closed);
+    assert_eq!(world.store.credential_of(&record.holder).unwrap(), None);
+    assert_eq!(world.store.destroyed_after(0, 9).unwrap().iter().map(|(_, id)| *id).collect::<Vec<_>>(), [credential]);
+    world.must_order(OrderCommand::Destroy { credential });
+    assert_eq!(world.store.destroyed_after(0, 9).unwrap().len(), 1, "once is enough");
+    for order in [OrderCommand::Resume { credential }, OrderCommand::Suspend { credential }, OrderCommand::Revoke { credential }] {
+        world.refuses_order("of a destroyed one", "credential-state", order);
+    }
+    let again = Enrolment { credential: CredentialId::new(bytes16(0xbeef)), ..physician.enrolment() };
+    world.must_order(OrderCommand::Enrol { enrolments: vec![again] });
+    world.refuses_order(
+        "a key that is being made",
+        "credential-state",
+        OrderCommand::Destroy { credential: CredentialId::new(bytes16(0xbeef)) },
+    );
+}

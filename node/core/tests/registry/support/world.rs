@@ -325,6 +325,7 @@ impl World {
             | OrderCommand::UpdateCrl { .. }
             | OrderCommand::Suspend { .. }
             | OrderCommand::SuspendBinding { .. }
+            | OrderCommand::Destroy { .. }
             | OrderCommand::Revoke { .. }
             | OrderCommand::Refresh { .. }
             | OrderCommand::CloseSession { .. } => ObjectVersion(0),
