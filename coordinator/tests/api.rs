@@ -14,7 +14,7 @@ use warifu_core::pki::verify_csr;
 use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::limits::CRL_CHUNK_BYTES;
 use warifu_protocol::wire::{Applied, ObjectRef};
-use warifu_protocol::{DocumentKind, ObjectVersion, Order, OrderBody, OrderCommand, OrderId, SessionId, Sha256, UnixMillis};
+use warifu_protocol::{DocumentKind, ObjectVersion, Order, OrderBody, OrderCommand, OrderId, SessionId, UnixMillis};
 
 async fn sign(fixture: &Fixture, documents: Vec<SignDocument>) -> Vec<SignResult> {
     fixture.client("clinic").sign(&SignBody { documents }).await.unwrap().results
@@ -370,8 +370,7 @@ async fn the_ca_gets_a_request_that_the_threshold_key_signed() {
 async fn a_crl_travels_in_pieces_after_its_order() {
     let fixture = must_signing_fixture("").await;
     let crl: Vec<u8> = (0..CRL_CHUNK_BYTES * 2 + 17).map(|index| u8::try_from(index % 251).unwrap()).collect();
-    let size = crl.len() as u64;
-    let announced = order(&fixture, 3, OrderCommand::UpdateCrl { hash: Sha256::new([0; 32]), number: 1, size });
+    let announced = order(&fixture, 3, OrderCommand::update_crl(&crl, 1, None));
     let answer = fixture.client("authority").order(&announced).await.unwrap();
     assert_eq!(answer.applied, Applied::CrlExpected { order: announced.body.id, next: 0 });
     // The verdict of the first pieces is lost, which is no reason to fail.

@@ -1,5 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz`, in plain HTTP on an address of their own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{CrlRecord, Registry as _};
 use warifu_protocol::Policy;
 
 use crate::clock;
@@ -92,10 +93,24 @@ impl Pages {
         if let Some(pending) = self.state.view().ok().and_then(|view| view.pending_bindings(PENDING_COUNTED_MAX).ok()) {
             metrics.bindings_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         }
+        if let Some(crls) = self.state.view().ok().and_then(|view| view.crls().ok()) {
+            self.update_crl_gauges(&crls);
+        }
+    }
+
+    /// A CA with several lists is as fresh as the first of them that goes stale; one whose lists were dropped shows no more.
+    fn update_crl_gauges(&self, crls: &[CrlRecord]) {
         let now = clock::now();
-        let first_stale = self.state.view().ok().and_then(|view| view.crls().ok()?.iter().map(|crl| crl.fresh_until(&self.policy).0).min());
-        if let Some(stale) = first_stale {
-            metrics.crl_fresh_seconds.set((i64::try_from(stale).unwrap_or(i64::MAX) - i64::try_from(now.0).unwrap_or(0)) / 1000);
+        let mut fresh: BTreeMap<&str, u64> = BTreeMap::new();
+        for crl in crls {
+            let until = crl.fresh_until(&self.policy).0;
+            fresh.entry(&crl.issuer).and_modify(|first| *first = until.min(*first)).or_insert(until);
+        }
+        let gauge = &self.metrics.crl_fresh_seconds;
+        gauge.reset();
+        for (issuer, until) in fresh {
+            let left = i64::try_from(until).unwrap_or(i64::MAX).saturating_sub(i64::try_from(now.0).unwrap_or(0)) / 1000;
+            gauge.with_label_values(&[issuer]).set(left);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The node's metrics, on a registry of its own.
 
-use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// All metrics of a node.
 #[derive(Clone)]
@@ -60,8 +60,8 @@ pub struct NodeMetrics {
     pub shares_superseded: IntCounter,
     /// Steps of background work that were put off because signing was slow.
     pub background_held: IntCounter,
-    /// Seconds until the first active CRL goes stale; negative when one has.
-    pub crl_fresh_seconds: IntGauge,
+    /// Seconds until a CA's active CRL goes stale under the policy, by issuer; negative when it has.
+    pub crl_fresh_seconds: IntGaugeVec,
     /// Cards whose binding takes effect by itself unless somebody objects.
     pub bindings_pending: IntGauge,
 }
@@ -88,6 +88,11 @@ impl NodeMetrics {
         };
         let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
             let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
@@ -127,7 +132,7 @@ impl NodeMetrics {
             shares_repaired: counter("warifu_node_shares_repaired_total", "Shares that this node was given by repair")?,
             shares_superseded: counter("warifu_node_shares_superseded_total", "Shares of ended epochs that were deleted")?,
             background_held: counter("warifu_node_background_held_total", "Steps of background work put off because signing was slow")?,
-            crl_fresh_seconds: gauge("warifu_node_crl_fresh_seconds", "Seconds until the first active CRL goes stale")?,
+            crl_fresh_seconds: gauges("warifu_node_crl_fresh_seconds", "Seconds until a CA's active CRL goes stale", &["issuer"])?,
             bindings_pending: gauge(
                 "warifu_node_bindings_pending",
                 "Cards whose binding takes effect by itself unless an operator ends it before",

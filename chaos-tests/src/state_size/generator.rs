@@ -74,7 +74,7 @@ impl<'a> Generator<'a> {
         let until = self.now.plus(DAY_MILLIS);
         let mut commands = Vec::new();
         for der in [self.founding.hpki.crl(1, &[], self.now, until)?, self.founding.jpki.crl(1, &[], self.now, until)?] {
-            let announcement = OrderCommand::UpdateCrl { hash: Sha256::new(sha256(&der)), number: 1, size: der.len() as u64 };
+            let announcement = OrderCommand::update_crl(&der, 1, None);
             let order = self.order(ObjectVersion(0), announcement, 1);
             let id = order.body.id;
             commands.push(Command::Order(order));

@@ -106,6 +106,10 @@ pub enum OrderCommand {
         number: u64,
         /// Its size in bytes.
         size: u64,
+        /// SHA-256 of each piece of [`crate::limits::CRL_CHUNK_BYTES`], in order: nobody else can put another piece in its place.
+        pieces: Vec<Sha256>,
+        /// DER of the CA's certificate when it is not pinned itself but was issued by a pinned CA.
+        issuer: Option<Blob>,
     },
     /// Puts another policy in the place of the whole present one.
     UpdatePolicy {
@@ -288,6 +292,14 @@ impl OrderCommand {
         self.stops().is_some()
     }
 
+    /// Announces this CRL, with the certificate of its CA where that is not pinned. The CRL is not looked at.
+    #[must_use]
+    pub fn update_crl(der: &[u8], number: u64, issuer: Option<Blob>) -> Self {
+        let hash = |bytes: &[u8]| Sha256::new(sha256(bytes));
+        let pieces = der.chunks(crate::limits::CRL_CHUNK_BYTES).map(hash).collect();
+        Self::UpdateCrl { hash: hash(der), number, size: der.len() as u64, pieces, issuer }
+    }
+
     /// The row of the approval table. A binding says by itself which row it needs; whether the credential is one that it fits is checked
     /// when it is applied.
     #[must_use]
@@ -348,7 +360,7 @@ impl OrderCommand {
             Self::Resume { credential } => vec![format!("RESUME credential {credential}")],
             Self::Revoke { credential } => vec![format!("REVOKE credential {credential} for good; its sessions end")],
             Self::CloseSession { session } => vec![format!("CLOSE SESSION {session}")],
-            Self::UpdateCrl { hash, number, size } => {
+            Self::UpdateCrl { hash, number, size, .. } => {
                 vec![format!("UPDATE A CRL: number {number}, {size} bytes, SHA-256 {hash}")]
             }
             Self::UpdatePolicy { policy } => order_words::policy(policy),

@@ -222,7 +222,11 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
         ("resume", OrderCommand::Resume { credential: CREDENTIAL }, "d19d3007aa8ab16d"),
         ("revoke", OrderCommand::Revoke { credential: CREDENTIAL }, "114218a4c79e7d7b"),
         ("close", OrderCommand::CloseSession { session: SESSION }, "f9fdab46ff980dcd"),
-        ("crl", OrderCommand::UpdateCrl { hash: HASH, number: 9, size: 400 }, "76e7ee3b2efc17e9"),
+        (
+            "crl",
+            OrderCommand::UpdateCrl { hash: HASH, number: 9, size: 400, pieces: vec![HASH], issuer: Some(blob(2)) },
+            "5631ab111fb7e5e4",
+        ),
         ("policy", OrderCommand::UpdatePolicy { policy: Policy::default() }, "6380219839b58f20"),
         ("anchors", OrderCommand::UpdateAnchors { anchors: vec![anchor] }, "cec2226fc9d8a129"),
         (
@@ -393,7 +397,7 @@ const ORDER_ENTRIES: [&str; 20] = [
     "8c4d909da5d1d71c",
     "fc063f66cc572ac0",
     "d0a7bc50b2c615fa",
-    "2e40960461a62980",
+    "3451435a194e2102",
     "1f30ab4df145233a",
     "12c7fcb67cf9e122",
     "4062588feb605ac2",

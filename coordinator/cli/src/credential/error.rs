@@ -4,6 +4,7 @@ use warifu_api::ApiError;
 use warifu_core::pki::{CertificateError, CrlError};
 use warifu_protocol::SubjectFieldsError;
 
+use super::fetch::FetchError;
 use crate::card::CardError;
 use crate::connection::ConnectionError;
 use crate::files::FileError;
@@ -48,6 +49,9 @@ pub enum CredentialError {
         #[source]
         source: CrlError,
     },
+    /// A CRL's source.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// A card.
     #[error(transparent)]
     Card(#[from] CardError),

@@ -5,6 +5,7 @@ mod binding;
 mod csv;
 mod error;
 mod facility;
+mod fetch;
 mod view;
 
 pub use args::{CardKind, CredentialCommand, run};
@@ -12,3 +13,4 @@ pub use binding::{agree, bind_command, with_notice};
 pub use csv::{EnrolmentRow, parse_rows};
 pub use error::CredentialError;
 pub use facility::{CrlCommand, FacilityCommand, SessionCommand, crl_command, run_crl, run_facility, run_session};
+pub use fetch::{FetchError, FetchedCrl, fetch_crl};

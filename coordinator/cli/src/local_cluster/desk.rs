@@ -68,7 +68,7 @@ impl LocalCluster {
     pub async fn publish_crls(&self, number: u64) -> Result<(), LocalClusterError> {
         let (from, until) = list_times(now());
         for list in [self.hpki.crl(number, &[], from, until)?, self.jpki.crl(number, &[], from, until)?] {
-            self.order(crl_command(&list)?, Some(&list)).await?;
+            self.order(crl_command(&list, None)?, Some(&list)).await?;
         }
         Ok(())
     }

@@ -113,7 +113,7 @@ async fn a_revoked_card_a_revoked_certificate_and_a_suspension_each_end_a_sessio
     let serial = *warifu_core::pki::Certificate::parse(der.as_slice())?.serial();
     let (from, until) = (warifu::clock::now().minus(60_000), warifu::clock::now().plus(24 * HOUR_MILLIS));
     let list = run.cluster.hpki.crl(2, &[serial], from, until)?;
-    run.cluster.order(warifu::credential::crl_command(&list)?, Some(&list)).await?;
+    run.cluster.order(warifu::credential::crl_command(&list, None)?, Some(&list)).await?;
     let ended = sign(&session, 2).await?;
     assert!(["session-closed", "credential-state"].contains(&ended.as_str()), "{ended}");
     assert_eq!(client.credential(second.credential).await?.state, CredentialState::Suspended);
@@ -130,6 +130,6 @@ async fn revoke(run: &Running, certificate: &[u8]) -> anyhow::Result<()> {
     let serial = *warifu_core::pki::Certificate::parse(certificate)?.serial();
     let (from, until) = (warifu::clock::now().minus(60_000), warifu::clock::now().plus(24 * HOUR_MILLIS));
     let list = run.cluster.jpki.crl(2, &[serial], from, until)?;
-    run.cluster.order(warifu::credential::crl_command(&list)?, Some(&list)).await?;
+    run.cluster.order(warifu::credential::crl_command(&list, None)?, Some(&list)).await?;
     Ok(())
 }

@@ -28,6 +28,6 @@ pub use csr::{CsrError, CsrParts, assemble_csr, render_csr, verify_csr};
 pub use extensions::{ExtensionError, KeyUsage};
 pub use hc_role::{HcRoleError, encode_hc_roles, parse_hc_roles};
 pub use name::{DistinguishedName, SubjectMismatch};
-pub use path::{AnchorError, PathError, TrustAnchor, VerifiedPath, verify_path};
+pub use path::{AnchorError, PathError, TrustAnchor, VerifiedPath, verify_authority, verify_path};
 pub use serial::{CertificateSerial, SerialError};
 pub use signing_certificate::{CheckedSigningCertificate, SigningCertificateError, check_signing_certificate};

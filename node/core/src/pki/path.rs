@@ -76,6 +76,14 @@ pub enum PathError {
         /// Who claims to have issued it.
         issuer: String,
     },
+    /// No pinned anchor has the name and key of a CA's issuer.
+    #[error("no pinned anchor issued the CA certificate {certificate}; its issuer is `{issuer}`")]
+    NoIssuer {
+        /// The CA's certificate.
+        certificate: CertificateHash,
+        /// Who claims to have issued it.
+        issuer: String,
+    },
     /// The end entity may issue certificates.
     #[error("certificate {certificate} is a CA's, not a holder's")]
     EndEntityIsCa {
@@ -237,6 +245,28 @@ pub fn verify_path<'a>(
     }))
 }
 
+/// Finds the pinned anchor, of whatever kind, that issued this CA's certificate, by the rules that [`verify_path`] has for an intermediate
+/// one. Revocation is not looked at.
+///
+/// # Errors
+///
+/// [`PathError`] of the candidate that came first, in the order of `anchors`.
+pub fn verify_authority<'a>(authority: &Certificate, anchors: &'a [TrustAnchor], now: UnixMillis) -> Result<&'a TrustAnchor, PathError> {
+    let certificate = authority.hash();
+    check_validity(authority, now)?;
+    if !may_issue(authority) {
+        return Err(PathError::NotACa { certificate });
+    }
+    let mut first_error = None;
+    for anchor in anchors.iter().filter(|anchor| names_issuer(authority, &anchor.certificate)) {
+        match check_intermediate(authority, anchor, now) {
+            Ok(()) => return Ok(anchor),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| PathError::NoIssuer { certificate, issuer: authority.issuer().to_string() }))
+}
+
 /// The key usage that end entities of this kind have, and no other.
 #[must_use]
 pub const fn end_entity_usage(kind: AnchorKind) -> KeyUsage {
@@ -281,10 +311,15 @@ fn check_chain(
     let Some(intermediate) = intermediate else {
         return check_issuer(end_entity, &anchor.certificate, 0, now);
     };
-    if !accepted(intermediate) && !intermediate.policies().contains(&rfc5280::ANY_POLICY) {
+    check_issuer(end_entity, intermediate, 0, now)?;
+    check_intermediate(intermediate, anchor, now)
+}
+
+fn check_intermediate(intermediate: &Certificate, anchor: &TrustAnchor, now: UnixMillis) -> Result<(), PathError> {
+    let accepted = |policy: &ObjectIdentifier| *policy == rfc5280::ANY_POLICY || anchor.policies.contains(policy);
+    if !intermediate.policies().iter().any(accepted) {
         return Err(PathError::Policy { certificate: intermediate.hash() });
     }
-    check_issuer(end_entity, intermediate, 0, now)?;
     check_issuer(intermediate, &anchor.certificate, 1, now)
 }
 

@@ -175,6 +175,7 @@ fn check<S: StateStore>(
         kind: binding.kind,
         serial_digest: checked.serial_digest,
         spki: checked.certificate.spki_hash(),
+        issuer: checked.issuer,
         suspended: false,
     };
     Ok((credential, authenticator))

@@ -7,7 +7,7 @@ use warifu_protocol::{AnchorKind, AuthenticatorKind, Blob, Refusal, Sha256, Spki
 use super::apply::{Context, Stop};
 use super::reader::Registry;
 use super::store::StateStore;
-use crate::pki::{Certificate, CertificateSerial, TrustAnchor, verify_card_signature, verify_path};
+use crate::pki::{Certificate, CertificateSerial, TrustAnchor, VerifiedPath, verify_card_signature, verify_path};
 
 /// A card's signature with all that is needed to check it.
 pub(super) struct Evidence<'a> {
@@ -22,6 +22,7 @@ pub(super) struct Evidence<'a> {
 pub(super) struct CheckedCard {
     pub(super) certificate: Certificate,
     pub(super) serial_digest: Sha256,
+    pub(super) issuer: SpkiHash,
 }
 
 /// Chain, validity, profile, revocation and signature; whether the card is bound is the caller's matter.
@@ -35,13 +36,35 @@ pub(super) fn check<S: StateStore>(state: &S, context: &Context<'_>, evidence: &
     let kind = evidence.kind.anchor_kind();
     let anchors = anchors(context, kind)?;
     let path = verify_path(&certificate, &intermediates, &anchors, kind, context.now).map_err(|error| refused(&error))?;
+    if intermediate_revoked(state, context, &path)? {
+        return Err(Refusal::CardRefused { reason: "its CA's certificate is revoked".to_owned() }.into());
+    }
     let issuer = path.issuer();
     let serial_digest = serial_digest(issuer.spki_hash(), certificate.serial());
     if is_revoked(state, context, &certificate, issuer, serial_digest)? {
         return Err(Refusal::CardRevoked.into());
     }
     verify_card_signature(certificate.key(), evidence.message, evidence.signature).map_err(|_| Refusal::CardSignatureInvalid)?;
-    Ok(CheckedCard { certificate, serial_digest })
+    Ok(CheckedCard { issuer: issuer.spki_hash(), certificate, serial_digest })
+}
+
+/// Whether the CA between end entity and anchor, where there is one, is on a list of the anchor. Fails closed, like [`is_revoked`].
+pub(super) fn intermediate_revoked<S: StateStore>(state: &S, context: &Context<'_>, path: &VerifiedPath<'_>) -> Result<bool, Stop> {
+    match path.intermediate() {
+        Some(intermediate) => authority_revoked(state, context, intermediate, &path.anchor().certificate),
+        None => Ok(false),
+    }
+}
+
+/// Whether an intermediate CA's certificate is on a list of the anchor that issued it.
+pub(super) fn authority_revoked<S: StateStore>(
+    state: &S,
+    context: &Context<'_>,
+    intermediate: &Certificate,
+    anchor: &Certificate,
+) -> Result<bool, Stop> {
+    let digest = serial_digest(anchor.spki_hash(), intermediate.serial());
+    is_revoked(state, context, intermediate, anchor, digest)
 }
 
 /// Whether the certificate is on any of its issuer's lists that cover it. Fails closed: no fresh list among them is a refusal.

@@ -87,6 +87,9 @@ pub(super) fn install_certificate<S: StateStore>(
     let anchors = cards::anchors(context, AnchorKind::HpkiSigning)?;
     let checked = check_signing_certificate(&certificate, &group_key, &credential.subject, &intermediates, &anchors, context.now)
         .map_err(|error| refused(&error))?;
+    if cards::intermediate_revoked(state, context, &checked.path)? {
+        return Err(Refusal::CertificateRefused { reason: "its CA's certificate is revoked".to_owned() }.into());
+    }
     let issuer = checked.path.issuer();
     let serial_digest = cards::serial_digest(issuer.spki_hash(), certificate.serial());
     if cards::is_revoked(state, context, &certificate, issuer, serial_digest)? {
@@ -99,6 +102,7 @@ pub(super) fn install_certificate<S: StateStore>(
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
         roles: checked.roles,
+        issuer: issuer.spki_hash(),
     });
     credential.certificate_listed = false;
     credential.settle();

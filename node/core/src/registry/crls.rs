@@ -5,25 +5,42 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256 as Hasher};
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES, CRL_UPLOAD_MILLIS_MAX, CRL_UPLOADS_MAX};
 use warifu_protocol::wire::{Applied, CredentialState};
-use warifu_protocol::{AnchorKind, CertificateHash, CredentialId, OrderId, Refusal, Sha256};
+use warifu_protocol::{AnchorKind, Blob, CertificateHash, CredentialId, OrderId, Refusal, Sha256, SpkiHash};
 
 use super::apply::{Context, Stop};
 use super::reader::{Registry, decode, encode, key, prefix_end, table};
 use super::records::{CredentialRecord, CrlRecord, CrlUpload, SerialOwner};
 use super::store::{Overlay, StateStore};
 use super::{bindings, cards, credentials, sessions};
-use crate::pki::{Certificate, Crl};
+use crate::pki::{Certificate, Crl, verify_authority};
+
+const ANCHOR_KINDS: [AnchorKind; 3] = [AnchorKind::HpkiSigning, AnchorKind::HpkiAuthentication, AnchorKind::JpkiUserAuthentication];
+
+/// What an order says of a list.
+pub(super) struct Announced<'a> {
+    pub(super) hash: Sha256,
+    pub(super) number: u64,
+    pub(super) size: u64,
+    pub(super) pieces: &'a [Sha256],
+    pub(super) issuer: Option<&'a Blob>,
+}
 
 pub(super) fn announce<S: StateStore>(
     state: &mut Overlay<'_, S>,
     context: &Context<'_>,
     order: OrderId,
-    hash: Sha256,
-    number: u64,
-    size: u64,
+    announced: &Announced<'_>,
 ) -> Result<Applied, Stop> {
+    let Announced { hash, number, size, pieces, issuer } = *announced;
     if size == 0 || size > CRL_BYTES_MAX {
         return Err(Refusal::TooLarge { what: "the CRL".to_owned(), limit: CRL_BYTES_MAX }.into());
+    }
+    if pieces.len() as u64 != size.div_ceil(CRL_CHUNK_BYTES as u64) {
+        return Err(refused("its order does not name every piece").into());
+    }
+    // Looked at before anything is taken in, and again when the list is whole: the CA may be revoked in between.
+    if let Some(der) = issuer {
+        intermediate(state, context, der)?;
     }
     let mut running = 0;
     for (upload_key, value) in state.scan(&[table::CRL_UPLOAD], &[table::CRL_UPLOAD + 1], CRL_UPLOADS_MAX + 1)? {
@@ -39,7 +56,8 @@ pub(super) fn announce<S: StateStore>(
     if running >= CRL_UPLOADS_MAX {
         return Err(Refusal::TooLarge { what: "CRLs on their way".to_owned(), limit: CRL_UPLOADS_MAX as u64 }.into());
     }
-    let upload = CrlUpload { hash, number, size, next: 0, expires: context.now.plus(CRL_UPLOAD_MILLIS_MAX) };
+    let expires = context.now.plus(CRL_UPLOAD_MILLIS_MAX);
+    let upload = CrlUpload { hash, number, size, pieces: pieces.to_vec(), issuer: issuer.cloned(), next: 0, expires };
     state.put(key(table::CRL_UPLOAD, &[order.as_ref()]), encode(&upload));
     Ok(Applied::CrlExpected { order, next: 0 })
 }
@@ -61,6 +79,10 @@ pub(super) fn chunk<S: StateStore>(
     if bytes.len() as u64 != wanted {
         return Err(unexpected.into());
     }
+    let named = usize::try_from(index).ok().and_then(|index| upload.pieces.get(index));
+    if named != Some(&Sha256::new(Hasher::digest(bytes).into())) {
+        return Err(refused("this piece is not the one that the order names").into());
+    }
     state.put(key(table::CRL_CHUNK, &[order.as_ref(), &index.to_be_bytes()]), bytes.to_vec());
     if start + wanted < upload.size {
         upload.next += 1;
@@ -76,17 +98,26 @@ fn activate<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, or
     for (_, piece) in state.scan(&prefix, &prefix_end(&prefix), usize::MAX)? {
         der.extend_from_slice(&piece);
     }
-    let refused = |reason: String| Refusal::CrlRefused { reason };
     if Sha256::new(Hasher::digest(&der).into()) != upload.hash {
-        return Err(refused("its bytes do not have the hash that the order names".to_owned()).into());
+        return Err(refused("its bytes do not have the hash that the order names").into());
     }
-    let crl = Crl::parse(&der).map_err(|error| refused(cards::chain(&error)))?;
+    let crl = Crl::parse(&der).map_err(|error| refused(&cards::chain(&error)))?;
     if crl.number() != upload.number {
-        return Err(refused("its number is not the one that the order names".to_owned()).into());
+        return Err(refused("its number is not the one that the order names").into());
     }
-    let issuer = issuer(context, &crl)?;
+    let issuer = match &upload.issuer {
+        Some(der) => {
+            let (certificate, digest) = intermediate(state, context, der)?;
+            crl.verify(&certificate).map_err(|error| refused(&cards::chain(&error)))?;
+            // From now on a list of the anchor that names it is noticed. One that was taken before ends with this: it is not on it.
+            state.put(key(table::SERIAL, &[digest.as_ref()]), encode(&SerialOwner::Authority(certificate.spki_hash())));
+            state.delete(key(table::AUTHORITY_REVOKED, &[certificate.spki_hash().as_ref()]));
+            certificate
+        }
+        None => pinned(context, &crl)?,
+    };
     let policy = &context.cluster.policy;
-    crl.freshness(context.now, policy.crl_age_millis_max, policy.clock_skew_millis_max).map_err(|error| refused(cards::chain(&error)))?;
+    crl.freshness(context.now, policy.crl_age_millis_max, policy.clock_skew_millis_max).map_err(|error| refused(&cards::chain(&error)))?;
     let record_key = key(table::CRL, &[issuer.spki_hash().as_ref(), crl.series().as_ref()]);
     if let Some(active) = super::reader::read::<_, CrlRecord>(state, &record_key)?
         && crl.number() <= active.number
@@ -109,9 +140,29 @@ fn activate<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, or
     Ok(Applied::CrlActive)
 }
 
-fn issuer(context: &Context<'_>, crl: &Crl) -> Result<Certificate, Refusal> {
+/// A CA that a pinned one issued, with the digest of its certificate's serial: valid, allowed to sign, and on no list of the pinned CA,
+/// of which there must be a fresh one.
+fn intermediate<S: StateStore>(state: &S, context: &Context<'_>, der: &Blob) -> Result<(Certificate, Sha256), Stop> {
+    let certificate = Certificate::parse(der.as_slice()).map_err(|error| refused(&cards::chain(&error)))?;
+    let mut anchors = Vec::new();
+    for kind in ANCHOR_KINDS {
+        anchors.extend(cards::anchors(context, kind)?);
+    }
+    let anchor = verify_authority(&certificate, &anchors, context.now).map_err(|error| refused(&cards::chain(&error)))?;
+    if cards::authority_revoked(state, context, &certificate, &anchor.certificate)? {
+        return Err(refused("its CA's certificate is revoked").into());
+    }
+    let digest = cards::serial_digest(anchor.certificate.spki_hash(), certificate.serial());
+    Ok((certificate, digest))
+}
+
+fn refused(reason: &str) -> Refusal {
+    Refusal::CrlRefused { reason: reason.to_owned() }
+}
+
+fn pinned(context: &Context<'_>, crl: &Crl) -> Result<Certificate, Refusal> {
     let mut reason = "no pinned CA has its issuer's name".to_owned();
-    for kind in [AnchorKind::HpkiSigning, AnchorKind::HpkiAuthentication, AnchorKind::JpkiUserAuthentication] {
+    for kind in ANCHOR_KINDS {
         for anchor in cards::anchors(context, kind)? {
             match crl.verify(&anchor.certificate) {
                 Ok(()) => return Ok(anchor.certificate),
@@ -136,6 +187,7 @@ fn replace_entries<S: StateStore>(state: &mut Overlay<'_, S>, issuer: &Certifica
         match state.serial_owner(digest)? {
             Some(SerialOwner::Certificate(credential)) => suspend(state, credential, issuer, digest)?,
             Some(SerialOwner::Card(credential)) => end_card(state, credential, digest)?,
+            Some(SerialOwner::Authority(spki)) => end_authority(state, spki)?,
             None => {}
         }
     }
@@ -175,6 +227,20 @@ fn end_card<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, digest:
         Some(card) => sessions::close_all(state, id, Some(card)),
         None => Ok(()),
     }
+}
+
+/// Nothing that the CA issued counts from now on: nodes refuse its cards and certificates in open sessions, and without its lists no
+/// session is opened.
+fn end_authority<S: StateStore>(state: &mut Overlay<'_, S>, authority: SpkiHash) -> Result<(), Stop> {
+    state.put(key(table::AUTHORITY_REVOKED, &[authority.as_ref()]), Vec::new());
+    for (series, _) in state.crls_of(authority)? {
+        state.delete(key(table::CRL, &[authority.as_ref(), series.as_ref()]));
+        let prefix = key(table::CRL_ENTRY, &[series.as_ref()]);
+        for (entry, _) in state.scan(&prefix, &prefix_end(&prefix), usize::MAX)? {
+            state.delete(entry);
+        }
+    }
+    Ok(())
 }
 
 fn card_of(credential: &CredentialRecord, digest: Sha256) -> Option<CertificateHash> {

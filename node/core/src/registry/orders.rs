@@ -5,6 +5,7 @@ use warifu_protocol::{Name, ObjectVersion, Order, OrderCommand, PublicKey, Refus
 
 use super::apply::{Context, Stop};
 use super::bindings::{self, BindingEvidence};
+use super::crls::Announced;
 use super::reader::{Registry, encode, key, table};
 use super::records::{FacilityRecord, TerminalRecord};
 use super::store::{Overlay, StateStore};
@@ -113,7 +114,10 @@ fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, o
         OrderCommand::EnrolFacility { facility } => enrol_facility(state, facility),
         OrderCommand::EnrolTerminal { terminal, facility, key } => enrol_terminal(state, *terminal, facility, *key),
         OrderCommand::RetireTerminal { terminal } => retire_terminal(state, *terminal),
-        OrderCommand::UpdateCrl { hash, number, size } => crls::announce(state, context, id, *hash, *number, *size),
+        OrderCommand::UpdateCrl { hash, number, size, pieces, issuer } => {
+            let upload = Announced { hash: *hash, number: *number, size: *size, pieces, issuer: issuer.as_ref() };
+            crls::announce(state, context, id, &upload)
+        }
         OrderCommand::UpdatePolicy { .. }
         | OrderCommand::UpdateAnchors { .. }
         | OrderCommand::UpdateRoster { .. }

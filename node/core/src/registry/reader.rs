@@ -73,6 +73,8 @@ pub mod table {
     pub const MEMBERSHIP_PLAN: u8 = 0x25;
     /// Destroyed credentials by the log index that destroyed them.
     pub const DESTROYED: u8 = 0x28;
+    /// Intermediate CAs that a pinned CA has revoked, by key.
+    pub const AUTHORITY_REVOKED: u8 = 0x31;
     /// What happens by itself, by time.
     pub const DUE: u8 = 0x30;
     /// Repairs under way.
@@ -367,6 +369,14 @@ pub trait Registry: StateStore {
             found.push((Sha256::new(series), decode(&value)?));
         }
         Ok(found)
+    }
+
+    /// Whether a pinned CA has revoked the intermediate CA with this key, so that nothing that it issued counts any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn authority_revoked(&self, issuer: SpkiHash) -> Result<bool, StateStoreError> {
+        Ok(self.get(&key(table::AUTHORITY_REVOKED, &[issuer.as_ref()]))?.is_some())
     }
 
     /// All active CRLs.

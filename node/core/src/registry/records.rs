@@ -120,6 +120,8 @@ pub struct CertificateRecord {
     pub not_after: UnixMillis,
     /// Its hcRole names.
     pub roles: Vec<String>,
+    /// SHA-256 of its issuer's SubjectPublicKeyInfo.
+    pub issuer: SpkiHash,
 }
 
 /// A bound card. Its serial is in no record, only in a digest together with its issuer.
@@ -133,6 +135,8 @@ pub struct AuthenticatorRecord {
     pub serial_digest: Sha256,
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub spki: SpkiHash,
+    /// SHA-256 of its issuer's SubjectPublicKeyInfo.
+    pub issuer: SpkiHash,
     /// Officers suspended it: it opens no session.
     pub suspended: bool,
 }
@@ -155,6 +159,8 @@ pub enum SerialOwner {
     Card(CredentialId),
     /// The credential's own certificate.
     Certificate(CredentialId),
+    /// An intermediate CA with this key, of which a list was taken.
+    Authority(SpkiHash),
 }
 
 /// An open or closed session. Kept until its end, so that its statement cannot be used again.
@@ -337,6 +343,10 @@ pub struct CrlUpload {
     pub number: u64,
     /// Bytes of the whole.
     pub size: u64,
+    /// SHA-256 of each piece.
+    pub pieces: Vec<Sha256>,
+    /// DER of its CA's certificate, where that is not pinned.
+    pub issuer: Option<Blob>,
     /// Next piece.
     pub next: u32,
     /// Given up after this entry time.

@@ -217,6 +217,7 @@ fn check_document<S: StateStore>(
     }
     let certificate = record.certificate.as_ref().ok_or_else(|| wrong_state(&record, "a certificate"))?;
     check_certificate(context, certificate, named)?;
+    check_authorities(state, &session, &record, certificate)?;
     if !request.kind.roles().iter().any(|role| certificate.roles.iter().any(|has| has == role)) {
         return Err(Refusal::RoleMissing { kind: request.kind }.into());
     }
@@ -267,6 +268,24 @@ fn check_session<S: StateStore>(state: &S, context: &CheckContext, session: &Ses
     let statement = &session.statement;
     if context.now.plus(context.clock_skew_millis_max) < statement.not_before || context.now > statement.not_after {
         return Err(Refusal::SessionNotValid.into());
+    }
+    Ok(())
+}
+
+/// A CA between a pinned one and the card or the certificate may have been revoked since the session was opened.
+fn check_authorities<S: StateStore>(
+    state: &S,
+    session: &SessionRecord,
+    record: &CredentialRecord,
+    certificate: &CertificateRecord,
+) -> Result<(), CheckError> {
+    if let Some(card) = record.authenticators.iter().find(|bound| bound.card == session.card)
+        && state.authority_revoked(card.issuer)?
+    {
+        return Err(Refusal::CardRevoked.into());
+    }
+    if state.authority_revoked(certificate.issuer)? {
+        return Err(Refusal::CertificateRevoked.into());
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ fn pieces_are_taken_in_order_and_in_full_and_only_with_the_last_does_anything_be
     world.refuses("the second first", unexpected, piece(1));
     world.refuses("a short piece", unexpected, edited(0, &|_, bytes| bytes.truncate(CRL_CHUNK_BYTES - 1)));
     world.refuses("a long piece", unexpected, edited(0, &|_, bytes| bytes.push(0)));
+    world.refuses("another piece of that length", "crl-refused", edited(0, &|_, bytes| bytes[7] ^= 1));
     world.refuses("an empty piece", unexpected, edited(0, &|_, bytes| bytes.clear()));
     world.refuses("a piece beyond the end", unexpected, edited(0, &|index, _| *index = u32::MAX));
     world.must(piece(0));
@@ -90,8 +91,10 @@ fn a_list_that_is_not_what_was_announced_or_not_a_good_list_is_refused() {
     }
     let mut announcement = world.list_commands(&good, 9);
     if let Command::Order(order) = &mut announcement[0] {
-        let hash = Sha256::new(sha256(b"another list"));
-        let body = world.order_body(OrderCommand::UpdateCrl { hash, number: 9, size: good.len() as u64 });
+        let mut announced = OrderCommand::update_crl(&good, 9, None);
+        let OrderCommand::UpdateCrl { hash, .. } = &mut announced else { panic!("an announcement") };
+        *hash = Sha256::new(sha256(b"another list"));
+        let body = world.order_body(announced);
         *order = world.approve(body, &["op-1"]);
         let id = order.body.id;
         world.must(announcement[0].clone());
@@ -103,7 +106,16 @@ fn a_list_that_is_not_what_was_announced_or_not_a_good_list_is_refused() {
 #[test]
 fn announcements_are_bounded_in_size_number_and_time() {
     let mut world = World::equipped();
-    let update = |size| OrderCommand::UpdateCrl { hash: Sha256::new([1; 32]), number: 2, size };
+    let update = |size: u64| {
+        let pieces = vec![Sha256::new([1; 32]); usize::try_from(size).unwrap().div_ceil(CRL_CHUNK_BYTES)];
+        OrderCommand::UpdateCrl { hash: Sha256::new([1; 32]), number: 2, size, pieces, issuer: None }
+    };
+    for wrong in [0, 1, 3] {
+        let mut order = update(CRL_CHUNK_BYTES as u64 + 1);
+        let OrderCommand::UpdateCrl { pieces, .. } = &mut order else { panic!("an announcement") };
+        pieces.resize(wrong, Sha256::new([1; 32]));
+        world.refuses_order(&format!("{wrong} pieces"), "crl-refused", order);
+    }
     world.refuses_order("nothing", "too-large", update(0));
     world.refuses_order("too much", "too-large", update(CRL_BYTES_MAX + 1));
     let der = world.card_ca.crl(2, world.now, &[]);

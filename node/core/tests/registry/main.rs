@@ -6,6 +6,7 @@ mod ceremonies;
 mod certificates;
 mod determinism;
 mod enrolment;
+mod intermediates;
 mod lists;
 mod malformed;
 mod nodes;

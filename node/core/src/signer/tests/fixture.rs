@@ -148,6 +148,7 @@ impl Fixture {
                 not_before: NOW.minus(24 * HOUR),
                 not_after: NOW.plus(24 * HOUR),
                 roles: vec!["Medical Doctor".to_owned()],
+                issuer: SpkiHash::new([0x15; 32]),
             }),
             authenticators: Vec::new(),
             ever_bound: false,

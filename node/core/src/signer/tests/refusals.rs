@@ -1,9 +1,13 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use warifu_protocol::limits::SIGNATURE_BYTES_MAX;
 use warifu_protocol::wire::{CredentialState, NotYet, SignAnswer, SignItem, SignWork};
-use warifu_protocol::{AuditEvent, Blob, CertificateHash, CredentialId, DocumentKind, Epoch, Refusal, SessionId, UnixMillis};
+use warifu_protocol::{
+    AuditEvent, AuthenticatorKind, Blob, CertificateHash, CredentialId, DocumentKind, Epoch, Refusal, SessionId, Sha256, SpkiHash,
+    UnixMillis,
+};
 
 use super::fixture::{CREDENTIAL, Fixture, MONOTONIC, NOW, coordinator, holdings};
+use crate::registry::{AuthenticatorRecord, key, table};
 use crate::signer::{CheckError, refused_event};
 
 const SKEW: u64 = 30_000;
@@ -57,6 +61,36 @@ fn a_session_or_credential_that_is_not_known_may_only_be_late() {
     assert_behind(with_request(|request| request.session = SessionId::new([9; 32])));
     assert_behind(verdict(|fixture, _| fixture.put_session(|record| record.statement.credential = CredentialId::new([9; 16]))));
     assert_behind(verdict(|_, item| item.epoch = Epoch(3)));
+}
+
+#[test]
+fn nothing_is_signed_once_an_intermediate_ca_of_card_or_certificate_is_revoked() {
+    let revoke = |fixture: &mut Fixture, issuer: SpkiHash| {
+        fixture.store.0.insert(key(table::AUTHORITY_REVOKED, &[issuer.as_ref()]), Vec::new());
+    };
+    let (of_certificate, of_card, other) = (SpkiHash::new([0x15; 32]), SpkiHash::new([0x16; 32]), SpkiHash::new([0x17; 32]));
+    let bound = |fixture: &mut Fixture| {
+        fixture.put_credential(|record| {
+            record.authenticators.push(AuthenticatorRecord {
+                card: CertificateHash::new([2; 32]),
+                kind: AuthenticatorKind::MyNumberCard,
+                serial_digest: Sha256::new([3; 32]),
+                spki: SpkiHash::new([4; 32]),
+                issuer: of_card,
+                suspended: false,
+            });
+        });
+    };
+    for (revoked, expected) in [(other, None), (of_certificate, Some(Refusal::CertificateRevoked)), (of_card, Some(Refusal::CardRevoked))] {
+        let outcome = verdict(|fixture, _| {
+            bound(fixture);
+            revoke(fixture, revoked);
+        });
+        match expected {
+            Some(refusal) => assert_refused(outcome, refusal),
+            None => assert_eq!(outcome, Ok(())),
+        }
+    }
 }
 
 #[test]
@@ -308,7 +342,7 @@ fn a_refused_item_uses_no_nonce_up() {
 #[test]
 fn a_damaged_store_is_no_refusal() {
     let failed = verdict(|fixture, _| {
-        fixture.store.0.insert(crate::registry::key(crate::registry::table::CREDENTIAL, &[CREDENTIAL.as_ref()]), vec![0xff]);
+        fixture.store.0.insert(key(table::CREDENTIAL, &[CREDENTIAL.as_ref()]), vec![0xff]);
     });
     assert!(matches!(failed, Err(CheckError::Store(_))), "{failed:?}");
     assert!(matches!(SignAnswer::from(failed.unwrap_err()), SignAnswer::NotYet { reason: NotYet::Busy, .. }));

@@ -51,6 +51,21 @@ impl Ca {
         Self { kind, der, params, key }
     }
 
+    /// A CA that this one issued.
+    pub(crate) fn under(&self, serial: u64, common_name: &str, edit: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = base_params();
+        params.distinguished_name.push(DnType::CountryName, "JP");
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.custom_extensions = vec![policies(self.policy())];
+        edit(&mut params);
+        let der = self.issue(&params, &key);
+        Self { kind: self.kind, der, params, key }
+    }
+
     /// The policy that its certificates name and its anchor accepts.
     pub(crate) const fn policy(&self) -> &'static str {
         match self.kind {

@@ -8,7 +8,6 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{
     CredentialRecord, EntryOutcome, MemoryStore, Overlay, Registry, SessionRecord, apply, encode, found, key, state_root, table,
 };
-use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::CRL_CHUNK_BYTES;
 use warifu_protocol::wire::{Applied, CredentialState, Verdict};
 use warifu_protocol::{
@@ -354,7 +353,12 @@ impl World {
 
     /// The order that announces a list, and its pieces.
     pub(crate) fn list_commands(&mut self, der: &[u8], number: u64) -> Vec<Command> {
-        let announcement = OrderCommand::UpdateCrl { hash: Sha256::new(sha256(der)), number, size: der.len() as u64 };
+        self.list_commands_of(der, number, None)
+    }
+
+    /// As [`Self::list_commands`], for the list of a CA that is not pinned itself.
+    pub(crate) fn list_commands_of(&mut self, der: &[u8], number: u64, issuer: Option<Blob>) -> Vec<Command> {
+        let announcement = OrderCommand::update_crl(der, number, issuer);
         let announcement = self.order(announcement);
         let order = announcement.body.id;
         let pieces = der.chunks(CRL_CHUNK_BYTES).zip(0..).map(|(piece, index)| Command::CrlChunk { order, index, bytes: piece.into() });
