@@ -10,6 +10,7 @@ use warifu_protocol::NodeId;
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 
 use crate::sealing::Pkcs11Settings;
+use crate::state::MARKS_KEPT;
 
 /// `warifu-node --config FILE`. Relative paths are taken from the file's own directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +137,8 @@ pub struct RaftSection {
     /// Longest such silence. Default 1200 ms.
     #[serde(with = "humantime_serde")]
     pub election_max: Duration,
-    /// Entries after which a snapshot is taken and the log before it may be dropped. Default 20,000.
+    /// Entries after which a snapshot is taken and the log before it may be dropped, but for a quarter as many. Default 20,000, at most 32,768: a
+    /// node that is sent a snapshot asks the others for their state at its position, which they remember for twice as long.
     pub snapshot_entries: u64,
 }
 
@@ -332,6 +334,9 @@ impl NodeConfig {
             return wrong("raft.snapshot_entries", "must be above 0");
         }
         self.kek_source()?;
+        if raft.snapshot_entries > MARKS_KEPT / 2 {
+            return wrong("raft.snapshot_entries", "must be at most 32768, or other nodes cannot vouch for a snapshot");
+        }
         Ok(())
     }
 
@@ -382,6 +387,7 @@ mod tests {
             ("PLUS [raft]\nsnapshot_entries = 0", "raft.snapshot_entries"),
             ("PLUS [background]\nbatch = 0", "background.batch"),
             ("PLUS [background]\nbatch = 257", "background.batch"),
+            ("PLUS [raft]\nsnapshot_entries = 32769", "raft.snapshot_entries"),
             ("PLUS [kek]\nprovider = \"paper\"", "paper"),
             ("PLUS [kek]\nprovider = \"pkcs11\"\ntoken = \"t\"\npin_file = \"p\"", "kek.module"),
             ("PLUS [kek]\nprovider = \"pkcs11\"\nmodule = \"m\"\npin_file = \"p\"", "kek.token"),

@@ -23,7 +23,9 @@ use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
-use crate::service::{Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, SignService, StopService};
+use crate::service::{
+    Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, SignService, SnapshotJudge, StopService,
+};
 use crate::state::StateDatabase;
 use crate::store::{Database, DatabaseOptions};
 use warifu_core::identity::NodeIdentity;
@@ -106,21 +108,17 @@ impl Node {
         let (reader, started) = (Arc::clone(&local), clock::boot_millis());
         let held = tokio::task::spawn_blocking(move || reader.open_holds()).await.context("reading the holds")??;
         let holds = Arc::new(Holds::new(held, rank, started));
-        let replicated = Arc::new(NodeState::new(
-            id,
-            state.clone(),
-            Arc::clone(&local),
-            Arc::clone(&gate),
-            Arc::clone(&holds),
-            metrics.clone(),
-            data.clone(),
-        ));
+        let judge = SnapshotJudge::new(id, state.clone(), Arc::clone(&local), metrics.clone(), peers.clone(), data.clone());
+        let replicated =
+            NodeState::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), Arc::clone(&holds), metrics.clone(), data.clone());
+        let replicated = Arc::new(replicated.judged_by(judge));
         let raft_config = RaftConfig {
             cache_bytes: config.store.log_cache_bytes,
             election_min: config.raft.election_min,
             election_max: config.raft.election_max,
             heartbeat: config.raft.heartbeat,
             snapshot_every: config.raft.snapshot_entries,
+            entries_kept: config.raft.snapshot_entries / 4,
             bootstrap: Some(members(&genesis)),
             ..RaftConfig::new(id, data.join("raft"))
         };

@@ -22,6 +22,8 @@ pub struct NodeMetrics {
     pub nonces_unused: IntGauge,
     /// Times that all nonces were dropped.
     pub nonces_dropped: IntCounter,
+    /// Snapshots that were sent to this node and refused, by reason.
+    pub snapshots_refused: IntCounterVec,
     /// 1 when shares may leave.
     pub confirmed: IntGauge,
     /// 1 when an alarm was raised.
@@ -113,6 +115,7 @@ impl NodeMetrics {
                 "warifu_node_nonces_dropped_total",
                 "Times that all nonces were dropped: clocks disagreed, a new confirmation, or the administrator asked",
             )?,
+            snapshots_refused: counters("warifu_node_snapshots_refused_total", "Snapshots of other nodes that were refused", &["reason"])?,
             confirmed: gauge("warifu_node_confirmed", "1 when signature shares may leave")?,
             alarm: gauge("warifu_node_alarm", "1 when a promise looks broken and the node has stopped signing")?,
             raft_leader: gauge("warifu_node_raft_leader", "1 when this node leads")?,

@@ -20,6 +20,7 @@ use crate::raft::{
     AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, MembershipView,
     ReplicatedState, RosterNode, StateError, StateSnapshot,
 };
+use crate::service::SnapshotJudge;
 use crate::state::{EntryBytes, FrozenState, StateDatabase};
 
 /// What other parts of the node hear of applying.
@@ -42,6 +43,7 @@ pub struct NodeState {
     progress: watch::Sender<Progress>,
     own_start: Mutex<Option<OwnStart>>,
     spool: PathBuf,
+    judge: Option<SnapshotJudge>,
 }
 
 /// How the log took this node's start.
@@ -77,7 +79,14 @@ impl NodeState {
             progress: watch::Sender::new(Progress::default()),
             own_start: Mutex::new(None),
             spool,
+            judge: None,
         }
+    }
+
+    /// With what snapshots are judged by; without it none is taken.
+    #[must_use]
+    pub fn judged_by(self, judge: SnapshotJudge) -> Self {
+        Self { judge: Some(judge), ..self }
     }
 
     /// Hears of applied entries and installed snapshots.
@@ -167,10 +176,10 @@ impl ReplicatedState for NodeState {
                 }
                 AppliedPayload::Command(bytes) => Some(Arc::from(bytes)),
             };
-            batch.push(EntryBytes { index: entry.position.index, payload });
+            let position = postcard::to_stdvec(&position).map_err(|error| StateError::new("writing its position", error))?;
+            batch.push(EntryBytes { index: entry.position.index, payload, position });
         }
-        let bytes = postcard::to_stdvec(&position).map_err(|error| StateError::new("writing its position", error))?;
-        let outcomes = self.database.apply(batch.clone(), bytes).await.map_err(|error| StateError::new("applying", error))?;
+        let outcomes = self.database.apply(batch.clone()).await.map_err(|error| StateError::new("applying", error))?;
         let now = clock::now();
         let mut responses = Vec::with_capacity(outcomes.len());
         let (mut writes, mut ended) = (Vec::new(), Vec::new());
@@ -216,6 +225,13 @@ impl ReplicatedState for NodeState {
         Ok(StateFile { frozen, applied })
     }
 
+    async fn judge(&self, from: NodeId, applied: AppliedState, content: Box<dyn Read + Send>) -> Result<(), InspectRefusal> {
+        let Some(judge) = &self.judge else { return Err(InspectRefusal::new("this node takes no snapshots")) };
+        let index = applied.position.map_or(0, |position| position.index);
+        let position = postcard::to_stdvec(&applied).map_err(|error| InspectRefusal::new(error.to_string()))?;
+        judge.judge(from, index, position, content).await.map_err(|error| InspectRefusal::new(error.to_string()))
+    }
+
     async fn install(&self, applied: AppliedState, content: Box<dyn Read + Send>) -> Result<(), StateError> {
         let installing = |error: &dyn std::fmt::Display| StateError::new("installing a snapshot", error.to_string());
         let (database, spool) = (self.database.clone(), self.spool.clone());
@@ -229,7 +245,7 @@ impl ReplicatedState for NodeState {
             std::io::copy(&mut content, &mut file).map_err(|error| installing(&error))?;
             let path = file.into_temp_path();
             let source = path.to_path_buf();
-            database.install_snapshot(move || std::fs::File::open(&source), position).map_err(|error| installing(&error))
+            database.install_snapshot(move || std::fs::File::open(&source), index, position).map_err(|error| installing(&error))
         })
         .await
         .map_err(|error| installing(&error))??;

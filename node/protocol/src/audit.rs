@@ -168,6 +168,17 @@ pub enum AuditEvent {
         /// What it says.
         gone: Gone,
     },
+    /// Another node sent a snapshot of a state that others contradict; it was not installed.
+    SnapshotForged {
+        /// Who sent it.
+        from: NodeId,
+        /// Of which log index.
+        index: u64,
+        /// The mark that its content has.
+        mark: Sha256,
+        /// Nodes that signed another one.
+        against: Vec<NodeId>,
+    },
 }
 
 impl AuditEntry {

@@ -26,6 +26,10 @@ pub const TAG_BINDING: &str = "warifu-binding-v1";
 pub const TAG_NODE_STARTED: &str = "warifu-node-started-v1";
 /// A node's signature over the state root that it has at an index.
 pub const TAG_STATE_ROOT: &str = "warifu-state-root-v1";
+/// A node's signature over the mark of its state at an index.
+pub const TAG_STATE_MARK: &str = "warifu-state-mark-v1";
+/// What the mark of a state at an index is the hash of.
+pub const TAG_STATE_AT: &str = "warifu-state-at-v1";
 /// A node's DKG round-1 packages.
 pub const TAG_ROUND1: &str = "warifu-round1-v1";
 /// A node's DKG round-2 packages for one other node.

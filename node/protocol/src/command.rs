@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{
     TAG_CEREMONY_ABORT, TAG_CEREMONY_ACCUSATION, TAG_CEREMONY_CONFIRM, TAG_CEREMONY_OVERDUE, TAG_CHECKPOINT, TAG_NODE_STARTED, TAG_ROUND1,
-    TAG_ROUND2_HASH, TAG_STATE_ROOT, postcard_message,
+    TAG_ROUND2_HASH, TAG_STATE_MARK, TAG_STATE_ROOT, postcard_message,
 };
 use crate::limits::LOG_ENTRY_BYTES_MAX;
 use crate::wire::Round2;
@@ -204,6 +204,20 @@ pub struct StateRoot {
 
 impl NodeStatement for StateRoot {
     const TAG: &'static str = TAG_STATE_ROOT;
+}
+
+/// What a node's state was right after an entry, for a node that was sent a snapshot of that position and does not take its sender's word.
+/// Not a log command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StateMark {
+    /// Log index.
+    pub index: u64,
+    /// SHA-256 over the entry's position, the membership and the state root there.
+    pub mark: Sha256,
+}
+
+impl NodeStatement for StateMark {
+    const TAG: &'static str = TAG_STATE_MARK;
 }
 
 /// DKG round-1 packages of all credentials of a ceremony, in the order of its enrolments.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::TAG_ROUND2;
 use crate::{
     Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, Gone, NodeId, NodeSigned,
-    NodeStatement, NonceId, ObjectVersion, OrderId, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateRoot, StopCommand, StopId,
-    UnixMillis,
+    NodeStatement, NonceId, ObjectVersion, OrderId, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateMark, StateRoot,
+    StopCommand, StopId, UnixMillis,
 };
 
 /// What a coordinator asks on `warifu-sign/1`.
@@ -451,6 +451,11 @@ pub enum CeremonyCall {
     Remembered,
     /// Parts of a repair. Secret, as round-2 packages are.
     Repair(Box<RepairScalars>),
+    /// The mark of this node's state right after the entry with this index.
+    StateMark {
+        /// Log index.
+        index: u64,
+    },
 }
 
 /// What a node's state remembers of another's latest start.
@@ -530,4 +535,6 @@ pub enum CeremonyReply {
     NotYet,
     /// Refused.
     Refused(Refusal),
+    /// The mark of the state.
+    StateMark(NodeSigned<StateMark>),
 }

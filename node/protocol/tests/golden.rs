@@ -21,7 +21,7 @@ use warifu_protocol::{
     EpochRetired, Gone, LogEntry, Name, NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry,
     OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation,
     RepairCommitments, RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId,
-    SessionOpening, Sha256, SignedRequest, SpkiHash, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
+    SessionOpening, Sha256, SignedRequest, SpkiHash, StateMark, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
     SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
@@ -318,6 +318,7 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("confirm", &message(&confirm()), "9579a7c9cc3f5310");
         golden.bytes("abort", &message(&abort()), "18578be7fbc63e0e");
         golden.bytes("checkpoint", &message(&checkpoint()), "1a0605554e9d3a39");
+        golden.bytes("state mark", &message(&StateMark { index: 300, mark: HASH }), "596761d8bf4b3ce7");
         golden.bytes("accusation", &message(&accusation()), "9c2b551e6e62e016");
         golden.bytes("overdue", &message(&CeremonyOverdue { ceremony: CEREMONY, attempt: 1 }), "c3a9752e5e9ca26d");
         golden.bytes("consent", &message(&consent()), "164a2b567c9e1755");
@@ -447,6 +448,11 @@ fn audit_entries_are_frozen() {
         ),
         ("alarm", AuditEvent::Alarm { text: "two logs".to_owned() }, "d1de136c13ee8232"),
         ("stopped", AuditEvent::Stopped, "ad8a12a34ae6d46c"),
+        (
+            "snapshot forged",
+            AuditEvent::SnapshotForged { from: node(2), index: 300, mark: HASH, against: vec![node(1), node(3)] },
+            "a8693774168399c5",
+        ),
         ("kek rotating", AuditEvent::KekRotating { generation: 2 }, "5ddc4cdf1ce7209d"),
         ("kek destroyed", AuditEvent::KekDestroyed { generations: vec![1], current: 2, resealed: 300, proved: true }, "038daf8bc7dc3c12"),
         ("share damaged", AuditEvent::ShareDamaged { credential: CREDENTIAL, epoch }, "8bb5768042318c35"),
@@ -643,5 +649,8 @@ fn frames_between_nodes_are_frozen() {
         golden.postcard("refused", &CeremonyReply::Refused(Refusal::CeremonyStep), "9146c9bf7e0db246");
         let remembered = Remembered { store: StoreId::new([0x57; 16]), boot };
         golden.postcard("remembered", &CeremonyReply::Remembered(Some(remembered)), "16f7fa5dc87f08f5");
+        golden.postcard("state mark call", &CeremonyCall::StateMark { index: 300 }, "3d128be4a7e837fb");
+        let mark = StateMark { index: 300, mark: HASH };
+        golden.postcard("state mark reply", &CeremonyReply::StateMark(signed(mark)), "b84a9bf5d21e429c");
     });
 }

@@ -26,8 +26,9 @@ pub(super) const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for a whole snapshot to be sent and installed: some gigabytes over 100 Mbit/s.
 pub(super) const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Largest snapshot that is accepted, in bytes: ten times what a million credentials need.
-pub(super) const SNAPSHOT_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Largest snapshot that is accepted, in bytes: more than twice what a million credentials need. It is also what one lying member can make a node
+/// store for [`SNAPSHOT_DEADLINE`].
+pub(super) const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// How far ahead of its own term a node follows. Elections raise terms one by one, about one a second at worst, so honest nodes are never this far apart; a
 /// liar would otherwise use the terms up at once.

@@ -34,6 +34,7 @@ struct Inner<S: ReplicatedState, I> {
     inspector: Arc<I>,
     client: PeerClient,
     snapshots: Arc<SnapshotDirectory>,
+    state: Arc<S>,
 }
 
 /// A raft that does not start.
@@ -102,11 +103,11 @@ impl<S: ReplicatedState, I: InspectEntries> RaftHandle<S, I> {
             Ok::<_, RaftStartError>((RaftLog::open(&directory.join("raft.redb"), cache_bytes)?, Arc::new(snapshots)))
         };
         let (log, snapshots) = tokio::task::spawn_blocking(open).await.map_err(|error| raft_error(&error))??;
-        let machine = StateMachine { state, snapshots: Arc::clone(&snapshots) };
+        let machine = StateMachine { state: Arc::clone(&state), snapshots: Arc::clone(&snapshots) };
         let network = Network { me: config.node, client: client.clone() };
         let me = u64::from(config.node.get());
         let raft = Raft::new(me, Arc::new(settings), network, log.clone(), machine).await.map_err(|error| raft_error(&error))?;
-        let handle = Self { inner: Arc::new(Inner { me: config.node, raft, log, inspector, client, snapshots }) };
+        let handle = Self { inner: Arc::new(Inner { me: config.node, raft, log, inspector, client, snapshots, state }) };
         if let Some(members) = config.bootstrap {
             handle.initialize(members).await?;
         }
@@ -130,6 +131,7 @@ impl<S: ReplicatedState, I: InspectEntries> RaftHandle<S, I> {
             raft: self.inner.raft.clone(),
             inspector: Arc::clone(&self.inner.inspector),
             snapshots: Arc::clone(&self.inner.snapshots),
+            state: Arc::clone(&self.inner.state),
         }
     }
 

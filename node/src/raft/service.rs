@@ -10,12 +10,12 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use warifu_protocol::NodeId;
 use warifu_protocol::transport::{BodyStream, RpcRefusal};
 
-use super::config::{SNAPSHOT_BYTES_MAX, TERM_LEAD_MAX};
+use super::config::{SNAPSHOT_BYTES_MAX, SNAPSHOT_DEADLINE, TERM_LEAD_MAX};
 use super::inspect::{InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, examine};
 use super::messages::{self, RaftRequest, SnapshotHead};
 use super::propose;
-use super::snapshot::SnapshotDirectory;
-use super::state::{LogPosition, MembershipView, ReplicatedState};
+use super::snapshot::{SnapshotDirectory, SnapshotFile};
+use super::state::{AppliedState, LogPosition, MembershipView, ReplicatedState, encode_membership};
 use super::state_machine::StateMachine;
 use super::types::{LeaderId, Membership, TypeConfig, Vote};
 
@@ -26,6 +26,7 @@ pub struct RaftService<S: ReplicatedState, I> {
     pub(super) raft: Raft<TypeConfig, StateMachine<S>>,
     pub(super) inspector: Arc<I>,
     pub(super) snapshots: Arc<SnapshotDirectory>,
+    pub(super) state: Arc<S>,
 }
 
 impl<S: ReplicatedState, I> std::fmt::Debug for RaftService<S, I> {
@@ -64,7 +65,8 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         }
     }
 
-    /// Receives a snapshot of the leader `from` and installs it.
+    /// Receives a snapshot of the leader `from`, has it judged, and installs it. One of each sender at a time, so that a liar can fill no more of the disk
+    /// than one snapshot.
     ///
     /// # Errors
     /// [`RpcRefusal`].
@@ -74,7 +76,28 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         if head.bytes > SNAPSHOT_BYTES_MAX {
             return Err(RpcRefusal::TooLarge { limit: SNAPSHOT_BYTES_MAX });
         }
+        let Some(_receiving) = self.snapshots.receive(from) else {
+            return Err(RpcRefusal::denied("a snapshot of this sender is being received already"));
+        };
         body.allow(head.bytes);
+        let received = tokio::time::timeout(SNAPSHOT_DEADLINE, self.receive(&head, body));
+        let snapshot = received.await.map_err(|_| RpcRefusal::denied("the snapshot took too long"))??;
+        let (stated, content) = snapshot.open().map_err(|error| RpcRefusal::malformed(error.to_string()))?;
+        if stated != head.meta {
+            return Err(RpcRefusal::malformed("the snapshot's file is of another position than was announced"));
+        }
+        let applied = AppliedState {
+            position: head.meta.last_log_id.as_ref().map(LogPosition::of),
+            membership: encode_membership(&head.meta.last_membership),
+        };
+        self.state.judge(from, applied, Box::new(content)).await.map_err(denied)?;
+        // Again, for time has passed: raft stops the node for good over a snapshot that contradicts what it knows to be committed.
+        self.check_snapshot(from, &head)?;
+        let reply = self.raft.install_full_snapshot(head.vote, openraft::Snapshot { meta: head.meta, snapshot }).await;
+        reply.map(|reply| messages::encode(&reply)).map_err(stopped)
+    }
+
+    async fn receive(&self, head: &SnapshotHead, mut body: BodyStream) -> Result<Arc<SnapshotFile>, RpcRefusal> {
         let disk = |error: std::io::Error| RpcRefusal::failed(format!("storing the snapshot: {error}"));
         let mut file = self.snapshots.temporary().map_err(disk)?;
         let mut received = 0;
@@ -89,18 +112,10 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
             return Err(RpcRefusal::malformed(format!("{received} bytes of a snapshot of {}", head.bytes)));
         }
         let snapshots = Arc::clone(&self.snapshots);
-        let snapshot = tokio::task::spawn_blocking(move || snapshots.adopt(file))
+        tokio::task::spawn_blocking(move || snapshots.adopt(file))
             .await
             .map_err(|error| RpcRefusal::failed(error.to_string()))?
-            .map_err(disk)?;
-        let (stated, _) = snapshot.open().map_err(|error| RpcRefusal::malformed(error.to_string()))?;
-        if stated != head.meta {
-            return Err(RpcRefusal::malformed("the snapshot's file is of another position than was announced"));
-        }
-        // Again, for time has passed: raft stops the node for good over a snapshot that contradicts what it knows to be committed.
-        self.check_snapshot(from, &head)?;
-        let reply = self.raft.install_full_snapshot(head.vote, openraft::Snapshot { meta: head.meta, snapshot }).await;
-        reply.map(|reply| messages::encode(&reply)).map_err(stopped)
+            .map_err(disk)
     }
 
     fn check_append(&self, from: NodeId, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), RpcRefusal> {

@@ -3,6 +3,7 @@
 //! A file is `magic (8) | length of the meta data (4, big endian) | meta data in postcard | content`, and is sent as it stands. The newest one is kept
 //! across restarts under a name of its own; everything else in the directory is left over and removed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
+use warifu_protocol::NodeId;
 
 use super::types::SnapshotMeta;
 
@@ -43,6 +45,20 @@ impl Drop for SnapshotFile {
 pub(super) struct SnapshotDirectory {
     path: PathBuf,
     current: Mutex<Option<(SnapshotMeta, Arc<SnapshotFile>)>>,
+    receiving: Mutex<BTreeSet<NodeId>>,
+}
+
+/// That a snapshot of this sender is being received, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Receiving<'a> {
+    directory: &'a SnapshotDirectory,
+    from: NodeId,
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.directory.receiving.lock().remove(&self.from);
+    }
 }
 
 impl SnapshotDirectory {
@@ -63,12 +79,18 @@ impl SnapshotDirectory {
         if let Some((_, file)) = &newest {
             file.keep.store(true, Ordering::Release);
         }
-        Ok(Self { path, current: Mutex::new(newest) })
+        Ok(Self { path, current: Mutex::new(newest), receiving: Mutex::default() })
     }
 
     /// The kept snapshot.
     pub(super) fn current(&self) -> Option<(SnapshotMeta, Arc<SnapshotFile>)> {
         self.current.lock().clone()
+    }
+
+    /// Begins to receive a snapshot of this sender; nothing while another one of it is under way.
+    pub(super) fn receive(&self, from: NodeId) -> Option<Receiving<'_>> {
+        // Made only when it is true: to drop one that is not would end the other.
+        self.receiving.lock().insert(from).then(|| Receiving { directory: self, from })
     }
 
     /// An empty file to receive or write a snapshot into; removed unless it is adopted.
@@ -155,4 +177,21 @@ fn open_file(path: &Path) -> io::Result<(SnapshotMeta, BufReader<File>)> {
     reader.read_exact(&mut meta)?;
     let meta = postcard::from_bytes(&meta).map_err(|_| bad("meta data that cannot be read"))?;
     Ok((meta, reader))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_snapshot_of_each_sender_is_received_at_a_time() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let directory = SnapshotDirectory::open(place.path().join("snapshots")).expect("opens");
+        let [one, two] = [1, 2].map(|number| NodeId::new(number).expect("a node number"));
+        let first = directory.receive(one).expect("nothing is under way");
+        assert!(directory.receive(one).is_none());
+        assert!(directory.receive(two).is_some(), "another sender has its own place");
+        drop(first);
+        assert!(directory.receive(one).is_some());
+    }
 }

@@ -106,8 +106,20 @@ pub trait ReplicatedState: Send + Sync + 'static {
     /// [`StateError`].
     fn snapshot(&self) -> Result<Self::Snapshot, StateError>;
 
-    /// Puts the snapshot's content in the place of everything, or nothing, and `applied` with it. The content came from a peer: it must be checked as far
-    /// as it can be, and nothing of it is trusted until the state is confirmed.
+    /// Whether a snapshot that `from` has sent may be installed. Its content is one peer's word: this is where the others are asked. Raft does not
+    /// hear of a snapshot that is refused here, and the state stays as it is.
+    ///
+    /// # Errors
+    /// [`InspectRefusal`](super::InspectRefusal); the sender is told, and may try again later.
+    fn judge(
+        &self,
+        from: NodeId,
+        applied: AppliedState,
+        content: Box<dyn Read + Send>,
+    ) -> impl Future<Output = Result<(), super::InspectRefusal>> + Send;
+
+    /// Puts the snapshot's content in the place of everything, or nothing, and `applied` with it. The content came from a peer and was judged; nothing of
+    /// it is trusted until the state is confirmed.
     fn install(&self, applied: AppliedState, content: Box<dyn Read + Send>) -> impl Future<Output = Result<(), StateError>> + Send;
 }
 

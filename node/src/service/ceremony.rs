@@ -12,7 +12,7 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered, Round2};
-use warifu_protocol::{NodeId, NodeSigned, Refusal, StateRoot};
+use warifu_protocol::{NodeId, NodeSigned, Refusal, StateMark, StateRoot};
 
 use super::background::{Background, Sweep};
 use super::order::OrderService;
@@ -70,6 +70,7 @@ impl CeremonyService {
             CeremonyCall::Round2(message) => service.take_round2(from, *message),
             CeremonyCall::StateRoot { boot, index } => service.state_root(from, boot, index),
             CeremonyCall::Remembered => service.remembered(from),
+            CeremonyCall::StateMark { index } => service.state_mark(index),
         });
         answer.await.unwrap_or(CeremonyReply::NotYet)
     }
@@ -163,6 +164,13 @@ impl CeremonyService {
         match self.state.view().map(|view| view.node(from)) {
             Ok(Ok(record)) => CeremonyReply::Remembered(record.map(|record| Remembered { store: record.store, boot: record.boot })),
             Ok(Err(_)) | Err(_) => CeremonyReply::NotYet,
+        }
+    }
+
+    fn state_mark(&self, index: u64) -> CeremonyReply {
+        match self.state.mark_at(index) {
+            Ok(Some(mark)) => CeremonyReply::StateMark(self.identity.sign(StateMark { index, mark })),
+            Ok(None) | Err(_) => CeremonyReply::NotYet,
         }
     }
 

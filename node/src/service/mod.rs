@@ -7,6 +7,7 @@ mod destroy;
 mod order;
 mod rpc;
 mod sign;
+mod snapshot_judge;
 mod stop;
 
 pub use background::Background;
@@ -16,4 +17,5 @@ pub use destroy::DestroyService;
 pub use order::OrderService;
 pub use rpc::NodeRpc;
 pub use sign::SignService;
+pub use snapshot_judge::{SnapshotJudge, SnapshotRefused};
 pub use stop::StopService;

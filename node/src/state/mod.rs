@@ -11,13 +11,19 @@ use std::sync::Arc;
 
 use redb::TableDefinition;
 use warifu_core::registry::{self, EntryOutcome, Overlay, Registry as _, StateStoreError, state_root};
-use warifu_protocol::{Genesis, Sha256};
+use warifu_protocol::{Genesis, Sha256, canonical};
 
 use crate::store::{Database, DatabaseOptions, StoreError, StoreHealth};
 
 /// What consensus remembers beside the registry: where it stands, as bytes that only consensus understands.
 const POSITION: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("position");
 const APPLIED: &str = "applied";
+
+/// The mark of the state after each of the last entries, by index. Another node that was sent a snapshot of one of these positions asks for it.
+const MARKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("marks");
+
+/// Marks that are kept. A leader's snapshot is at most the configured number of entries behind, which may be half of this.
+pub const MARKS_KEPT: u64 = 65_536;
 
 /// One entry to apply.
 #[derive(Debug, Clone)]
@@ -26,6 +32,14 @@ pub struct EntryBytes {
     pub index: u64,
     /// An encoded log entry; `None` for entries of consensus itself.
     pub payload: Option<Arc<[u8]>>,
+    /// Where consensus stands after it, as bytes that only consensus understands.
+    pub position: Vec<u8>,
+}
+
+/// What identifies a state and its place in the log: equal for all honest nodes.
+#[must_use]
+pub fn mark(position: &[u8], root: Sha256) -> Sha256 {
+    Sha256::new(canonical::sha256(&canonical::postcard_message(canonical::TAG_STATE_AT, &(position, root))))
 }
 
 /// The registry's store. Cheap to clone.
@@ -45,6 +59,7 @@ impl StateDatabase {
         let founder = Arc::clone(&genesis);
         database.write_blocking(move |transaction| {
             transaction.open_table(POSITION)?;
+            transaction.open_table(MARKS)?;
             let view = store::WriteView::open(transaction)?;
             match view.get_cluster()? {
                 Some(cluster) if cluster == founder.cluster() => Ok(()),
@@ -91,23 +106,43 @@ impl StateDatabase {
             .read(|transaction| Ok(transaction.open_table(POSITION)?.get(APPLIED)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default()))
     }
 
+    /// The mark of the state after the entry with this index, if it was applied here (or installed) and is not too long ago.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn mark_at(&self, index: u64) -> Result<Option<Sha256>, StoreError> {
+        self.database.read(|transaction| {
+            let mark = transaction.open_table(MARKS)?.get(index)?.and_then(|mark| <[u8; 32]>::try_from(mark.value()).ok());
+            Ok(mark.map(Sha256::new))
+        })
+    }
+
     /// Applies entries in order, durably and together with consensus's position. Returns the outcome of each that has a payload.
     ///
     /// # Errors
     /// When the store fails: then none of them is applied.
-    pub async fn apply(&self, entries: Vec<EntryBytes>, position: Vec<u8>) -> Result<Vec<Option<EntryOutcome>>, StoreError> {
+    pub async fn apply(&self, entries: Vec<EntryBytes>) -> Result<Vec<Option<EntryOutcome>>, StoreError> {
         self.database
             .write(move |transaction| {
                 let view = store::WriteView::open(transaction)?;
                 let mut overlay = Overlay::new(&view);
                 let mut outcomes = Vec::with_capacity(entries.len());
+                let mut marks = transaction.open_table(MARKS)?;
                 for entry in &entries {
                     let outcome = entry.payload.as_ref().map(|payload| registry::apply(&mut overlay, entry.index, payload));
-                    outcomes.push(outcome.transpose().map_err(corrupt)?);
+                    let outcome = outcome.transpose().map_err(corrupt)?;
+                    let root = outcome.as_ref().map_or_else(|| state_root::root(&overlay), |outcome| Ok(outcome.root)).map_err(corrupt)?;
+                    marks.insert(entry.index, mark(&entry.position, root).as_bytes().as_slice())?;
+                    if let Some(old) = entry.index.checked_sub(MARKS_KEPT) {
+                        marks.remove(old)?;
+                    }
+                    outcomes.push(outcome);
                 }
                 let changes = overlay.into_changes();
                 view.write(&changes)?;
-                transaction.open_table(POSITION)?.insert(APPLIED, position.as_slice())?;
+                if let Some(last) = entries.last() {
+                    transaction.open_table(POSITION)?.insert(APPLIED, last.position.as_slice())?;
+                }
                 Ok(outcomes)
             })
             .await

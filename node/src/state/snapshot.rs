@@ -2,12 +2,13 @@
 //! tree: whoever installs one computes the tree from the pairs.
 
 use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use warifu_core::registry::{Overlay, Pairs, StateStore as _, state_root, table};
+use warifu_core::registry::{self, Overlay, Pairs, Registry as _, StateStore as _, state_root, table};
 
 use super::store::{REGISTRY, StateView, WriteView};
-use super::{APPLIED, POSITION, StateDatabase, corrupt};
+use super::{APPLIED, MARKS, POSITION, StateDatabase, corrupt, mark};
 use crate::store::StoreError;
 
 /// First bytes of a snapshot, with its version.
@@ -16,6 +17,9 @@ const MAGIC: &[u8; 16] = b"warifu-snapsh-1\n";
 const PAGE: usize = 2048;
 /// Largest key or value; a longer one means damage. The largest real one is a piece of a CRL.
 const FIELD_BYTES_MAX: usize = 1 << 20;
+
+/// Memory for cached pages while a snapshot is examined: as much as the inner pages of a large one.
+const SCRATCH_CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Why a snapshot cannot be installed.
 #[derive(Debug, thiserror::Error)]
@@ -83,48 +87,90 @@ impl StateDatabase {
         Ok(FrozenState { view: StateView::of(&transaction)?, position })
     }
 
-    /// Replaces the registry by a snapshot's, in one transaction. Blocks. The cluster must be this one.
+    /// The state root that a snapshot's content has, computed in `scratch`, a file of its own that is made anew and removed; the registry is not touched.
+    /// Blocks. The cluster must be this one, with its threshold and number of liars, which nothing changes.
+    ///
+    /// # Errors
+    /// When the snapshot is malformed or of another cluster, or a store fails.
+    pub fn examine_snapshot(&self, content: impl Read, scratch: &Path) -> Result<warifu_protocol::Sha256, SnapshotError> {
+        let cleared = || match std::fs::remove_file(scratch) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        cleared()?;
+        let engine = |error: redb::Error| SnapshotError::Store(error.into());
+        let root = {
+            let database =
+                redb::Builder::new().set_cache_size(SCRATCH_CACHE_BYTES).create(scratch).map_err(|error| engine(error.into()))?;
+            let transaction = database.begin_write().map_err(|error| engine(error.into()))?;
+            let view = WriteView::open(&transaction)?;
+            load(&view, PairReader::new(content)?)?;
+            self.check_cluster(&view)?;
+            let root = state_root::root(&view).map_err(corrupt)?;
+            drop(view);
+            // Never committed: only the root was wanted.
+            transaction.abort().map_err(|error| engine(error.into()))?;
+            root
+        };
+        cleared()?;
+        Ok(root)
+    }
+
+    fn check_cluster(&self, view: &WriteView<'_>) -> Result<(), SnapshotError> {
+        let body = self.genesis.body();
+        match view.get(&registry::key(table::CLUSTER, &[])).map_err(corrupt)? {
+            Some(_) => {}
+            None => return Err(SnapshotError::Malformed { reason: "it is of no cluster" }),
+        }
+        let found = view.cluster().map_err(corrupt)?;
+        let ours = found.cluster == self.genesis.cluster() && found.threshold == body.threshold && found.liars == body.liars;
+        if ours { Ok(()) } else { Err(SnapshotError::Malformed { reason: "it is of another cluster" }) }
+    }
+
+    /// Replaces the registry by a snapshot's, in one transaction. Blocks. The cluster must be this one. Whether the content is true is for the caller to
+    /// have found out.
     ///
     /// # Errors
     /// When the snapshot is malformed or the store fails; then the registry is as before.
     pub fn install_snapshot<R: Read>(
         &self,
         open: impl Fn() -> std::io::Result<R> + Send + 'static,
+        index: u64,
         position: Vec<u8>,
     ) -> Result<(), SnapshotError> {
-        let cluster = self.genesis.cluster();
+        let this = self.clone();
         let result = self.database.write_blocking(move |transaction| {
             transaction.delete_table(REGISTRY)?;
             let view = WriteView::open(transaction)?;
-            let mut reader = match open() {
-                Ok(file) => PairReader::new(file),
-                Err(error) => Err(error.into()),
-            };
-            loop {
-                let page = match reader.as_mut().map_err(|error| std::mem::replace(error, TAKEN)).and_then(PairReader::page) {
-                    Ok(page) => page,
-                    Err(error) => return Err(StoreError::declined(error.to_string())),
-                };
-                if page.is_empty() {
-                    break;
-                }
-                let mut overlay = Overlay::new(&view);
-                state_root::load(&mut overlay, page).map_err(corrupt)?;
-                let changes = overlay.into_changes();
-                view.write(&changes)?;
-            }
-            match view.get_cluster()? {
-                Some(found) if found == cluster => {}
-                Some(_) | None => return Err(StoreError::declined("the snapshot is of another cluster")),
-            }
+            let loaded = open().map_err(SnapshotError::from).and_then(PairReader::new).and_then(|reader| load(&view, reader));
+            loaded.and_then(|()| this.check_cluster(&view)).map_err(|error| match error {
+                SnapshotError::Store(error) => error,
+                SnapshotError::Io(_) | SnapshotError::Malformed { .. } => StoreError::declined(error.to_string()),
+            })?;
+            let root = state_root::root(&view).map_err(corrupt)?;
             transaction.open_table(POSITION)?.insert(APPLIED, position.as_slice())?;
+            // What was known of earlier positions was another history's, as far as this node can tell.
+            transaction.delete_table(MARKS)?;
+            transaction.open_table(MARKS)?.insert(index, mark(&position, root).as_bytes().as_slice())?;
             Ok(())
         });
         Ok(result?)
     }
 }
 
-const TAKEN: SnapshotError = SnapshotError::Malformed { reason: "it cannot be opened" };
+/// Fills an empty registry.
+fn load<R: Read>(view: &WriteView<'_>, mut reader: PairReader<R>) -> Result<(), SnapshotError> {
+    loop {
+        let page = reader.page()?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let mut overlay = Overlay::new(view);
+        state_root::load(&mut overlay, page).map_err(corrupt)?;
+        let changes = overlay.into_changes();
+        view.write(&changes)?;
+    }
+}
 
 struct Hashing<W> {
     inner: W,

@@ -1,5 +1,6 @@
 //! What a corrupt member can do: order, delay, and ship state. Forge, it cannot.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use warifu_protocol::transport::{CallError, PeerClient, PeerEntry, PeerId, PeerR
 use warifu_protocol::wire::{OrderCall, Verdict};
 use warifu_protocol::{Blob, Command, NodeId, ObjectVersion, OrderCommand, Refusal};
 
-fn client(cluster: &TestCluster, tls: &TlsIdentity) -> anyhow::Result<PeerClient> {
+/// Calls nodes with the keys of one that is corrupt, or of nobody.
+pub(crate) fn client(cluster: &TestCluster, tls: &TlsIdentity) -> anyhow::Result<PeerClient> {
     let entries = cluster
         .genesis
         .body()
@@ -88,8 +90,10 @@ async fn a_forged_snapshot_yields_nothing() -> anyhow::Result<()> {
         let position = frozen.position().to_vec();
         let honest = state.root()?;
         drop(frozen);
-        let forged = with_one_more(&snapshot);
-        state.install_snapshot(move || Ok(Cursor::new(forged.clone())), position)?;
+        let forged = changed(&snapshot, |pairs| {
+            pairs.insert(key(table::FACILITY, &[b"clinic-of-the-liar"]), encode(&FacilityRecord { version: ObjectVersion(1) }));
+        });
+        state.install_snapshot(move || Ok(Cursor::new(forged.clone())), verdict.index, position)?;
         assert_ne!(state.root()?, honest, "the node computes the root itself");
         Ok(())
     })
@@ -102,10 +106,10 @@ async fn a_forged_snapshot_yields_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Adds one facility, at its place in the order of keys, and hashes anew as a forger would.
-fn with_one_more(snapshot: &[u8]) -> Vec<u8> {
+/// Changes the pairs of a snapshot and hashes anew, as a forger would.
+pub(crate) fn changed(snapshot: &[u8], change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) -> Vec<u8> {
     let (magic, rest) = snapshot.split_at(16);
-    let mut pairs = std::collections::BTreeMap::new();
+    let mut pairs = BTreeMap::new();
     let mut rest = rest;
     loop {
         let (length, after) = rest.split_at(4);
@@ -119,7 +123,7 @@ fn with_one_more(snapshot: &[u8]) -> Vec<u8> {
         pairs.insert(pair_key.to_vec(), value.to_vec());
         rest = after;
     }
-    pairs.insert(key(table::FACILITY, &[b"clinic-of-the-liar"]), encode(&FacilityRecord { version: ObjectVersion(1) }));
+    change(&mut pairs);
     let mut forged = magic.to_vec();
     for (pair_key, value) in pairs {
         for field in [pair_key, value] {

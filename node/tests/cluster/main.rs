@@ -4,6 +4,7 @@ mod corrupt_members;
 mod failing_disk;
 mod kek;
 mod membership;
+mod pushed_snapshots;
 mod repair;
 mod signing;
 mod stops;

@@ -90,6 +90,11 @@ impl TestCluster {
         Ok(Self { directory, genesis: Arc::new(genesis), operators, security_officers, client, configs, running: BTreeMap::new() })
     }
 
+    /// Changes the configuration of every node that is started later.
+    pub(crate) fn configure(&mut self, change: impl Fn(&mut NodeConfig)) {
+        self.configs.values_mut().for_each(change);
+    }
+
     pub(crate) fn start_node(&mut self, id: NodeId, found: bool) {
         let (stop, stopped) = watch::channel(false);
         let config = self.configs[&id].clone();

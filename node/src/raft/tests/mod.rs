@@ -13,7 +13,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::inspect::examine;
+use super::inspect::{InspectRefusal, examine};
 use super::log_store::RaftLog;
 use super::snapshot::SnapshotDirectory;
 use super::state::{AppliedEntry, AppliedPayload, AppliedState, ReplicatedState, StateError, StateSnapshot};
@@ -60,6 +60,10 @@ impl ReplicatedState for Counter {
     fn snapshot(&self) -> Result<Frozen, StateError> {
         let state = self.0.lock();
         Ok(Frozen(state.0.clone(), state.1))
+    }
+
+    async fn judge(&self, _: warifu_protocol::NodeId, _: AppliedState, _: Box<dyn Read + Send>) -> Result<(), InspectRefusal> {
+        Ok(())
     }
 
     async fn install(&self, applied: AppliedState, mut content: Box<dyn Read + Send>) -> Result<(), StateError> {

@@ -1,0 +1,217 @@
+//! Whether a snapshot that another node sent may take the place of this node's state.
+//!
+//! Whoever claims to lead can send one, so its sender's word is worth nothing: the state that its content makes is computed beside the registry, and the
+//! other nodes are asked what theirs was at that position.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use warifu_core::registry::{ClusterRecord, Registry as _};
+use warifu_protocol::transport::{PeerClient, Role};
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply};
+use warifu_protocol::{AuditEntry, AuditEvent, NodeId, Sha256};
+
+use crate::clock;
+use crate::local::{AuditWrite, LocalStore};
+use crate::metrics::NodeMetrics;
+use crate::state::{SnapshotError, StateDatabase, mark};
+
+/// Time for one peer to sign what its state was.
+const MARK_DEADLINE: Duration = Duration::from_secs(2);
+/// Time for enough others to have applied the snapshot's last entry. The sender tries again after it.
+const VOUCH_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause between rounds of questions: peers may be applying that entry now.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long nothing is taken of a node that sent a forged snapshot, so that each costs it more than its victims. It may lead in the meantime: only those
+/// that need a snapshot of it wait.
+const FORGER_PAUSE: Duration = Duration::from_secs(600);
+
+/// Why a snapshot is not installed. The state is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotRefused {
+    /// Its sender sent a forged one shortly before.
+    #[error("node {from} sent a forged snapshot; nothing is taken of it for ten minutes")]
+    SenderPaused {
+        /// Who.
+        from: NodeId,
+    },
+    /// It cannot be read, or is of another cluster.
+    #[error("the snapshot is refused")]
+    Malformed(#[from] SnapshotError),
+    /// More nodes contradict it than may lie.
+    #[error("the snapshot of {index} is forged: nodes {against:?} had another state there")]
+    Forged {
+        /// Its position.
+        index: u64,
+        /// Who says so.
+        against: Vec<NodeId>,
+    },
+    /// Too few nodes know a state of that position, or not yet.
+    #[error("the snapshot of {index} is vouched for by {vouching} other nodes, and needs {needed}")]
+    NotVouchedFor {
+        /// Its position.
+        index: u64,
+        /// How many said that they had that state.
+        vouching: usize,
+        /// How many must: one more than may lie.
+        needed: usize,
+    },
+    /// This node could not find out.
+    #[error("the snapshot cannot be judged: {reason}")]
+    Unable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SnapshotRefused {
+    /// For metrics.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::SenderPaused { .. } => "sender-paused",
+            Self::Malformed(_) => "malformed",
+            Self::Forged { .. } => "forged",
+            Self::NotVouchedFor { .. } => "not-vouched-for",
+            Self::Unable { .. } => "unable",
+        }
+    }
+}
+
+/// Judges snapshots, one at a time.
+pub struct SnapshotJudge {
+    node: NodeId,
+    state: StateDatabase,
+    local: Arc<LocalStore>,
+    metrics: NodeMetrics,
+    peers: PeerClient,
+    scratch: PathBuf,
+    turn: Semaphore,
+    forgers: Mutex<BTreeMap<NodeId, Instant>>,
+}
+
+impl SnapshotJudge {
+    /// Puts the parts together. `directory` takes the state that is computed, as long as that takes.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        state: StateDatabase,
+        local: Arc<LocalStore>,
+        metrics: NodeMetrics,
+        peers: PeerClient,
+        directory: PathBuf,
+    ) -> Self {
+        let scratch = directory.join("snapshot-examined.redb");
+        // What a crash left. If it cannot be removed now, the next examination says so.
+        let _ = std::fs::remove_file(&scratch);
+        Self { node, state, local, metrics, peers, scratch, turn: Semaphore::new(1), forgers: Mutex::default() }
+    }
+
+    /// Judges the content of a snapshot of the entry `index`, after which consensus stands at `position`.
+    ///
+    /// It may be installed when more other nodes than may lie sign that their state was this one at that position, and no more than may lie sign that it was
+    /// another one.
+    ///
+    /// # Errors
+    /// [`SnapshotRefused`]; a forged one is written to the audit log with the name of its sender.
+    pub async fn judge(&self, from: NodeId, index: u64, position: Vec<u8>, content: Box<dyn Read + Send>) -> Result<(), SnapshotRefused> {
+        let judged = self.try_judge(from, index, position, content).await;
+        if let Err(refused) = &judged {
+            self.metrics.snapshots_refused.with_label_values(&[refused.reason()]).inc();
+            tracing::warn!(%from, error = refused as &dyn std::error::Error, "a snapshot is not installed");
+        }
+        judged
+    }
+
+    async fn try_judge(&self, from: NodeId, index: u64, position: Vec<u8>, content: Box<dyn Read + Send>) -> Result<(), SnapshotRefused> {
+        let unable = |error: &dyn std::fmt::Display| SnapshotRefused::Unable { reason: error.to_string() };
+        if self.forgers.lock().get(&from).is_some_and(|since| since.elapsed() < FORGER_PAUSE) {
+            return Err(SnapshotRefused::SenderPaused { from });
+        }
+        let _turn = self.turn.acquire().await.map_err(|error| unable(&error))?;
+        let (state, scratch) = (self.state.clone(), self.scratch.clone());
+        let examined = tokio::task::spawn_blocking(move || {
+            let cluster = state.view().map_err(SnapshotError::from)?.cluster();
+            Ok::<_, SnapshotError>((state.examine_snapshot(content, &scratch)?, cluster))
+        });
+        let (root, cluster) = examined.await.map_err(|error| unable(&error))??;
+        let cluster = cluster.map_err(|error| unable(&error))?;
+        let found = mark(&position, root);
+        let against = match self.ask(&cluster, index, found).await {
+            Asked::Vouched => return Ok(()),
+            Asked::NotYet { vouching, needed } => return Err(SnapshotRefused::NotVouchedFor { index, vouching, needed }),
+            Asked::Contradicted { by } => by,
+        };
+        tracing::error!(%from, index, ?against, "ALARM: a forged snapshot was sent to this node; its state stays as it is");
+        self.forgers.lock().insert(from, Instant::now());
+        let event = AuditEvent::SnapshotForged { from, index, mark: found, against: against.clone() };
+        if let Err(error) = self.local.record(vec![AuditWrite::plain(AuditEntry::new(clock::now(), event))]).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a forged snapshot cannot be recorded");
+        }
+        Err(SnapshotRefused::Forged { index, against })
+    }
+
+    /// Asks until enough have answered or the deadline has passed.
+    async fn ask(&self, cluster: &ClusterRecord, index: u64, found: Sha256) -> Asked {
+        let end = Instant::now() + VOUCH_DEADLINE;
+        let liars = usize::from(cluster.liars);
+        let (mut same, mut other) = (BTreeSet::new(), BTreeSet::new());
+        let request = postcard::to_stdvec(&CeremonyCall::StateMark { index }).unwrap_or_default();
+        loop {
+            let silent = cluster.nodes.iter().filter(|node| node.id != self.node && !same.contains(&node.id) && !other.contains(&node.id));
+            let mut answers: FuturesUnordered<_> = silent
+                .map(|node| {
+                    let request = request.clone();
+                    async move { (node, self.peers.call(node.id, Role::Ceremony, &request, MARK_DEADLINE).await) }
+                })
+                .collect();
+            let mut heard = Vec::new();
+            let mut waiting = answers.len();
+            while let Some((node, answer)) = answers.next().await {
+                waiting -= 1;
+                if let Ok(Ok(CeremonyReply::StateMark(signed))) = answer.map(|reply| postcard::from_bytes(&reply))
+                    && (signed.node, signed.body.index) == (node.id, index)
+                    && signed.verify(cluster.cluster, &node.identity).is_ok()
+                {
+                    heard.push((node.id, signed.body.mark == found));
+                }
+                // Those that are still to answer cannot change it.
+                let yes = same.len() + heard.iter().filter(|(_, same)| *same).count();
+                let no = other.len() + heard.iter().filter(|(_, same)| !*same).count();
+                if yes > liars && no + waiting <= liars {
+                    return Asked::Vouched;
+                }
+            }
+            drop(answers);
+            for (node, is_same) in heard {
+                if is_same {
+                    same.insert(node)
+                } else {
+                    other.insert(node)
+                };
+            }
+            if other.len() > liars {
+                return Asked::Contradicted { by: other.into_iter().collect() };
+            }
+            if same.len() > liars {
+                return Asked::Vouched;
+            }
+            if Instant::now() >= end {
+                return Asked::NotYet { vouching: same.len(), needed: liars + 1 };
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+enum Asked {
+    Vouched,
+    Contradicted { by: Vec<NodeId> },
+    NotYet { vouching: usize, needed: usize },
+}
