@@ -12,6 +12,7 @@ mod malformed;
 mod nodes;
 mod orders;
 mod rebinding;
+mod refresh;
 mod roster;
 mod sessions;
 mod states;
