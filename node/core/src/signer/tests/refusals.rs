@@ -7,7 +7,7 @@ use warifu_protocol::{
 };
 
 use super::fixture::{CREDENTIAL, Fixture, MONOTONIC, NOW, coordinator, holdings};
-use crate::registry::{AuthenticatorRecord, key, table};
+use crate::registry::{AuthenticatorRecord, PreviousEpoch, key, table};
 use crate::signer::{CheckError, refused_event};
 
 const SKEW: u64 = 30_000;
@@ -247,6 +247,22 @@ fn a_node_signs_with_a_share_of_the_current_epoch_only() {
     assert_refused(verdict(|_, item| item.epoch = Epoch(1)), Refusal::ShareMissing);
     assert_refused(verdict(|fixture, _| fixture.put_credential(|record| record.holders = holdings(&[2, 3, 4]))), Refusal::ShareMissing);
     assert_refused(verdict(|fixture, _| fixture.put_new_store(1)), Refusal::ShareMissing);
+}
+
+#[test]
+fn during_a_refresh_the_holders_of_either_epoch_sign_in_it_and_in_no_other() {
+    let during = |epoch: u32, previous: &'static [u8]| {
+        verdict(move |fixture, item| {
+            let holders = holdings(previous);
+            fixture.put_credential(|record| record.previous = Some(PreviousEpoch { epoch: Epoch(1), holders }));
+            item.epoch = Epoch(epoch);
+        })
+    };
+    assert_eq!(during(1, &[1, 2, 3, 4, 5]), Ok(()));
+    assert_eq!(during(2, &[1, 2, 3, 4, 5]), Ok(()));
+    assert_refused(during(0, &[1, 2, 3, 4, 5]), Refusal::ShareMissing);
+    assert_refused(during(1, &[2, 3, 4, 5]), Refusal::ShareMissing);
+    assert_refused(during(1, &[1, 2, 3, 5]), Refusal::SignerSet { threshold: 3 });
 }
 
 #[test]
