@@ -13,8 +13,9 @@ use warifu_protocol::wire::NodeStatus;
 use warifu_protocol::{AuditEntry, Checkpoint};
 
 use crate::custodian::Custodian;
+use crate::custodian::describe;
 pub use crate::custodian::{CustodyStatus, RotationOutcome};
-use crate::local::LocalStore;
+use crate::local::{BackupSummary, LocalStore};
 use crate::replicated::NodeRaft;
 use crate::service::{OrderService, SignService};
 
@@ -41,6 +42,11 @@ pub enum AdminRequest {
     Kek,
     /// Makes a new KEK generation, seals all shares again and destroys the old generations; answers at once, as [`AdminRequest::Kek`] does later.
     RotateKek,
+    /// Writes the sealed shares into a new file of the node's machine.
+    Backup {
+        /// Which file; must not exist.
+        out: PathBuf,
+    },
 }
 
 /// What the administrator is told.
@@ -55,6 +61,8 @@ pub enum AdminReply {
     Audit(Vec<(u64, AuditEntry)>),
     /// How the key-encryption key is.
     Kek(Box<CustodyStatus>),
+    /// A backup was written.
+    BackedUp(BackupSummary),
     /// Done.
     Done,
     /// The request cannot be read or carried out.
@@ -71,6 +79,8 @@ const CONNECTIONS_MAX: usize = 8;
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Time for a whole exchange of a client.
 const CLIENT_DEADLINE: Duration = Duration::from_secs(15);
+/// The same where the whole store is read: some 200 MB for 800,000 credentials.
+const CLIENT_DEADLINE_BACKUP: Duration = Duration::from_secs(600);
 
 /// Answers the administrator.
 pub struct AdminService {
@@ -172,6 +182,14 @@ impl AdminService {
                 AdminReply::Done
             }
             AdminRequest::Kek => self.kek_status(),
+            AdminRequest::Backup { out } => {
+                let local = Arc::clone(&self.local);
+                match tokio::task::spawn_blocking(move || local.backup(&out)).await {
+                    Ok(Ok(summary)) => AdminReply::BackedUp(summary),
+                    Ok(Err(error)) => AdminReply::Error(describe(&error)),
+                    Err(_) => AdminReply::Error("the backup was not written".to_owned()),
+                }
+            }
             AdminRequest::RotateKek => {
                 if !self.local.is_unlocked() {
                     return AdminReply::Error(
@@ -206,5 +224,6 @@ pub async fn ask(path: &Path, request: &AdminRequest) -> Result<AdminReply, Admi
         BufReader::new(stream).read_line(&mut line).await?;
         serde_json::from_str(&line).map_err(std::io::Error::other)
     };
-    tokio::time::timeout(CLIENT_DEADLINE, exchange).await.map_err(|elapsed| failed(elapsed.into()))?.map_err(failed)
+    let deadline = if matches!(request, AdminRequest::Backup { .. }) { CLIENT_DEADLINE_BACKUP } else { CLIENT_DEADLINE };
+    tokio::time::timeout(deadline, exchange).await.map_err(|elapsed| failed(elapsed.into()))?.map_err(failed)
 }

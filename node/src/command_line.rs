@@ -16,6 +16,7 @@ use warifu_protocol::NodeId;
 use crate::admin::{self, AdminReply, AdminRequest, RotationOutcome};
 use crate::config::{LogFormat, LogSection, NodeConfig};
 use crate::keys::NodeKeys;
+use crate::upkeep;
 
 /// A site's node of a Warifu cluster: holds key shares, checks every request itself, and gives signature shares.
 #[derive(Parser, Debug)]
@@ -51,6 +52,22 @@ enum NodeCommand {
         #[arg(long)]
         address: String,
     },
+    /// Put a backup's sealed shares onto this node's empty, replaced store, while the node is stopped; prints JSON. The store must still be admitted by
+    /// order before it signs.
+    Restore {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// The backup.
+        #[arg(long)]
+        from: PathBuf,
+    },
+    /// Read all of a stopped node's stores and name what is damaged; changes nothing. Exit code 1 if anything is.
+    CheckStore {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Ask a running node over its admin socket; prints JSON.
     Admin {
         /// The socket.
@@ -85,6 +102,12 @@ enum AdminCommand {
     /// Make a new KEK generation, seal all shares again while the node goes on signing, and destroy the old generations. Backups sealed under them can
     /// never be restored again.
     RotateKek,
+    /// Write the sealed shares and their wrapped record keys into a new file. It dies with the KEK generations that it names.
+    Backup {
+        /// The file; must not exist.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 /// Runs `warifu-node` with these arguments, the program's name first.
@@ -117,6 +140,13 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Some(NodeCommand::Admin { socket, request }) => runtime()?.block_on(ask(socket, request)),
+        Some(NodeCommand::Restore { config, from }) => print(&upkeep::restore(&NodeConfig::load(&config)?, &from)?),
+        Some(NodeCommand::CheckStore { config }) => {
+            let report = upkeep::check(&NodeConfig::load(&config)?)?;
+            print(&report)?;
+            anyhow::ensure!(report.damage.is_empty(), "{} damages found; see runbooks/damaged-store.md", report.damage.len());
+            Ok(())
+        }
         None => {
             let path = arguments.config.context("--config FILE is needed")?;
             let config = NodeConfig::load(&path)?;
@@ -136,14 +166,17 @@ async fn ask(socket: PathBuf, request: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::DropNonces => AdminRequest::DropNonces,
         AdminCommand::Kek => AdminRequest::Kek,
         AdminCommand::RotateKek => return rotate_kek(&socket).await,
+        AdminCommand::Backup { out } => AdminRequest::Backup { out: std::path::absolute(out)? },
     };
     match admin::ask(&socket, &request).await? {
         AdminReply::Error(error) => anyhow::bail!(error),
-        reply => {
-            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&reply)?)?;
-            Ok(())
-        }
+        reply => print(&reply),
     }
+}
+
+fn print(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(value)?)?;
+    Ok(())
 }
 
 /// How often a rotation's progress is asked for.

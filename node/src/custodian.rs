@@ -189,11 +189,13 @@ impl Custodian {
 
     fn provider(&self) -> Result<Arc<dyn KekProvider>, KekError> {
         match &self.source {
-            KekSource::File(directory) => Ok(Arc::new(FileKek::open(directory)?)),
-            KekSource::Pkcs11(settings) => {
+            KekSource::File(_) => connect(&self.source, self.cluster, self.node),
+            KekSource::Pkcs11(_) => {
                 let mut token = self.token.lock();
-                let make = || Arc::new(Pkcs11Kek::new(settings.clone(), self.cluster, self.node)) as Arc<dyn KekProvider>;
-                Ok(Arc::clone(token.get_or_insert_with(make)))
+                if token.is_none() {
+                    *token = Some(connect(&self.source, self.cluster, self.node)?);
+                }
+                Ok(Arc::clone(token.as_ref().expect("made above")))
             }
         }
     }
@@ -221,8 +223,19 @@ impl Custodian {
     }
 }
 
+/// The KEK of a node; key files are read, a token is not touched yet.
+///
+/// # Errors
+/// When key files cannot be read.
+pub fn connect(source: &KekSource, cluster: ClusterId, node: NodeId) -> Result<Arc<dyn KekProvider>, KekError> {
+    match source {
+        KekSource::File(directory) => Ok(Arc::new(FileKek::open(directory)?)),
+        KekSource::Pkcs11(settings) => Ok(Arc::new(Pkcs11Kek::new(settings.clone(), cluster, node))),
+    }
+}
+
 /// The error with its causes in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

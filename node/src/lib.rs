@@ -22,5 +22,6 @@ pub mod sealing;
 pub mod service;
 pub mod state;
 pub mod store;
+pub mod upkeep;
 
 pub use command_line::run_main;

@@ -179,6 +179,20 @@ pub enum AuditEvent {
         /// Nodes that signed another one.
         against: Vec<NodeId>,
     },
+    /// A backup of the sealed shares was made.
+    BackedUp {
+        /// How many.
+        shares: u64,
+        /// SHA-256 at its end.
+        digest: Sha256,
+    },
+    /// A backup was restored onto this store, which had no shares.
+    Restored {
+        /// How many.
+        shares: u64,
+        /// SHA-256 at its end.
+        digest: Sha256,
+    },
 }
 
 impl AuditEntry {

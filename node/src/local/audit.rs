@@ -9,9 +9,9 @@ use super::{LocalStore, LocalStoreError};
 use crate::store::StoreError;
 
 /// Encoded entries by position.
-const ENTRIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("audit_entries");
+pub(super) const ENTRIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("audit_entries");
 /// Hashes of the Merkle tree by stored index.
-const HASHES: TableDefinition<'static, u64, [u8; 32]> = TableDefinition::new("audit_hashes");
+pub(super) const HASHES: TableDefinition<'static, u64, [u8; 32]> = TableDefinition::new("audit_hashes");
 /// Request hash by session and number.
 const SPENT: TableDefinition<'static, &[u8], [u8; 32]> = TableDefinition::new("spent");
 
@@ -158,7 +158,7 @@ fn next_position(entries: &impl ReadableTable<u64, &'static [u8]>) -> Result<u64
     Ok(entries.last()?.map_or(0, |(position, _)| position.value() + 1))
 }
 
-struct Reader<'a, T>(&'a T);
+pub(super) struct Reader<'a, T>(pub(super) &'a T);
 
 impl<T: ReadableTable<u64, [u8; 32]>> HashReader for Reader<'_, T> {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {

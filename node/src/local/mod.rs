@@ -1,6 +1,8 @@
 //! What belongs to this node alone and never leaves it: its identity as a store, its audit log, the requests that it has signed, the stops that it obeys, its shares.
 
 mod audit;
+mod backup;
+mod check;
 mod destroyed;
 mod holds;
 mod meta;
@@ -10,6 +12,8 @@ mod superseded;
 mod vault;
 
 pub use audit::{AuditWrite, SpendOutcome};
+pub use backup::{BackupError, BackupHeader, BackupSummary};
+pub use check::LocalDamage;
 pub use holds::{HoldEnd, HoldRecord};
 pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
 pub use rotation::Shredded;

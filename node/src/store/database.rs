@@ -7,6 +7,7 @@ use redb::{ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
+use super::verify::verify;
 use super::writer::{self, JOBS_WAITING_MAX, Job, Latch, Queued, StoreHealth, WriteDurability};
 
 /// Settings of one store.
@@ -39,11 +40,12 @@ struct Inner {
 }
 
 impl Database {
-    /// Opens the file, or makes an empty one. A file that was not closed properly is repaired, which reads all of it.
+    /// Opens the file, or makes an empty one. All of it is read and compared with its checksums first; a file that was not closed properly is repaired.
     ///
     /// # Errors
-    /// [`StoreError::Open`].
+    /// [`StoreError::Damaged`], [`StoreError::Open`].
     pub fn open(path: &Path, options: DatabaseOptions) -> Result<Self, StoreError> {
+        verify(path)?;
         let open = |error: redb::Error| StoreError::Open { path: path.to_owned(), source: Arc::new(error) };
         let database = redb::Builder::new().set_cache_size(options.cache_bytes).create(path).map_err(|error| open(error.into()))?;
         Self::with(database).map_err(|error| open(redb::Error::Io(error)))

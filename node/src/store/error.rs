@@ -15,6 +15,14 @@ pub enum StoreError {
         #[source]
         source: Arc<redb::Error>,
     },
+    /// The file is not what was written to it.
+    #[error("the store {} is damaged ({detail}): do not run this node on it, replace the disk and have the site repaired", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
     /// The disk failed (full, I/O error) or the file is damaged. Nothing of the commit is promised to be there, and the store takes no more writes.
     #[error("the store failed")]
     Engine {

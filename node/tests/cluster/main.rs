@@ -4,6 +4,7 @@ mod corrupt_members;
 mod failing_disk;
 mod kek;
 mod membership;
+mod old_disks;
 mod pushed_snapshots;
 mod repair;
 mod signing;

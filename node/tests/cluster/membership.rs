@@ -81,7 +81,7 @@ async fn yesterdays_store_is_recognised_and_gives_nothing() -> anyhow::Result<()
     Ok(())
 }
 
-fn copy_directory(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+pub(crate) fn copy_directory(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
