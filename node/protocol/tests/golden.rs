@@ -456,7 +456,7 @@ fn audit_entries_are_frozen() {
         ("kek rotating", AuditEvent::KekRotating { generation: 2 }, "5ddc4cdf1ce7209d"),
         ("kek destroyed", AuditEvent::KekDestroyed { generations: vec![1], current: 2, resealed: 300, proved: true }, "038daf8bc7dc3c12"),
         ("share damaged", AuditEvent::ShareDamaged { credential: CREDENTIAL, epoch }, "8bb5768042318c35"),
-        ("backed up", AuditEvent::BackedUp { shares: 300, digest: HASH }, "cb241f76fb3758b4"),
+        ("backed up", AuditEvent::BackedUp { shares: 300, digest: HASH }, "c3a22d01722381d3"),
         ("restored", AuditEvent::Restored { shares: 300, digest: HASH }, "cb241f76fb3758b4"),
         (
             "consented",
