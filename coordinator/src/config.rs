@@ -19,7 +19,11 @@ pub struct Config {
     pub name: Name,
     /// Path of the signed `genesis.toml`.
     pub genesis: PathBuf,
-    /// The TLS identity that the nodes know by the genesis.
+    /// The orders that changed the roster since the genesis, as `warifu roster export` writes them. Default: none. Needed when so many nodes
+    /// changed that f + 1 of the genesis' ones cannot be asked any more; otherwise the coordinator follows by itself.
+    #[serde(default)]
+    pub roster: Option<PathBuf>,
+    /// The TLS identity that the nodes know by the roster.
     pub identity: TlsFiles,
     /// Addresses `host:port` of nodes where the genesis' ones do not work from here, by node id. Default: none. Who a node is follows from the
     /// genesis alone.
@@ -255,6 +259,9 @@ impl Config {
             &mut self.https.tls.key,
         ] {
             *path = directory.join(&*path);
+        }
+        if let Some(roster) = &mut self.roster {
+            *roster = directory.join(&*roster);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The process: what is started, in which order, and how it ends.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum_server::Handle;
@@ -12,14 +12,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use warifu_protocol::cluster::RosterFileError;
 use warifu_protocol::transport::{ClientError, IdentityError, TlsIdentity};
-use warifu_protocol::{Genesis, GenesisError, Name, SpkiHash};
+use warifu_protocol::{ClusterRecord, Genesis, GenesisError, Name, RosterFile, SpkiHash};
 
 use crate::config::{Config, ConfigError, Log, LogFormat};
 use crate::http::{App, Clients, LimitConnections, TlsError, pages, router, server_config};
 use crate::limits::CLIENT_HEAD_DEADLINE;
 use crate::metrics::Metrics;
-use crate::nodes::{CallNode, ClusterFacts, Nodes, Stops, connect};
+use crate::nodes::{CallNode, Nodes, QuicNodes, Stops};
 
 /// Arguments of the program.
 #[derive(Parser, Debug, Clone)]
@@ -51,18 +52,26 @@ pub enum RunError {
     /// The TLS identity cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The genesis names no coordinator of this name.
-    #[error("the genesis names no coordinator {name}")]
-    NotInGenesis {
+    /// The roster cannot be used.
+    #[error("roster {}", path.display())]
+    Roster {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RosterFileError,
+    },
+    /// Genesis and roster name no coordinator of this name.
+    #[error("the roster known here names no coordinator {name}; if an order added it, give `roster`, as `warifu roster export` writes it")]
+    NotInRoster {
         /// Name of the configuration.
         name: Name,
     },
-    /// The genesis gives this coordinator another key.
-    #[error("the genesis gives {name} the key {expected}, the configured identity has {found}")]
+    /// The roster gives this coordinator another key.
+    #[error("the roster known here gives {name} the key {expected}, the configured identity has {found}")]
     OtherKey {
         /// Which coordinator.
         name: Name,
-        /// In the genesis.
+        /// In the roster.
         expected: SpkiHash,
         /// In the file.
         found: SpkiHash,
@@ -120,11 +129,12 @@ impl std::fmt::Debug for Stop {
 /// # Errors
 /// [`RunError`] when it cannot start.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let genesis = read_genesis(&config)?;
-    let identity = identity(&config, &genesis)?;
-    let client = connect(&genesis, &config.addresses(), &identity)?;
-    let running = start(config, &genesis, Arc::new(client.clone())).await?;
-    tracing::info!(https = %running.https, metrics = %running.metrics, cluster = %genesis.cluster(), "the coordinator runs");
+    let cluster = read_cluster(&config)?;
+    let identity = identity(&config, &cluster)?;
+    let client = Arc::new(QuicNodes::new(&cluster, config.addresses(), &identity)?);
+    let id = cluster.cluster;
+    let running = start(config, cluster, Arc::clone(&client) as _).await?;
+    tracing::info!(https = %running.https, metrics = %running.metrics, cluster = %id, "the coordinator runs");
     shutdown.await;
     tracing::info!("the coordinator stops");
     running.stop().await;
@@ -136,7 +146,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 ///
 /// # Errors
 /// [`RunError`] when files cannot be used or addresses are taken.
-pub async fn start(config: Config, genesis: &Genesis, calls: Arc<dyn CallNode>) -> Result<Running, RunError> {
+pub async fn start(config: Config, cluster: ClusterRecord, calls: Arc<dyn CallNode>) -> Result<Running, RunError> {
     let background = CancellationToken::new();
     let tasks = TaskTracker::new();
     let clients = Arc::new(Clients::new(&config.clients));
@@ -146,8 +156,7 @@ pub async fn start(config: Config, genesis: &Genesis, calls: Arc<dyn CallNode>) 
     let pages_listener = listen(config.metrics).await?;
     let metrics_address = local(&pages_listener, config.metrics)?;
 
-    let facts = ClusterFacts::new(genesis, config.name.clone());
-    let nodes = Nodes::start(facts, calls, Arc::new(Metrics::new()), &background, &tasks);
+    let nodes = Nodes::start(cluster, config.name.clone(), calls, Arc::new(Metrics::new()), &background, &tasks);
     let stops = Stops::new(Arc::clone(&nodes), background.clone(), tasks.clone());
     let app = Arc::new(App::new(nodes, stops, clients, &config.limits));
 
@@ -221,15 +230,19 @@ fn start_log(log: &Log) {
     };
 }
 
-fn read_genesis(config: &Config) -> Result<Genesis, RunError> {
-    let text = std::fs::read_to_string(&config.genesis).map_err(|source| ConfigError::File { path: config.genesis.clone(), source })?;
-    Genesis::from_toml(&text).map_err(|source| RunError::Genesis { path: config.genesis.clone(), source })
+fn read_cluster(config: &Config) -> Result<ClusterRecord, RunError> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source });
+    let genesis =
+        Genesis::from_toml(&read(&config.genesis)?).map_err(|source| RunError::Genesis { path: config.genesis.clone(), source })?;
+    match &config.roster {
+        None => Ok(ClusterRecord::founded(&genesis)),
+        Some(path) => RosterFile::follow(&read(path)?, &genesis).map_err(|source| RunError::Roster { path: path.clone(), source }),
+    }
 }
 
-fn identity(config: &Config, genesis: &Genesis) -> Result<TlsIdentity, RunError> {
+fn identity(config: &Config, cluster: &ClusterRecord) -> Result<TlsIdentity, RunError> {
     let identity = TlsIdentity::load(&config.identity.certificate, &config.identity.key)?;
-    let entry = genesis.body().coordinators.iter().find(|entry| entry.id == config.name);
-    let entry = entry.ok_or_else(|| RunError::NotInGenesis { name: config.name.clone() })?;
+    let entry = cluster.coordinator(&config.name).ok_or_else(|| RunError::NotInRoster { name: config.name.clone() })?;
     if entry.tls_spki != identity.spki_hash() {
         return Err(RunError::OtherKey { name: config.name.clone(), expected: entry.tls_spki, found: identity.spki_hash() });
     }

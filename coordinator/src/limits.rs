@@ -56,6 +56,9 @@ pub const STOP_CACHE_ENTRIES: u64 = 4_096;
 /// For how long.
 pub const STOP_CACHE_LIFE: Duration = Duration::from_secs(3_600);
 
+/// How often the nodes are asked whether an order has changed the cluster.
+pub const ROSTER_EVERY: Duration = Duration::from_secs(2);
+
 /// Sessions whose facts are kept, about 400 bytes each.
 pub const SESSION_CACHE_ENTRIES: u64 = 100_000;
 /// Credentials whose certificate and parsed key are kept, about 5 kilobytes each.

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use warifu_protocol::limits::LOG_ENTRY_BYTES_MAX;
 use warifu_protocol::wire::NodeStatus;
-use warifu_protocol::{AuditEntry, Checkpoint};
+use warifu_protocol::{AuditEntry, Checkpoint, Consent, NodeSigned, Order};
 
+use crate::consent::{ConsentError, ConsentService};
 use crate::custodian::Custodian;
 use crate::custodian::describe;
 pub use crate::custodian::{CustodyStatus, RotationOutcome};
@@ -47,6 +49,16 @@ pub enum AdminRequest {
         /// Which file; must not exist.
         out: PathBuf,
     },
+    /// Shows an order as this site would consent to it.
+    PreviewConsent {
+        /// With what approvals and consents it has so far.
+        order: Box<Order>,
+    },
+    /// Consents to an order for this site.
+    Consent {
+        /// As shown by [`Self::PreviewConsent`].
+        order: Box<Order>,
+    },
 }
 
 /// What the administrator is told.
@@ -65,14 +77,18 @@ pub enum AdminReply {
     BackedUp(BackupSummary),
     /// Done.
     Done,
+    /// The order in words.
+    Preview(Vec<String>),
+    /// The consent, to be added to the order.
+    Consent(Box<NodeSigned<Consent>>),
     /// The request cannot be read or carried out.
     Error(String),
 }
 
 /// Entries of the audit log in one reply.
 pub const AUDIT_PAGE_MAX: u32 = 1000;
-/// Longest request line.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest request line: an order as large as a log entry, in base64.
+const LINE_BYTES_MAX: u64 = 2 * LOG_ENTRY_BYTES_MAX as u64;
 /// Connections at once; a further one waits.
 const CONNECTIONS_MAX: usize = 8;
 /// A connection that says nothing for so long is closed.
@@ -94,6 +110,8 @@ pub struct AdminService {
     pub raft: NodeRaft,
     /// The key-encryption key.
     pub custodian: Arc<Custodian>,
+    /// Consent of this site.
+    pub consent: ConsentService,
 }
 
 /// Why the socket does not work.
@@ -199,6 +217,10 @@ impl AdminService {
                 self.custodian.rotate();
                 self.kek_status()
             }
+            AdminRequest::PreviewConsent { order } => self.consent.preview(&order).map_or_else(refused, AdminReply::Preview),
+            AdminRequest::Consent { order } => {
+                self.consent.give(&order).await.map_or_else(refused, |consent| AdminReply::Consent(Box::new(consent)))
+            }
         }
     }
 }
@@ -207,6 +229,10 @@ impl AdminService {
     fn kek_status(&self) -> AdminReply {
         self.custodian.status().map_or_else(|error| AdminReply::Error(error.to_string()), |status| AdminReply::Kek(Box::new(status)))
     }
+}
+
+fn refused(error: ConsentError) -> AdminReply {
+    AdminReply::Error(format!("{:#}", anyhow::Error::from(error)))
 }
 
 /// Asks a running node.

@@ -5,13 +5,16 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply};
-use warifu_protocol::{Genesis, NodeId};
+use warifu_protocol::{BootId, ClusterRecord, NodeId};
 
 use crate::local::{LocalStore, LocalStoreError};
 
 /// Time for the others to answer. Those that are down say nothing; if all are, the whole cluster is starting, and every start is
 /// checked again when it is logged.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What is remembered as the latest start of a store that an order admitted and that has not started yet.
+const NEVER_STARTED: BootId = BootId::new([0; BootId::LEN]);
 
 /// Why a store may not join.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +44,10 @@ pub enum AdmissionError {
 ///
 /// # Errors
 /// See [`AdmissionError`].
-pub async fn check(node: NodeId, genesis: &Genesis, local: &LocalStore, peers: &PeerClient) -> Result<(), AdmissionError> {
+pub async fn check(node: NodeId, cluster: &ClusterRecord, local: &LocalStore, peers: &PeerClient) -> Result<(), AdmissionError> {
     let starts = local.starts()?;
     let request = postcard::to_stdvec(&CeremonyCall::Remembered).expect("a call without fields serializes");
-    let mut answers: FuturesUnordered<_> = genesis
-        .body()
+    let mut answers: FuturesUnordered<_> = cluster
         .nodes
         .iter()
         .filter(|other| other.id != node)
@@ -54,13 +56,13 @@ pub async fn check(node: NodeId, genesis: &Genesis, local: &LocalStore, peers: &
             async move { (other.id, peers.call(other.id, Role::Ceremony, request, ANSWER_DEADLINE).await) }
         })
         .collect();
-    let needed = usize::from(genesis.body().liars) + 1;
+    let needed = usize::from(cluster.liars) + 1;
     let (mut other_store, mut outdated) = (Vec::new(), Vec::new());
     while let Some((from, answer)) = answers.next().await {
         let Ok(Ok(CeremonyReply::Remembered(Some(remembered)))) = answer.map(|reply| postcard::from_bytes(&reply)) else { continue };
         if remembered.store != starts.store {
             other_store.push(from);
-        } else if !starts.boots.contains(&remembered.boot) {
+        } else if remembered.boot != NEVER_STARTED && !starts.boots.contains(&remembered.boot) {
             outdated.push(from);
         }
     }

@@ -16,14 +16,16 @@ use warifu_protocol::NodeId;
 use crate::admin::{self, AdminReply, AdminRequest, RotationOutcome};
 use crate::config::{LogFormat, LogSection, NodeConfig};
 use crate::keys::NodeKeys;
-use crate::upkeep;
+use crate::{consent_command, replacement, upkeep};
 
 /// A site's node of a Warifu cluster: holds key shares, checks every request itself, and gives signature shares.
 #[derive(Parser, Debug)]
 #[command(name = "warifu-node", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:\n  warifu-node init --dir keys --id 3 --address site-3.example:7400 > node-3.toml\n  \
                         warifu-node --config node.toml --found    # first start of a new site only\n  \
-                        warifu-node --config node.toml\n  warifu-node admin --socket data/admin.sock status")]
+                        warifu-node --config node.toml\n  warifu-node admin --socket data/admin.sock status\n  \
+                        warifu-node admin --socket data/admin.sock consent --order order.json\n  \
+                        warifu-node init --replace data --genesis genesis.toml --dir keys-2 --id 3 --address site-3.example:7400 > replacement-3.toml")]
 struct Arguments {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
@@ -51,6 +53,12 @@ enum NodeCommand {
         /// Advertised `host:port` of its QUIC endpoint.
         #[arg(long)]
         address: String,
+        /// For a site that lost its disk: also found the new store in this directory, and print what the order that admits it needs.
+        #[arg(long, value_name = "DATA", requires = "genesis")]
+        replace: Option<PathBuf>,
+        /// With --replace: the cluster's signed genesis.toml.
+        #[arg(long, value_name = "FILE", requires = "replace")]
+        genesis: Option<PathBuf>,
     },
     /// Put a backup's sealed shares onto this node's empty, replaced store, while the node is stopped; prints JSON. The store must still be admitted by
     /// order before it signs.
@@ -108,6 +116,15 @@ enum AdminCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Show an order in words and consent to it for this site; the consent is added to the file.
+    Consent {
+        /// The order, as `warifu` wrote it.
+        #[arg(long, value_name = "FILE")]
+        order: PathBuf,
+        /// Consent without asking.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Runs `warifu-node` with these arguments, the program's name first.
@@ -133,11 +150,17 @@ pub fn run_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
-        Some(NodeCommand::Init { dir, id, address }) => {
+        Some(NodeCommand::Init { dir, id, address, replace, genesis }) => {
             let id = NodeId::new(id).context("a node id is 1 to 15")?;
-            let entry = NodeKeys::init(&dir, id, &address).context("the keys cannot be made")?;
-            writeln!(std::io::stdout(), "{}", toml::to_string(&entry)?)?;
+            let text = match (replace, genesis) {
+                (Some(data), Some(genesis)) => toml::to_string(&replacement::prepare(&dir, &data, &genesis, id, &address)?)?,
+                _ => toml::to_string(&NodeKeys::init(&dir, id, &address).context("the keys cannot be made")?)?,
+            };
+            writeln!(std::io::stdout(), "{text}")?;
             Ok(())
+        }
+        Some(NodeCommand::Admin { socket, request: AdminCommand::Consent { order, yes } }) => {
+            runtime()?.block_on(consent_command::run(&socket, &order, yes))
         }
         Some(NodeCommand::Admin { socket, request }) => runtime()?.block_on(ask(socket, request)),
         Some(NodeCommand::Restore { config, from }) => print(&upkeep::restore(&NodeConfig::load(&config)?, &from)?),
@@ -167,6 +190,7 @@ async fn ask(socket: PathBuf, request: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Kek => AdminRequest::Kek,
         AdminCommand::RotateKek => return rotate_kek(&socket).await,
         AdminCommand::Backup { out } => AdminRequest::Backup { out: std::path::absolute(out)? },
+        AdminCommand::Consent { .. } => unreachable!("handled before"),
     };
     match admin::ask(&socket, &request).await? {
         AdminReply::Error(error) => anyhow::bail!(error),

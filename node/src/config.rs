@@ -48,6 +48,10 @@ pub struct NodeSection {
     pub id: NodeId,
     /// The signed `genesis.toml`.
     pub genesis: PathBuf,
+    /// The orders that changed the roster since the genesis, as `warifu roster export` writes them: for a site that is new, replaced or was
+    /// away for long. Verified from the genesis; ignored once the node's own state has come further.
+    #[serde(default)]
+    pub roster: Option<PathBuf>,
     /// Directory with `tls.crt`, `tls.key`, `identity.key` and `sealing.key`, as `warifu-node init` made them.
     pub keys: PathBuf,
     /// Directory of the stores. Must be on a local disk that keeps what it has acknowledged; never copied while the node runs.
@@ -343,6 +347,7 @@ impl NodeConfig {
     fn resolve(&mut self, base: &Path) {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
         resolve(&mut self.node.genesis);
+        self.node.roster.as_mut().map(resolve);
         resolve(&mut self.node.keys);
         resolve(&mut self.node.data);
         self.listen.admin.as_mut().map(resolve);

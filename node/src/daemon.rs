@@ -1,24 +1,27 @@
 //! A running node: opens the stores, joins consensus, gets confirmed, serves, and stops in order.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role, Server};
-use warifu_protocol::{AuditEntry, AuditEvent, Checkpoint, Command, Genesis};
+use warifu_protocol::cluster::ROSTER_FILE_BYTES_MAX;
+use warifu_protocol::transport::{PeerClient, Role, Server};
+use warifu_protocol::{AuditEntry, AuditEvent, Checkpoint, ClusterRecord, Command, Genesis, RosterFile};
 
 use crate::admin::AdminService;
 use crate::bulk::BulkThread;
 use crate::clock::{self, ClockWatch};
 use crate::config::NodeConfig;
+use crate::consent::ConsentService;
 use crate::custodian::Custodian;
 use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::http::{self, Pages};
 use crate::keys::NodeKeys;
 use crate::local::{AuditWrite, LocalStore};
+use crate::membership;
 use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::raft::{RaftConfig, RaftHandle};
@@ -26,6 +29,7 @@ use crate::replicated::{Inspector, NodeRaft, NodeState, members};
 use crate::service::{
     Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, SignService, SnapshotJudge, StopService,
 };
+use crate::standing::{OwnKeys, Standing};
 use crate::state::StateDatabase;
 use crate::store::{Database, DatabaseOptions};
 use warifu_core::identity::NodeIdentity;
@@ -54,7 +58,7 @@ pub async fn run(config: NodeConfig, found: bool, mut stop: watch::Receiver<bool
 /// Everything that runs.
 struct Node {
     config: NodeConfig,
-    genesis: Arc<Genesis>,
+    standing: Arc<Standing>,
     gate: Arc<Gate>,
     local: Arc<LocalStore>,
     custodian: Arc<Custodian>,
@@ -78,9 +82,9 @@ impl Node {
         let id = config.node.id;
         let keys = NodeKeys::load(&config.node.keys).context("the node's keys")?;
         let identity = keys.identity(id, genesis.cluster());
-        let entry = genesis.node(id).with_context(|| format!("node {id} is not in the genesis"))?;
-        anyhow::ensure!(entry.identity == identity.public_key(), "identity.key is not the key that the genesis names for node {id}");
-        anyhow::ensure!(entry.tls_spki == keys.tls.spki_hash(), "tls.crt is not the identity that the genesis names for node {id}");
+        let file = config.node.roster.as_deref().map(|path| read_roster(path, &genesis)).transpose()?;
+        let founders_entry = genesis.node(id).filter(|entry| entry.identity == identity.public_key());
+        let founder = file.is_none() && founders_entry.is_some();
         let data = config.node.data.clone();
         if !data.join("local.redb").exists() && !found {
             anyhow::bail!(
@@ -94,23 +98,38 @@ impl Node {
             tokio::task::spawn_blocking(move || open_stores(&config, genesis, &data)).await.context("opening the stores")??
         };
         let local = Arc::new(local);
+        let own = OwnKeys { node: id, tls_spki: keys.tls.spki_hash(), identity: identity.public_key(), store: local.meta().store };
+        let gate = Arc::new(Gate::new(local.meta().boot));
+        let standing = {
+            let view = state.view().context("the state store")?;
+            let addresses = config.peer_addresses();
+            Arc::new(Standing::open(&view, file, own.clone(), founder, addresses, Arc::clone(&gate)).context("the state store")?)
+        };
+        check_own_entry(&standing, &own)?;
         record_start(&local).await?;
         let metrics = NodeMetrics::new().context("metrics")?;
-        let gate = Arc::new(Gate::new(local.meta().boot));
         let source = config.kek_source().context("the key-encryption key")?;
         let custodian =
             Arc::new(Custodian::new(id, genesis.cluster(), source, config.kek.rotate_every_days, Arc::clone(&local), Arc::clone(&gate)));
         custodian.reach().await;
-        let roster = Arc::new(PeerRoster::new(directory(&config, &genesis)));
+        let roster = standing.peers();
         let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
-        crate::admission::check(id, &genesis, &local, &peers).await?;
-        let rank = genesis.body().nodes.iter().filter(|node| node.id < id).count() as u64;
+        crate::admission::check(id, &standing.cluster(), &local, &peers).await?;
+        let rank = standing.cluster().nodes.iter().filter(|node| node.id < id).count() as u64;
         let (reader, started) = (Arc::clone(&local), clock::boot_millis());
         let held = tokio::task::spawn_blocking(move || reader.open_holds()).await.context("reading the holds")??;
         let holds = Arc::new(Holds::new(held, rank, started));
         let judge = SnapshotJudge::new(id, state.clone(), Arc::clone(&local), metrics.clone(), peers.clone(), data.clone());
-        let replicated =
-            NodeState::new(id, state.clone(), Arc::clone(&local), Arc::clone(&gate), Arc::clone(&holds), metrics.clone(), data.clone());
+        let replicated = NodeState::new(
+            id,
+            state.clone(),
+            Arc::clone(&local),
+            Arc::clone(&gate),
+            Arc::clone(&holds),
+            metrics.clone(),
+            Arc::clone(&standing),
+            data.clone(),
+        );
         let replicated = Arc::new(replicated.judged_by(judge));
         let raft_config = RaftConfig {
             cache_bytes: config.store.log_cache_bytes,
@@ -119,10 +138,10 @@ impl Node {
             heartbeat: config.raft.heartbeat,
             snapshot_every: config.raft.snapshot_entries,
             entries_kept: config.raft.snapshot_entries / 4,
-            bootstrap: Some(members(&genesis)),
+            bootstrap: founder.then(|| members(&genesis)),
             ..RaftConfig::new(id, data.join("raft"))
         };
-        let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), Arc::new(Inspector::new(&genesis)))
+        let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), Arc::new(Inspector::new(Arc::clone(&standing))))
             .await
             .context("consensus")?;
         let pace = Arc::new(Pace::new(config.background.sign_latency_max));
@@ -137,7 +156,7 @@ impl Node {
         ));
         let orders = Arc::new(OrderService::new(
             id,
-            Arc::clone(&genesis),
+            Arc::clone(&standing),
             state.clone(),
             Arc::clone(&local),
             Arc::clone(&gate),
@@ -165,7 +184,7 @@ impl Node {
         ));
         let confirm = ConfirmService::new(
             identity.clone(),
-            Arc::clone(&genesis),
+            Arc::clone(&standing),
             state.clone(),
             Arc::clone(&local),
             Arc::clone(&gate),
@@ -186,7 +205,7 @@ impl Node {
         tracing::info!(node = %id, quic = %server.local_addr(), cluster = %genesis.cluster(), "started");
         Ok(Self {
             config,
-            genesis,
+            standing,
             gate,
             local,
             custodian,
@@ -213,7 +232,7 @@ impl Node {
             local: Arc::clone(&self.local),
             state: self.state.clone(),
             raft: self.raft.clone(),
-            policy: self.genesis.body().policy.clone(),
+            standing: Arc::clone(&self.standing),
         });
         let admin = Arc::new(AdminService {
             orders: Arc::clone(&self.orders),
@@ -221,6 +240,7 @@ impl Node {
             signing: Arc::clone(&self.signing),
             raft: self.raft.clone(),
             custodian: Arc::clone(&self.custodian),
+            consent: ConsentService::new(self.identity.clone(), self.state.clone(), Arc::clone(&self.local), Arc::clone(&self.gate)),
         });
         let address = self.config.listen.http;
         let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on TCP {address}"))?;
@@ -232,6 +252,7 @@ impl Node {
         tokio::spawn(Arc::clone(&self.stops).run(self.stopping.subscribe()));
         let destroy = DestroyService::new(self.identity.clone(), self.state.clone(), Arc::clone(&self.local), Arc::clone(&self.gate));
         tokio::spawn(Arc::new(destroy).run(self.stopping.subscribe()));
+        tokio::spawn(membership::run(self.raft.clone(), Arc::clone(&self.standing), self.stopping.subscribe()));
         if let Some(confirm) = self.confirm.lock().take() {
             tokio::spawn(confirm.run(self.replicated.progress(), self.stopping.subscribe()));
         }
@@ -299,7 +320,7 @@ impl Node {
     }
 }
 
-fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &std::path::Path) -> anyhow::Result<(StateDatabase, LocalStore)> {
+fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &Path) -> anyhow::Result<(StateDatabase, LocalStore)> {
     let options = |cache_bytes| DatabaseOptions { cache_bytes };
     let cluster = genesis.cluster();
     let database = Database::open(&data.join("local.redb"), options(config.store.local_cache_bytes)).context("the local store")?;
@@ -322,17 +343,18 @@ async fn record_start(local: &LocalStore) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn directory(config: &NodeConfig, genesis: &Genesis) -> BTreeMap<PeerId, PeerEntry> {
-    let overrides = config.peer_addresses();
-    let body = genesis.body();
-    let nodes = body.nodes.iter().map(|node| {
-        let address = overrides.get(&node.id).unwrap_or(&node.address).clone();
-        (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address })
-    });
-    // Coordinators call; they are never called.
-    let coordinators = body
-        .coordinators
-        .iter()
-        .map(|coordinator| (PeerId::Coordinator(coordinator.id.clone()), PeerEntry { spki: coordinator.tls_spki, address: String::new() }));
-    nodes.chain(coordinators).collect()
+fn read_roster(path: &Path, genesis: &Genesis) -> anyhow::Result<ClusterRecord> {
+    let size = std::fs::metadata(path).with_context(|| format!("cannot read the roster {}", path.display()))?.len();
+    anyhow::ensure!(size <= ROSTER_FILE_BYTES_MAX as u64, "the roster {} has {size} bytes, more than can be", path.display());
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the roster {}", path.display()))?;
+    RosterFile::follow(&text, genesis).with_context(|| format!("the roster {} is refused", path.display()))
+}
+
+fn check_own_entry(standing: &Standing, own: &OwnKeys) -> anyhow::Result<()> {
+    let (cluster, id) = (standing.cluster(), own.node);
+    let hint = "if an order admitted it with these keys, give the current roster: `warifu roster export`, then `roster = FILE` in [node]";
+    let entry = cluster.node(id).with_context(|| format!("node {id} is not in the roster that is known here; {hint}"))?;
+    anyhow::ensure!(entry.identity == own.identity, "identity.key is not the key that the roster known here names for node {id}; {hint}");
+    anyhow::ensure!(entry.tls_spki == own.tls_spki, "tls.crt is not the identity that the roster known here names for node {id}; {hint}");
+    Ok(())
 }

@@ -18,6 +18,8 @@ struct Inner {
     alarm: Option<String>,
     /// Why the shares cannot be opened, while they cannot.
     locked: Option<String>,
+    /// Why the node belongs to the cluster no more, once an order took it out.
+    retired: Option<String>,
     stopping: bool,
 }
 
@@ -34,7 +36,7 @@ impl Gate {
     /// Closed, for this start.
     #[must_use]
     pub const fn new(boot: BootId) -> Self {
-        Self { inner: RwLock::new(Inner { boot, confirmed: None, alarm: None, locked: None, stopping: false }) }
+        Self { inner: RwLock::new(Inner { boot, confirmed: None, alarm: None, locked: None, retired: None, stopping: false }) }
     }
 
     /// The boot id that the node is, or wants to be, confirmed under.
@@ -47,7 +49,8 @@ impl Gate {
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.inner.read();
-        inner.confirmed.is_some() && inner.alarm.is_none() && inner.locked.is_none() && !inner.stopping
+        let closed = inner.alarm.is_some() || inner.locked.is_some() || inner.retired.is_some() || inner.stopping;
+        inner.confirmed.is_some() && !closed
     }
 
     /// Opens, if the boot id is still the current one.
@@ -83,6 +86,15 @@ impl Gate {
         self.inner.write().locked = None;
     }
 
+    /// Closes for good: an order took the node out of the roster.
+    pub fn retire(&self, text: String) {
+        let mut inner = self.inner.write();
+        if inner.retired.is_none() {
+            tracing::warn!(text, "this node gives no signature share any more");
+        }
+        inner.retired = Some(text);
+    }
+
     /// Closes for shutdown.
     pub fn stop(&self) {
         self.inner.write().stopping = true;
@@ -102,6 +114,9 @@ impl Gate {
         }
         if let Some(locked) = &inner.locked {
             reasons.insert("locked", format!("the shares are locked: {locked}"));
+        }
+        if let Some(retired) = &inner.retired {
+            reasons.insert("retired", retired.clone());
         }
         if inner.stopping {
             reasons.insert("stopping", "shutting down".to_owned());

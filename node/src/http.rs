@@ -9,13 +9,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use warifu_core::registry::{CrlRecord, Registry as _};
-use warifu_protocol::Policy;
 
 use crate::clock;
 use crate::local::LocalStore;
 use crate::metrics::NodeMetrics;
 use crate::replicated::NodeRaft;
 use crate::service::OrderService;
+use crate::standing::Standing;
 use crate::state::StateDatabase;
 
 /// Pending bindings that are counted for the gauge: where there are more, something else is wrong.
@@ -34,7 +34,7 @@ pub struct Pages {
     /// For gauges.
     pub raft: NodeRaft,
     /// Tells how old a CRL may be.
-    pub policy: Policy,
+    pub standing: Arc<Standing>,
 }
 
 /// The three pages.
@@ -101,9 +101,10 @@ impl Pages {
     /// A CA with several lists is as fresh as the first of them that goes stale; one whose lists were dropped shows no more.
     fn update_crl_gauges(&self, crls: &[CrlRecord]) {
         let now = clock::now();
+        let cluster = self.standing.cluster();
         let mut fresh: BTreeMap<&str, u64> = BTreeMap::new();
         for crl in crls {
-            let until = crl.fresh_until(&self.policy).0;
+            let until = crl.fresh_until(&cluster.policy).0;
             fresh.entry(&crl.issuer).and_modify(|first| *first = until.min(*first)).or_insert(until);
         }
         let gauge = &self.metrics.crl_fresh_seconds;

@@ -15,13 +15,18 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::local::{AuditWrite, HoldEnd, LocalStore, draw_boot};
+use crate::membership::plan_members;
 use crate::metrics::NodeMetrics;
 use crate::raft::{
     AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, MembershipView,
     ReplicatedState, RosterNode, StateError, StateSnapshot,
 };
 use crate::service::SnapshotJudge;
+use crate::standing::Standing;
 use crate::state::{EntryBytes, FrozenState, StateDatabase};
+
+/// Kinds of commands after which other nodes may belong to the cluster, or vote.
+const CHANGES_STANDING: [&str; 5] = ["policy-updated", "anchors-updated", "roster-updated", "store-replaced", "node-started"];
 
 /// What other parts of the node hear of applying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +47,7 @@ pub struct NodeState {
     metrics: NodeMetrics,
     progress: watch::Sender<Progress>,
     own_start: Mutex<Option<OwnStart>>,
+    standing: Arc<Standing>,
     spool: PathBuf,
     judge: Option<SnapshotJudge>,
 }
@@ -67,20 +73,18 @@ impl NodeState {
         gate: Arc<Gate>,
         holds: Arc<Holds>,
         metrics: NodeMetrics,
+        standing: Arc<Standing>,
         spool: PathBuf,
     ) -> Self {
-        Self {
-            node,
-            database,
-            local,
-            gate,
-            holds,
-            metrics,
-            progress: watch::Sender::new(Progress::default()),
-            own_start: Mutex::new(None),
-            spool,
-            judge: None,
-        }
+        let (progress, own_start) = (watch::Sender::new(Progress::default()), Mutex::new(None));
+        Self { node, database, local, gate, holds, metrics, progress, own_start, standing, spool, judge: None }
+    }
+
+    /// Lets the whole process see who belongs to the cluster now.
+    fn refresh_standing(&self) -> Result<(), StateError> {
+        let failed = |error: &dyn std::fmt::Display| StateError::new("reading the roster", error.to_string());
+        let view = self.database.view().map_err(|error| failed(&error))?;
+        self.standing.refresh(&view).map_err(|error| failed(&error))
     }
 
     /// With what snapshots are judged by; without it none is taken.
@@ -166,18 +170,22 @@ impl ReplicatedState for NodeState {
     async fn apply(&self, entries: Vec<AppliedEntry>) -> Result<Vec<Vec<u8>>, StateError> {
         let mut position = self.applied()?;
         let mut batch = Vec::with_capacity(entries.len());
+        let mut standing_changes = false;
         for entry in entries {
             position.position = Some(entry.position);
-            let payload = match entry.payload {
-                AppliedPayload::Blank => None,
+            let (mut payload, mut members) = (None, None);
+            match entry.payload {
+                AppliedPayload::Blank => {}
                 AppliedPayload::Membership(membership) => {
+                    let view = MembershipView::decode(&membership)?;
+                    members = Some((view.voters, plan_members(&view.nodes)));
                     position.membership = membership;
-                    None
+                    standing_changes = true;
                 }
-                AppliedPayload::Command(bytes) => Some(Arc::from(bytes)),
-            };
+                AppliedPayload::Command(bytes) => payload = Some(Arc::from(bytes)),
+            }
             let position = postcard::to_stdvec(&position).map_err(|error| StateError::new("writing its position", error))?;
-            batch.push(EntryBytes { index: entry.position.index, payload, position });
+            batch.push(EntryBytes { index: entry.position.index, payload, members, position });
         }
         let outcomes = self.database.apply(batch.clone()).await.map_err(|error| StateError::new("applying", error))?;
         let now = clock::now();
@@ -190,6 +198,7 @@ impl ReplicatedState for NodeState {
             };
             let refusal = outcome.verdict.outcome.as_ref().err().cloned();
             ended.extend(self.notice(entry.index, payload, refusal.as_ref()));
+            standing_changes |= refusal.is_none() && CHANGES_STANDING.contains(&outcome.kind);
             let label = if refusal.is_some() { "refused" } else { "applied" };
             self.metrics.entries_applied.with_label_values(&[outcome.kind, label]).inc();
             if let Some(refusal) = &refusal {
@@ -205,6 +214,9 @@ impl ReplicatedState for NodeState {
             };
             writes.push(AuditWrite::plain(AuditEntry::new(now, event)));
             responses.push(postcard::to_stdvec(&outcome.verdict).map_err(|error| StateError::new("encoding a verdict", error))?);
+        }
+        if standing_changes {
+            self.refresh_standing()?;
         }
         if !writes.is_empty() {
             self.local.record(writes).await.map_err(|error| StateError::new("recording what was applied", error))?;
@@ -249,6 +261,7 @@ impl ReplicatedState for NodeState {
         })
         .await
         .map_err(|error| installing(&error))??;
+        self.refresh_standing()?;
         tracing::warn!(index, "a snapshot was installed; the node must be confirmed again before it signs");
         self.progress.send_modify(|progress| {
             progress.applied = index;
@@ -263,25 +276,22 @@ pub type NodeRaft = crate::raft::RaftHandle<NodeState, Inspector>;
 
 /// Judges a leader's entries and gives proposals their time.
 pub struct Inspector {
-    roster: Sha256,
-    members: std::collections::BTreeMap<NodeId, RosterNode>,
-    skew_millis: u64,
+    standing: Arc<Standing>,
 }
 
 impl Inspector {
-    /// For the roster of a genesis.
+    /// For the roster, policy and membership plan that stand in applied state.
     #[must_use]
-    pub fn new(genesis: &Genesis) -> Self {
-        let roster = Sha256::new(*genesis.cluster().as_bytes());
-        Self { roster, members: members(genesis), skew_millis: genesis.body().policy.clock_skew_millis_max }
+    pub const fn new(standing: Arc<Standing>) -> Self {
+        Self { standing }
     }
 
     fn check_membership(&self, view: &MembershipView) -> Result<(), InspectRefusal> {
-        let everyone: std::collections::BTreeSet<NodeId> = self.members.keys().copied().collect();
-        if view.voters.iter().any(|voters| *voters != everyone) || view.nodes != self.members {
-            return Err(InspectRefusal::new(format!("a membership that is not the signed roster {}", self.roster)));
+        if self.standing.plans().allow(&view.voters, &plan_members(&view.nodes)) {
+            Ok(())
+        } else {
+            Err(InspectRefusal::new("a membership that no order which is applied here plans"))
         }
-        Ok(())
     }
 }
 
@@ -295,6 +305,7 @@ pub fn members(genesis: &Genesis) -> std::collections::BTreeMap<NodeId, RosterNo
 impl InspectEntries for Inspector {
     fn inspect(&self, from: NodeId, entries: &[InspectedEntry<'_>]) -> Result<(), InspectRefusal> {
         let now = clock::now();
+        let skew_millis = self.standing.cluster().policy.clock_skew_millis_max;
         for entry in entries {
             match &entry.payload {
                 InspectedPayload::Blank => {}
@@ -302,14 +313,18 @@ impl InspectEntries for Inspector {
                 InspectedPayload::Command(bytes) => {
                     let at = LogEntry::decode(bytes).map_err(|error| InspectRefusal::new(error.to_string()))?.at;
                     // Entries fetched while catching up may be old, which confirmation covers; none can be of the future.
-                    let too_old = !entry.claimed_committed && at.plus(self.skew_millis) < now;
-                    if too_old || at > now.plus(self.skew_millis) {
+                    let too_old = !entry.claimed_committed && at.plus(skew_millis) < now;
+                    if too_old || at > now.plus(skew_millis) {
                         return Err(InspectRefusal::new(format!("entry time {at} of leader {from} is too far from this node's clock")));
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    fn may_vote(&self) -> bool {
+        self.standing.may_vote()
     }
 
     fn admit(&self, _from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {

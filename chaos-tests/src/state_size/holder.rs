@@ -1,5 +1,6 @@
 //! The measured processes: what a node holds, and nothing else.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use warifu_node::metrics::NodeMetrics;
 use warifu_node::raft::{AppliedEntry, AppliedPayload, LogPosition, ReplicatedState as _, StateSnapshot as _};
 use warifu_node::replicated::NodeState;
 use warifu_node::sealing::FileKek;
+use warifu_node::standing::{OwnKeys, Standing};
 use warifu_node::state::StateDatabase;
 use warifu_node::store::DatabaseOptions;
 use warifu_protocol::wire::Verdict;
@@ -125,8 +127,11 @@ impl Holder {
         let kek = Arc::new(FileKek::open(&directory.join(KEK)).context("the key-encryption key")?);
         let local_options = DatabaseOptions { cache_bytes: StoreSection::default().local_cache_bytes };
         let local = Arc::new(LocalStore::open(&directory.join(LOCAL), local_options, kek, node, genesis.cluster())?);
+        let entry = genesis.node(node).context("node 1 is not in the genesis")?;
+        let own = OwnKeys { node, tls_spki: entry.tls_spki, identity: entry.identity, store: local.meta().store };
         let database = StateDatabase::open(&directory.join(state), state_options(), genesis)?;
         let gate = Arc::new(Gate::new(local.meta().boot));
+        let standing = Standing::open(&database.view()?, None, own, true, BTreeMap::new(), Arc::clone(&gate))?;
         let applied = NodeState::new(
             node,
             database.clone(),
@@ -134,6 +139,7 @@ impl Holder {
             gate,
             Arc::new(Holds::new(Vec::new(), 0, clock::boot_millis())),
             NodeMetrics::new()?,
+            Arc::new(standing),
             directory.to_owned(),
         );
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

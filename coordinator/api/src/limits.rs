@@ -14,3 +14,5 @@ pub const CREDENTIALS_PAGE_DEFAULT: u16 = 100;
 pub const ANSWER_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 
 const _: () = assert!(CRL_BYTES_MAX <= BODY_BYTES_MAX as u64);
+/// Orders about the cluster's changes that a client reads; a cluster is changed a few times a year.
+pub const ROSTER_ORDERS_MAX: usize = 10_000;

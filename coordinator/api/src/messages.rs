@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warifu_protocol::wire::{Applied, CredentialView, CrlView, NodeStatus, SessionView};
 use warifu_protocol::{
-    Blob, ClusterId, CredentialEvent, CredentialId, Gone, Name, NodeId, NodeSigned, ObjectVersion, Receipt, SessionId, SignedRequest,
-    StopId, StopKind, StopObject, UnixMillis,
+    Blob, ClusterId, CredentialEvent, CredentialId, Gone, Name, NodeId, NodeSigned, ObjectVersion, Order, Receipt, SessionId,
+    SignedRequest, StopId, StopKind, StopObject, UnixMillis,
 };
 
 use crate::Problem;
@@ -234,6 +234,15 @@ pub struct CrlsAnswer {
     /// One for each CA that has one.
     #[schema(value_type = Vec<Object>)]
     pub crls: Vec<CrlView>,
+}
+
+/// Orders that changed the cluster, in the order in which they were applied. Each is to be verified from the one before, back to the genesis.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RosterAnswer {
+    /// Those after the revision that was asked for; empty when there are no more.
+    #[schema(value_type = Vec<Object>)]
+    pub orders: Vec<Order>,
 }
 
 /// A ceremony.

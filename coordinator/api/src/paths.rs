@@ -24,6 +24,8 @@ pub const HISTORY: &str = "/v1/credentials/{credential}/history";
 pub const CSR: &str = "/v1/credentials/{credential}/csr";
 /// `GET` (ca, operations, auditor): the version of an object, for the next order; `kind` is `credential`, `facility` or `terminal`.
 pub const OBJECT_VERSION: &str = "/v1/objects/{kind}/{id}/version";
+/// `GET` (ca, operations, auditor): orders that changed the cluster since the genesis; query `after`, a revision.
+pub const ROSTER: &str = "/v1/roster";
 /// `GET` (ca, operations, auditor): a ceremony.
 pub const CEREMONY: &str = "/v1/ceremonies/{ceremony}";
 /// `GET` (any role; a platform for its own sessions): how far a stop is, and who obeys.

@@ -15,6 +15,7 @@ use crate::error::{CommandError, Exit, chain};
 use crate::genesis::{self, GenesisCommand};
 use crate::officer::{self, OfficerCommand};
 use crate::orders;
+use crate::roster::{self, AnchorsCommand, PolicyCommand, RosterCommand};
 use crate::status;
 use crate::terminal::{self, TerminalCommand};
 use crate::trial_command::{self, TrialCaCommand};
@@ -42,6 +43,12 @@ enum Command {
     Officer(Group<OfficerCommand>),
     /// Holders' credentials
     Credential(Group<CredentialCommand>),
+    /// Nodes, coordinators and officers
+    Roster(Group<RosterCommand>),
+    /// The policy
+    Policy(Group<PolicyCommand>),
+    /// The pinned CAs
+    Anchors(Group<AnchorsCommand>),
     /// Clinics and pharmacies
     Facility(Group<FacilityCommand>),
     /// Certificate revocation lists
@@ -145,6 +152,9 @@ fn run_command(command: Command) -> Result<Exit, CommandError> {
             Command::Genesis(group) => genesis::run(group.command, Console::new(group.json))?,
             Command::Officer(group) => officer::run(group.command, Console::new(group.json)).await?,
             Command::Credential(group) => credential::run(group.command, Console::new(group.json)).await?,
+            Command::Roster(group) => roster::run(group.command, Console::new(group.json)).await?,
+            Command::Policy(group) => roster::run_policy(group.command, Console::new(group.json)).await?,
+            Command::Anchors(group) => roster::run_anchors(group.command, Console::new(group.json)).await?,
             Command::Facility(group) => credential::run_facility(group.command, Console::new(group.json)).await?,
             Command::Crl(group) => credential::run_crl(group.command, Console::new(group.json)).await?,
             Command::Session(group) => credential::run_session(group.command, Console::new(group.json)).await?,

@@ -17,6 +17,7 @@ pub mod officer;
 pub mod orders;
 #[cfg(feature = "embedded")]
 pub mod quickstart;
+pub mod roster;
 pub mod status;
 pub mod terminal;
 pub mod trial_command;

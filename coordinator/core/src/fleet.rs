@@ -81,6 +81,12 @@ impl Fleet {
         Self { nodes: nodes.into_iter().map(|node| (node, Member::default())).collect() }
     }
 
+    /// Takes over a changed roster: what is known of those that stay is kept, and those that left are never chosen again.
+    pub fn set_nodes(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+        let mut before = std::mem::take(&mut self.nodes);
+        self.nodes = nodes.into_iter().map(|node| (node, before.remove(&node).unwrap_or_default())).collect();
+    }
+
     /// Puts a node's commitments into its pool; `asked` is when the call that brought them was sent, and `wanted` what
     /// [`Fleet::commitments_wanted`] had said.
     pub fn add_commitments(&mut self, node: NodeId, asked: MonotonicMillis, wanted: usize, fresh: Vec<Commitments>) {

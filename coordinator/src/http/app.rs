@@ -65,7 +65,7 @@ impl App {
             reasons.push("this coordinator is stopping".to_owned());
         }
         let ready = self.signers_ready();
-        let threshold = usize::from(self.nodes.facts.rules.threshold.0);
+        let threshold = usize::from(self.nodes.facts.threshold.0);
         if ready < threshold {
             reasons.push(format!("{ready} nodes answer, are confirmed and have given commitments; a signature needs {threshold}"));
         }

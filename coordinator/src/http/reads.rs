@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use warifu_api::limits::{CREDENTIALS_PAGE_DEFAULT, CREDENTIALS_PAGE_MAX};
 use warifu_api::{
-    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CredentialsQuery, CrlsAnswer, CsrAnswer, HistoryAnswer, Problem, VersionAnswer,
+    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CredentialsQuery, CrlsAnswer, CsrAnswer, HistoryAnswer, Problem, RosterAnswer,
+    VersionAnswer,
 };
 use warifu_protocol::wire::{ObjectRef, Read, View};
 use warifu_protocol::{Fault, ObjectVersion, Refusal};
@@ -127,6 +128,28 @@ pub(super) async fn crls(State(app): State<Arc<App>>, _: Caller<Reader>) -> Resu
         Some(View::Crls(crls)) => Ok(Json(CrlsAnswer { crls })),
         _ => Ok(Json(CrlsAnswer { crls: Vec::new() })),
     }
+}
+
+/// Orders that changed the cluster after a revision, as f+1 nodes have them.
+#[utoipa::path(get, path = "/v1/roster", tag = "registry", params(("after" = u64, Query)),
+    responses((status = 200, body = RosterAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn roster(
+    State(app): State<Arc<App>>,
+    _: Caller<Reader>,
+    query: Result<Query<RosterQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<RosterAnswer>, ProblemAnswer> {
+    let Query(RosterQuery { after }) = query.map_err(|error| malformed(error.body_text()))?;
+    match read(&app, Read::RosterOrders { after }).await? {
+        Some(View::RosterOrders(orders)) => Ok(Json(RosterAnswer { orders })),
+        _ => Ok(Json(RosterAnswer { orders: Vec::new() })),
+    }
+}
+
+/// Where to begin.
+#[derive(serde::Deserialize)]
+pub(super) struct RosterQuery {
+    #[serde(default)]
+    after: u64,
 }
 
 async fn read(app: &App, read: Read) -> Result<Option<View>, Problem> {

@@ -55,6 +55,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(orders::relay_order))
         .routes(routes!(orders::upload_crl))
         .routes(routes!(reads::crls))
+        .routes(routes!(reads::roster))
         .routes(routes!(reads::credentials))
         .routes(routes!(reads::credential))
         .routes(routes!(reads::credential_history))
@@ -82,6 +83,7 @@ mod tests {
             paths::ORDERS,
             paths::CRL,
             paths::CRLS,
+            paths::ROSTER,
             paths::CREDENTIALS,
             paths::CREDENTIAL,
             paths::HISTORY,

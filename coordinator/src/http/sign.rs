@@ -34,7 +34,7 @@ pub(super) async fn sign(
         let detail = "as many documents are being signed as this coordinator may; try again, or another coordinator";
         return Err(Problem::new(503, "busy", Fault::Cluster, detail).retry_after(1).into());
     };
-    app.nodes.fleet.lock().announce(count, app.nodes.facts.rules.threshold, app.nodes.clock.now());
+    app.nodes.fleet.lock().announce(count, app.nodes.facts.threshold, app.nodes.clock.now());
     if count > 1 {
         app.nodes.pools_used.notify_waiters();
     }

@@ -18,8 +18,9 @@ pub(super) async fn status(State(app): State<Arc<App>>, _: Caller<Anyone>) -> Re
     let facts = &app.nodes.facts;
     let now = app.nodes.clock.now();
     let probes = app.nodes.probes.lock().clone();
-    let mut nodes = Vec::with_capacity(facts.nodes.len());
-    for node in &facts.nodes {
+    let members = app.nodes.cluster().node_ids();
+    let mut nodes = Vec::with_capacity(members.len());
+    for node in &members {
         let view = app.nodes.fleet.lock().view(*node, now);
         let (status, unreachable) = match probes.get(node) {
             Some(Probe::Answered(status)) => (Some(status.as_ref().clone()), None),
@@ -40,7 +41,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, _: Caller<Anyone>) -> Re
         cluster: facts.cluster,
         coordinator: facts.coordinator.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        threshold: facts.rules.threshold.0,
+        threshold: facts.threshold.0,
         signers_ready: app.signers_ready() as u64,
         reasons: app.reasons_not_ready(),
         nodes,

@@ -79,7 +79,7 @@ impl Stops {
     /// Asks all nodes what they keep of a stop, brings it to those that have not heard of it, and says how far it is. `None` when no node
     /// knows of it.
     pub(crate) async fn look(&self, id: StopId) -> Option<StopReport> {
-        let order = self.nodes.facts.nodes.clone();
+        let order = self.nodes.cluster().node_ids();
         let mut asked: FuturesUnordered<_> = order
             .into_iter()
             .map(|node| {
@@ -114,7 +114,7 @@ impl Stops {
     }
 
     fn pursuit(&self, stop: &StopCommand) -> Option<Arc<Pursuit>> {
-        let progress = StopProgress::new(self.nodes.facts.stop_rules(), stop.clone())?;
+        let progress = StopProgress::new(self.nodes.stop_rules(), stop.clone())?;
         let fresh =
             || Arc::new(Pursuit { progress: Mutex::new(progress.clone()), changed: watch::Sender::new(()), permit: Mutex::new(None) });
         let pursuit = self.known.get_with(stop.id(), fresh);

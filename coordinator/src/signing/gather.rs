@@ -23,7 +23,7 @@ pub(crate) async fn gather(nodes: &Arc<Nodes>, job: Job) -> Result<Signed, SignF
 
 async fn run(nodes: &Arc<Nodes>, job: Job) -> Result<Signed, SignFailure> {
     let (sender, mut answers) = mpsc::channel(ANSWERS_MAX);
-    let mut signing = Signing::new(job, nodes.facts.rules, nodes.clock.now());
+    let mut signing = Signing::new(job, nodes.rules(), nodes.clock.now());
     loop {
         let now = nodes.clock.now();
         if signing.wants_signers(now) {

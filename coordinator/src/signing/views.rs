@@ -78,7 +78,7 @@ impl Views {
             let (state, needs) = (view.state.to_string(), "a generated key".to_owned());
             return Err(Problem::from(&Refusal::CredentialState { state, needs }));
         };
-        let key = GroupKey::parse(package.as_slice(), self.nodes.facts.rules.threshold)
+        let key = GroupKey::parse(package.as_slice(), self.nodes.facts.threshold)
             .and_then(|key| key.held_by(&view.holders))
             .map_err(|error| Problem::new(503, "key-unusable", Fault::Cluster, error.to_string()).retry_after(1))?;
         let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate };

@@ -13,7 +13,7 @@ use warifu_coordinator::document::{canonical_digest, sample};
 use warifu_coordinator::{Running, start};
 use warifu_protocol::transport::TlsIdentity;
 use warifu_protocol::{
-    AnchorEntry, AnchorKind, Challenge, CoordinatorEntry, CredentialId, DocumentKind, Genesis, GenesisBody, GenesisDocument,
+    AnchorEntry, AnchorKind, Challenge, ClusterRecord, CoordinatorEntry, CredentialId, DocumentKind, Genesis, GenesisBody, GenesisDocument,
     GenesisSignature, NodeEntry, NodeId, OfficerEntry, OfficerRole, Policy, PublicKey, Purpose, Request, SessionClosing, SessionOpening,
     SignedRequest, SpkiHash, Statement, TerminalId, Threshold, UnixMillis, closing_message,
 };
@@ -72,7 +72,7 @@ pub async fn must_signing_fixture(extra: &str) -> Fixture {
         key = path.join("server.key"),
     );
     let config = Config::from_toml(&text).expect("a valid configuration");
-    let running = start(config, &genesis, Arc::new(Link(Arc::clone(&sites)))).await.expect("starts");
+    let running = start(config, ClusterRecord::founded(&genesis), Arc::new(Link(Arc::clone(&sites)))).await.expect("starts");
     let session_key = SigningKey::from_bytes(&[5; 32]);
     let statement = must_statement(&genesis, &session_key, "clinic-1");
     let (address, metrics) = (running.https, running.metrics);

@@ -22,9 +22,9 @@ use warifu_protocol::wire::{
     SignCall, SignItem, SignReply, SignWork, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
-    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, NodeId, NodeSigned, NonceId,
-    ObjectVersion, OrderCommand, OrderId, Receipt, Refusal, RequestHash, SessionId, Sha256, Statement, StopCommand, StopId, StoreId,
-    SubjectFields, UnixMillis, canonical, closing_message,
+    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, ClusterRecord, Command, CredentialId, Epoch, NodeId, NodeSigned,
+    NonceId, ObjectVersion, OrderCommand, OrderId, Receipt, Refusal, RequestHash, SessionId, Sha256, Statement, StopCommand, StopId,
+    StoreId, SubjectFields, UnixMillis, canonical, closing_message,
 };
 
 /// What is wrong with a site.
@@ -385,6 +385,8 @@ impl Registry {
 pub struct Link(pub Arc<Sites>);
 
 impl CallNode for Link {
+    fn follow(&self, _: &ClusterRecord) {}
+
     fn call_node(
         &self,
         node: NodeId,

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{InitializeError, RaftError};
+use openraft::{ChangeMembers, Raft};
 use warifu_protocol::NodeId;
 use warifu_protocol::transport::PeerClient;
 
@@ -167,6 +167,43 @@ impl<S: ReplicatedState, I: InspectEntries> RaftHandle<S, I> {
             }
             let ids: BTreeSet<u64> = voters.keys().map(|id| u64::from(id.get())).collect();
             self.inner.raft.change_membership(ids, false).await.map(drop).map_err(|error| refused(&error))
+        };
+        let late = || ProposeError::Deadline { deadline, last: "members are still changing".to_owned() };
+        tokio::time::timeout(deadline, change).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Moves the members towards these, at the leader: voters first, then members, one committed entry after the other. A node that is given
+    /// other data than before must not be a voter meanwhile. Safe to repeat: it goes on from wherever the members are.
+    ///
+    /// # Errors
+    /// [`ProposeError::Refused`] with raft's reason, also if this node does not lead; [`ProposeError::Deadline`].
+    pub async fn approach(
+        &self,
+        voters: &BTreeSet<NodeId>,
+        nodes: &BTreeMap<NodeId, RosterNode>,
+        deadline: Duration,
+    ) -> Result<(), ProposeError> {
+        let raft = &self.inner.raft;
+        let refused = |error: &dyn std::fmt::Display| ProposeError::Refused { reason: error.to_string() };
+        let number = |id: &NodeId| u64::from(id.get());
+        let members = || MembershipView::of(raft.metrics().borrow_watched().membership_config.membership());
+        let change = async {
+            let found = members().ok_or_else(|| refused(&"members that cannot be"))?;
+            if found.voters.as_slice() != std::slice::from_ref(voters) {
+                let ids: BTreeSet<u64> = voters.iter().map(number).collect();
+                raft.change_membership(ids, false).await.map_err(|error| refused(&error))?;
+            }
+            let found = members().ok_or_else(|| refused(&"members that cannot be"))?;
+            let extra: BTreeSet<u64> = found.nodes.keys().filter(|id| !nodes.contains_key(id)).map(number).collect();
+            if !extra.is_empty() {
+                raft.change_membership(ChangeMembers::RemoveNodes(extra), true).await.map_err(|error| refused(&error))?;
+            }
+            let differing = |(id, node): &(&NodeId, &RosterNode)| found.nodes.get(id) != Some(node);
+            let set: BTreeMap<u64, RosterNode> = nodes.iter().filter(differing).map(|(id, node)| (number(id), node.clone())).collect();
+            if !set.is_empty() {
+                raft.change_membership(ChangeMembers::SetNodes(set), true).await.map_err(|error| refused(&error))?;
+            }
+            Ok(())
         };
         let late = || ProposeError::Deadline { deadline, last: "members are still changing".to_owned() };
         tokio::time::timeout(deadline, change).await.unwrap_or_else(|_| Err(late()))

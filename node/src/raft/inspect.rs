@@ -9,11 +9,15 @@ use super::types::{Entry, LeaderId, LogId};
 
 /// The node's own judgement of entries and proposals, beyond what raft asks for.
 pub trait InspectEntries: Send + Sync + 'static {
-    /// Whether these entries of a leader may be appended: all of them, or none. Called again when the leader sends them again.
+    /// Whether these entries of a leader may be appended. If not, those before a membership entry are tried alone, since they may hold the order
+    /// that explains it. Called again when the leader sends the rest again.
     ///
     /// # Errors
     /// [`InspectRefusal`]; the leader is told, and tries again later.
     fn inspect(&self, from: NodeId, entries: &[InspectedEntry<'_>]) -> Result<(), InspectRefusal>;
+
+    /// Whether this node may vote. One that has lost its memory of earlier votes must not.
+    fn may_vote(&self) -> bool;
 
     /// Called at the leader for a command that `from` (perhaps this node) wants in the log. Gives the bytes that are logged, with the entry's time put in.
     ///

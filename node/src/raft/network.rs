@@ -9,8 +9,8 @@ use openraft::network::RPCOption;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use serde::de::DeserializeOwned;
-use warifu_protocol::NodeId;
 use warifu_protocol::transport::{CallError, PeerClient, Role};
+use warifu_protocol::{NodeId, SpkiHash};
 
 use super::config::{APPEND_DEADLINE, SNAPSHOT_DEADLINE};
 use super::messages::{self, AppendReply, RaftRequest, SnapshotHead, SnapshotReply, TransferLeaderReply, VoteReply};
@@ -18,7 +18,7 @@ use super::snapshot::SnapshotFile;
 use super::state::node_id;
 use super::types::{RosterNode, TypeConfig};
 
-/// Makes the callers of all nodes. Addresses come from the client's directory; what the log says of a node is not used.
+/// Makes the callers of all nodes. Addresses come from the client's directory; of what the log says of a node only its key is used.
 pub(super) struct Network {
     pub(super) me: NodeId,
     pub(super) client: PeerClient,
@@ -28,14 +28,15 @@ pub(super) struct Network {
 pub(super) struct PeerCaller {
     me: NodeId,
     target: u64,
+    spki: SpkiHash,
     client: PeerClient,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerCaller;
 
-    async fn new_client(&mut self, target: u64, _: &RosterNode) -> PeerCaller {
-        PeerCaller { me: self.me, target, client: self.client.clone() }
+    async fn new_client(&mut self, target: u64, node: &RosterNode) -> PeerCaller {
+        PeerCaller { me: self.me, target, spki: node.spki, client: self.client.clone() }
     }
 }
 
@@ -51,8 +52,14 @@ impl PeerCaller {
         self.read(reply.map_err(|error| self.translate(kind, &error))?)
     }
 
+    /// Whom the membership means. A node that came back on a new store has a new key, and is not who the membership meant until an entry
+    /// names it so: its empty log must not be taken for the old one.
     fn target(&self) -> Result<NodeId, RPCError<TypeConfig>> {
-        node_id(self.target).ok_or_else(|| Unreachable::from_string(format!("{} is no node's number", self.target)).into())
+        let target = node_id(self.target).ok_or_else(|| Unreachable::from_string(format!("{} is no node's number", self.target)))?;
+        if self.client.spki_of(target).is_some_and(|spki| spki != self.spki) {
+            return Err(Unreachable::from_string(format!("node {target} has another key than the membership names")).into());
+        }
+        Ok(target)
     }
 
     fn read<T: DeserializeOwned>(&self, reply: Vec<u8>) -> Result<T, RPCError<TypeConfig>> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use openraft::entry::RaftEntry;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
 use warifu_protocol::NodeId;
 use warifu_protocol::transport::{BodyStream, RpcRefusal};
 
@@ -44,15 +45,21 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         let request = messages::decode(&request).map_err(|error| RpcRefusal::malformed(error.to_string()))?;
         match request {
             RaftRequest::Append(request) => {
-                self.check_append(from, &request)?;
-                self.raft.append_entries(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
+                let (request, cut) = self.check_append(from, request)?;
+                let last = request.entries.last().map(RaftEntry::log_id);
+                let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+                // The leader hears how far it was followed, and sends the rest again.
+                let reply = if cut && reply.is_success() { AppendEntriesResponse::PartialSuccess(last) } else { reply };
+                Ok(messages::encode(&reply))
             }
             RaftRequest::Vote(request) => {
                 self.check_vote(from, &request.vote, false)?;
+                self.check_may_vote()?;
                 self.raft.vote(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
             }
             RaftRequest::PreVote(request) => {
                 self.check_vote(from, &request.vote, false)?;
+                self.check_may_vote()?;
                 self.raft.pre_vote(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
             }
             RaftRequest::TransferLeader(request) => {
@@ -118,17 +125,38 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
             .map_err(disk)
     }
 
-    fn check_append(&self, from: NodeId, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), RpcRefusal> {
+    /// Gives the part of an append that may be followed, and whether that is less than all of it.
+    fn check_append(
+        &self,
+        from: NodeId,
+        mut request: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<(AppendEntriesRequest<TypeConfig>, bool), RpcRefusal> {
         self.check_vote(from, &request.vote, true)?;
         let leader = &request.vote.leader_id;
         let entries = examine(leader, request.prev_log_id.as_ref(), &request.entries, request.leader_commit.as_ref()).map_err(denied)?;
         if entries.is_empty() {
-            return Ok(());
+            return Ok((request, false));
         }
-        self.inspector.inspect(from, &entries).map_err(|refusal| {
+        let Err(refusal) = self.inspector.inspect(from, &entries) else { return Ok((request, false)) };
+        let memberships = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.payload, InspectedPayload::Membership(_)));
+        let ends: Vec<usize> = memberships.map(|(place, _)| place).filter(|place| *place > 0).collect();
+        let passes = |end: &&usize| entries.get(..**end).is_some_and(|part| self.inspector.inspect(from, part).is_ok());
+        let Some(end) = ends.iter().rev().find(passes).copied() else {
             tracing::warn!(%from, %refusal, "refused a leader's entries");
-            denied(refusal)
-        })
+            return Err(denied(refusal));
+        };
+        tracing::info!(%from, %refusal, taken = end, "took a leader's entries up to one that is not explained yet");
+        drop(entries);
+        request.entries.truncate(end);
+        Ok((request, true))
+    }
+
+    fn check_may_vote(&self) -> Result<(), RpcRefusal> {
+        if self.inspector.may_vote() {
+            Ok(())
+        } else {
+            Err(RpcRefusal::denied("this node is on a new store and does not vote before the log names it a voter"))
+        }
     }
 
     fn check_vote(&self, from: NodeId, vote: &Vote, committed: bool) -> Result<(), RpcRefusal> {

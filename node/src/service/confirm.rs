@@ -9,7 +9,7 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply};
-use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, Genesis, NodeId, NodeStarted, Sha256};
+use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, NodeId, NodeStarted, Sha256};
 
 use super::order::OrderService;
 use super::sign::SignService;
@@ -17,6 +17,7 @@ use crate::clock;
 use crate::gate::{Confirmed, Gate};
 use crate::local::{AuditWrite, LocalStore};
 use crate::replicated::{NodeRaft, NodeState, OwnStart, Progress};
+use crate::standing::Standing;
 use crate::state::StateDatabase;
 
 /// Pause between tries: peers may still be starting.
@@ -29,7 +30,7 @@ const ROOT_DEADLINE: Duration = Duration::from_secs(2);
 /// Gets this node confirmed.
 pub struct ConfirmService {
     identity: NodeIdentity,
-    genesis: Arc<Genesis>,
+    standing: Arc<Standing>,
     state: StateDatabase,
     local: Arc<LocalStore>,
     gate: Arc<Gate>,
@@ -45,7 +46,7 @@ impl ConfirmService {
     #[must_use]
     pub fn new(
         identity: NodeIdentity,
-        genesis: Arc<Genesis>,
+        standing: Arc<Standing>,
         state: StateDatabase,
         local: Arc<LocalStore>,
         gate: Arc<Gate>,
@@ -55,7 +56,7 @@ impl ConfirmService {
         raft: NodeRaft,
         replicated: Arc<NodeState>,
     ) -> Self {
-        Self { identity, genesis, state, local, gate, orders, signing, peers, raft, replicated }
+        Self { identity, standing, state, local, gate, orders, signing, peers, raft, replicated }
     }
 
     /// Works until `stop` says so.
@@ -140,9 +141,10 @@ impl ConfirmService {
 
     async fn gather(&self, boot: BootId, index: u64) -> Gathered {
         let Some(own) = self.state.view().ok().and_then(|view| view.root_at(index).ok().flatten()) else { return Gathered::NotYet };
-        let needed = usize::from(self.genesis.body().liars) + 1;
+        let cluster = self.standing.cluster();
+        let needed = usize::from(cluster.liars) + 1;
         let Ok(request) = postcard::to_stdvec(&CeremonyCall::StateRoot { boot, index }) else { return Gathered::NotYet };
-        let others = self.genesis.body().nodes.iter().filter(|node| node.id != self.identity.node());
+        let others = cluster.nodes.iter().filter(|node| node.id != self.identity.node());
         let mut answers: FuturesUnordered<_> = others
             .map(|node| {
                 let request = request.clone();
@@ -155,7 +157,7 @@ impl ConfirmService {
             let valid = signed.node == node.id
                 && signed.body.boot == boot
                 && signed.body.index == index
-                && signed.verify(self.genesis.cluster(), &node.identity).is_ok();
+                && signed.verify(cluster.cluster, &node.identity).is_ok();
             if valid && signed.body.root == own {
                 same.push(node.id);
             } else if valid {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
 use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
 use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderReply, Read, Verdict, View};
-use warifu_protocol::{AuditEntry, AuditEvent, Command, Genesis, LogEntry, NodeId, Refusal, Sha256, canonical};
+use warifu_protocol::{AuditEntry, AuditEvent, Command, LogEntry, NodeId, Refusal, Sha256, canonical};
 
 use crate::clock;
 use crate::gate::Gate;
@@ -14,6 +14,7 @@ use crate::local::{AuditWrite, LocalStore};
 use crate::metrics::NodeMetrics;
 use crate::rate::RateBound;
 use crate::replicated::NodeRaft;
+use crate::standing::Standing;
 use crate::state::{StateDatabase, StateView};
 
 /// How long a command may wait for a leader and its commit: several elections.
@@ -26,7 +27,7 @@ const REFUSALS_AUDITED_PER_SECOND: u32 = 50;
 /// Takes commands and answers questions.
 pub struct OrderService {
     node: NodeId,
-    genesis: Arc<Genesis>,
+    standing: Arc<Standing>,
     state: StateDatabase,
     local: Arc<LocalStore>,
     gate: Arc<Gate>,
@@ -40,14 +41,14 @@ impl OrderService {
     #[must_use]
     pub fn new(
         node: NodeId,
-        genesis: Arc<Genesis>,
+        standing: Arc<Standing>,
         state: StateDatabase,
         local: Arc<LocalStore>,
         gate: Arc<Gate>,
         metrics: NodeMetrics,
         raft: NodeRaft,
     ) -> Self {
-        Self { node, genesis, state, local, gate, metrics, raft, refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND) }
+        Self { node, standing, state, local, gate, metrics, raft, refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND) }
     }
 
     /// Reads applied state.
@@ -93,7 +94,7 @@ impl OrderService {
         let raft = self.raft.status();
         NodeStatus {
             node: self.node,
-            cluster: self.genesis.cluster(),
+            cluster: self.standing.cluster().cluster,
             boot: self.gate.boot(),
             confirmed: self.gate.is_open(),
             reasons: self.reasons(),
@@ -133,7 +134,7 @@ impl OrderService {
             if view.time().is_ok_and(|time| now < time) {
                 reasons.push("this machine's clock is behind the log".to_owned());
             }
-            let policy = &self.genesis.body().policy;
+            let policy = &self.standing.cluster().policy;
             for crl in view.crls().unwrap_or_default().iter().filter(|crl| crl.fresh_until(policy) < now) {
                 reasons.push(format!("the CRL of {} is stale; sessions with its certificates are refused", crl.issuer));
             }

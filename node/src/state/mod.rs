@@ -6,12 +6,13 @@ mod store;
 pub use snapshot::{FrozenState, SnapshotError};
 pub use store::StateView;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use redb::TableDefinition;
-use warifu_core::registry::{self, EntryOutcome, Overlay, Registry as _, StateStoreError, state_root};
-use warifu_protocol::{Genesis, Sha256, canonical};
+use warifu_core::registry::{self, EntryOutcome, Overlay, PlanMember, Registry as _, StateStoreError, state_root};
+use warifu_protocol::{Genesis, NodeId, Sha256, canonical};
 
 use crate::store::{Database, DatabaseOptions, StoreError, StoreHealth};
 
@@ -32,6 +33,8 @@ pub struct EntryBytes {
     pub index: u64,
     /// An encoded log entry; `None` for entries of consensus itself.
     pub payload: Option<Arc<[u8]>>,
+    /// For an entry that names consensus's members: its voter sets and members.
+    pub members: Option<Members>,
     /// Where consensus stands after it, as bytes that only consensus understands.
     pub position: Vec<u8>,
 }
@@ -41,6 +44,9 @@ pub struct EntryBytes {
 pub fn mark(position: &[u8], root: Sha256) -> Sha256 {
     Sha256::new(canonical::sha256(&canonical::postcard_message(canonical::TAG_STATE_AT, &(position, root))))
 }
+
+/// Voter sets and members, as a membership entry names them.
+pub type Members = (Vec<BTreeSet<NodeId>>, BTreeMap<NodeId, PlanMember>);
 
 /// The registry's store. Cheap to clone.
 #[derive(Clone)]
@@ -129,6 +135,9 @@ impl StateDatabase {
                 let mut outcomes = Vec::with_capacity(entries.len());
                 let mut marks = transaction.open_table(MARKS)?;
                 for entry in &entries {
+                    if let Some((voters, nodes)) = &entry.members {
+                        registry::membership_applied(&mut overlay, voters, nodes).map_err(corrupt)?;
+                    }
                     let outcome = entry.payload.as_ref().map(|payload| registry::apply(&mut overlay, entry.index, payload));
                     let outcome = outcome.transpose().map_err(corrupt)?;
                     let root = outcome.as_ref().map_or_else(|| state_root::root(&overlay), |outcome| Ok(outcome.root)).map_err(corrupt)?;

@@ -7,6 +7,7 @@ mod membership;
 mod old_disks;
 mod pushed_snapshots;
 mod repair;
+mod roster;
 mod signing;
 mod stops;
 mod support;

@@ -12,6 +12,7 @@ use rand_core::RngCore as _;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use warifu_node::admin::{self, AdminReply, AdminRequest};
 use warifu_node::config::NodeConfig;
 use warifu_node::keys::NodeKeys;
 use warifu_node::{clock, daemon};
@@ -34,6 +35,7 @@ pub(crate) struct TestCluster {
     pub(crate) operators: Vec<(Name, SigningKey)>,
     pub(crate) security_officers: Vec<(Name, SigningKey)>,
     pub(crate) client: PeerClient,
+    peers: Arc<PeerRoster>,
     configs: BTreeMap<NodeId, NodeConfig>,
     running: BTreeMap<NodeId, (watch::Sender<bool>, JoinHandle<anyhow::Result<()>>)>,
 }
@@ -81,13 +83,26 @@ impl TestCluster {
         for config in configs.values() {
             std::fs::write(&config.node.genesis, genesis.document().to_toml())?;
         }
-        let peers = genesis
-            .body()
-            .nodes
-            .iter()
-            .map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
-        let client = PeerClient::new(&tls, Arc::new(PeerRoster::new(peers.collect())))?;
-        Ok(Self { directory, genesis: Arc::new(genesis), operators, security_officers, client, configs, running: BTreeMap::new() })
+        let peers = Arc::new(PeerRoster::new(peer_entries(&genesis.body().nodes)));
+        let client = PeerClient::new(&tls, Arc::clone(&peers) as _)?;
+        Ok(Self { directory, genesis: Arc::new(genesis), operators, security_officers, client, peers, configs, running: BTreeMap::new() })
+    }
+
+    /// Makes the keys and the configuration of one more site.
+    pub(crate) fn prepare_node(&mut self, id: NodeId) -> anyhow::Result<NodeEntry> {
+        let (entry, config) = prepare(self.directory.path().join(format!("node-{id}")), id)?;
+        std::fs::write(&config.node.genesis, self.genesis.document().to_toml())?;
+        self.configs.insert(id, config);
+        Ok(entry)
+    }
+
+    pub(crate) fn config_mut(&mut self, id: NodeId) -> &mut NodeConfig {
+        self.configs.get_mut(&id).expect("a prepared node")
+    }
+
+    /// Lets the test's client call these nodes.
+    pub(crate) fn know(&self, nodes: &[NodeEntry]) {
+        self.peers.replace(peer_entries(nodes));
     }
 
     /// Changes the configuration of every node that is started later.
@@ -136,13 +151,43 @@ impl TestCluster {
         }
     }
 
+    /// Proposes again until there is a verdict: a new leader may have to be found first.
+    pub(crate) async fn until_proposed(&self, node: NodeId, command: Command) -> anyhow::Result<Verdict> {
+        let started = std::time::Instant::now();
+        loop {
+            match self.propose(node, command.clone()).await {
+                Err(error) if started.elapsed() >= PATIENCE => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                verdict => return verdict,
+            }
+        }
+    }
+
+    /// An order that changes the cluster: approved by the security officers and with the consents of these sites, each given at the site's own
+    /// admin socket.
+    pub(crate) async fn change(&self, id: u8, version: u64, command: OrderCommand, sites: &[u8]) -> anyhow::Result<Order> {
+        let mut order = self.order_at(id, version, command, 2);
+        for site in sites {
+            let socket = self.configs[&node_id(*site)].admin_socket();
+            match admin::ask(&socket, &AdminRequest::Consent { order: Box::new(order.clone()) }).await? {
+                AdminReply::Consent(consent) => order.consents.push(*consent),
+                other => bail!("no consent: {other:?}"),
+            }
+        }
+        Ok(order)
+    }
+
     /// An order for a new object, approved by the first `approvals` officers of the role that it needs.
     pub(crate) fn order(&self, id: u8, command: OrderCommand, approvals: usize) -> Order {
+        self.order_at(id, 0, command, approvals)
+    }
+
+    pub(crate) fn order_at(&self, id: u8, version: u64, command: OrderCommand, approvals: usize) -> Order {
         let body = OrderBody {
             cluster: self.genesis.cluster(),
             id: OrderId::new([id; 16]),
             not_after: clock::now().plus(60_000),
-            object_version: ObjectVersion(0),
+            object_version: ObjectVersion(version),
             order: command,
         };
         let message = body.message();
@@ -181,6 +226,10 @@ impl TestCluster {
 fn quiet_port() -> anyhow::Result<u16> {
     let ports = std::iter::repeat_with(|| 20_000 + (rand_core::OsRng.next_u32() % 12_000) as u16);
     ports.take(1_000).find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok()).context("no free port")
+}
+
+fn peer_entries(nodes: &[NodeEntry]) -> BTreeMap<PeerId, PeerEntry> {
+    nodes.iter().map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() })).collect()
 }
 
 fn prepare(directory: PathBuf, id: NodeId) -> anyhow::Result<(NodeEntry, NodeConfig)> {

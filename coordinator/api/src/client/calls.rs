@@ -9,9 +9,10 @@ use warifu_protocol::{
 
 use super::error::ApiError;
 use super::transport::ApiClient;
+use crate::limits::ROSTER_ORDERS_MAX;
 use crate::messages::{
-    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, SessionAnswer, SessionOpened,
-    SignAnswerBody, SignBody, StatusAnswer, StopAnswerBody, StopReport, VersionAnswer,
+    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, RosterAnswer, SessionAnswer,
+    SessionOpened, SignAnswerBody, SignBody, StatusAnswer, StopAnswerBody, StopReport, VersionAnswer,
 };
 use crate::paths;
 
@@ -52,6 +53,18 @@ impl ApiClient {
     /// Reads the active CRLs.
     pub async fn crls(&self) -> Result<CrlsAnswer, ApiError> {
         self.get(paths::CRLS).await
+    }
+
+    /// Reads every order that changed the cluster since its genesis. They are to be verified: see `warifu_protocol::verify_roster_chain`.
+    pub async fn roster(&self) -> Result<Vec<Order>, ApiError> {
+        let mut orders = Vec::new();
+        loop {
+            let answer: RosterAnswer = self.get(&format!("{}?after={}", paths::ROSTER, orders.len())).await?;
+            if answer.orders.is_empty() || orders.len() >= ROSTER_ORDERS_MAX {
+                return Ok(orders);
+            }
+            orders.extend(answer.orders);
+        }
     }
 
     /// Reads a page of at most `limit` credentials after a given one.

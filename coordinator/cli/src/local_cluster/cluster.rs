@@ -303,7 +303,7 @@ fn make_node(directory: &Path, id: NodeId, quic: SocketAddr, http: SocketAddr) -
     let keys = directory.join("keys");
     let entry = NodeKeys::init(&keys, id, &quic.to_string()).map_err(|source| LocalClusterError::NodeKeys { node: id, source })?;
     let config = NodeConfig {
-        node: NodeSection { id, genesis: PathBuf::from("..").join(GENESIS_FILE), keys: "keys".into(), data: "data".into() },
+        node: NodeSection { id, genesis: PathBuf::from("..").join(GENESIS_FILE), roster: None, keys: "keys".into(), data: "data".into() },
         listen: ListenSection { quic, http, admin: None },
         peers: BTreeMap::new(),
         store: Default::default(),

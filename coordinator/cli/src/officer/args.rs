@@ -12,7 +12,7 @@ use crate::connection::ConnectionArgs;
 use crate::console::Console;
 use crate::files;
 use crate::keys::{OfficerKeyFile, PassphraseArgs};
-use crate::orders::{OrderError, OrderFile, StopArgs, approvals_text, check_officer, follow, load_genesis, open_key, submit};
+use crate::orders::{OrderError, OrderFile, StopArgs, approvals_text, check_officer, follow, load_cluster, load_genesis, open_key, submit};
 
 /// Keys of officers, and what they do with orders
 #[derive(clap::Subcommand, Debug)]
@@ -51,6 +51,9 @@ pub enum OfficerCommand {
         /// The cluster's signed genesis.toml
         #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
         genesis: PathBuf,
+        /// The orders that changed the cluster since, as `warifu roster export` writes them
+        #[arg(long, value_name = "FILE", env = "WARIFU_ROSTER")]
+        roster: Option<PathBuf>,
         /// Approve without asking
         #[arg(long)]
         yes: bool,
@@ -114,20 +117,25 @@ pub async fn run(command: OfficerCommand, console: Console) -> Result<(), OrderE
             print_entry(console, &file.officer);
         }
         OfficerCommand::Show { key } => print_entry(console, &OfficerKeyFile::read(&key)?.officer),
-        OfficerCommand::Approve { order: path, key, genesis, yes, passphrase } => {
-            let genesis = load_genesis(&genesis)?;
+        OfficerCommand::Approve { order: path, key, genesis, roster, yes, passphrase } => {
+            let cluster = load_cluster(&load_genesis(&genesis)?, roster.as_deref())?;
             let mut order = OrderFile::load(&path)?;
             for line in describe::order(&order.0.body) {
                 console.say(line);
+            }
+            let changes = cluster.describe_change(&order.0.body.order);
+            if !changes.is_empty() {
+                console.say("against the cluster as it is known here:");
+                changes.iter().for_each(|line| console.say(format!("  {line}")));
             }
             let hash = Sha256::new(sha256(&order.0.body.message()));
             console.say(format!("SHA-256 of what is approved: {hash}"));
             console.confirm("Approve this order?", yes)?;
             let key = open_key(&key, &passphrase)?;
-            check_officer(&genesis, &key, &order)?;
+            check_officer(&cluster, &key, &order)?;
             order.approve(&key, now())?;
             order.save(&path)?;
-            let state = approvals_text(&genesis, &order);
+            let state = approvals_text(&cluster, &order);
             console.data(&Approved { order: order.0.body.id.to_string(), hash, approvals: order.0.approvals.len() }, || {
                 format!("approved: {} has {state}", path.display())
             });

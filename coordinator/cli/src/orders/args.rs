@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use warifu_core::describe;
+use warifu_protocol::cluster::ROSTER_FILE_BYTES_MAX;
 use warifu_protocol::genesis::GENESIS_BYTES_MAX;
 use warifu_protocol::wire::ObjectRef;
-use warifu_protocol::{Approval, ClusterId, Genesis, ObjectVersion, OfficerRole, OrderCommand, OrderId, StopCommand, limits};
+use warifu_protocol::{
+    Approval, ClusterId, ClusterRecord, Genesis, ObjectVersion, OfficerRole, OrderCommand, OrderId, RosterFile, StopCommand, limits,
+};
 
 use super::file::{OrderError, OrderFile};
 use super::stop::{StopArgs, follow};
@@ -24,6 +27,10 @@ pub struct OrderArgs {
     /// The cluster's signed genesis.toml
     #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
     pub genesis: PathBuf,
+
+    /// The orders that changed the cluster since, as `warifu roster export` writes them; needed when officers or approvals have changed
+    #[arg(long, value_name = "FILE", env = "WARIFU_ROSTER")]
+    pub roster: Option<PathBuf>,
 
     /// Where to write the order for the officers to approve; `order-<id>.json` unless given
     #[arg(long, value_name = "FILE", conflicts_with = "approve_with")]
@@ -63,6 +70,8 @@ pub struct OrderArgs {
 pub struct OrderContext {
     /// Its genesis.
     pub genesis: Genesis,
+    /// How it stands, as far as the roster file leads.
+    pub cluster: ClusterRecord,
     /// How to talk to the person.
     pub console: Console,
 }
@@ -81,7 +90,9 @@ impl OrderArgs {
     /// # Errors
     /// [`OrderError::File`] or [`OrderError::Genesis`].
     pub fn context(&self, console: Console) -> Result<OrderContext, OrderError> {
-        Ok(OrderContext { genesis: load_genesis(&self.genesis)?, console })
+        let genesis = load_genesis(&self.genesis)?;
+        let cluster = load_cluster(&genesis, self.roster.as_deref())?;
+        Ok(OrderContext { genesis, cluster, console })
     }
 
     /// Writes the order to its file, or has it approved and submits it.
@@ -90,16 +101,21 @@ impl OrderArgs {
     /// See [`OrderError`].
     pub async fn dispatch(&self, context: &OrderContext, command: OrderCommand, crl: Option<&[u8]>) -> Result<(), OrderError> {
         let version = self.version(&command).await?;
-        let life = (self.valid_hours * HOUR_MILLIS).min(context.genesis.body().policy.order_millis_max);
-        let mut order = OrderFile::draft(context.genesis.cluster(), command, version, now(), life);
+        let life = (self.valid_hours * HOUR_MILLIS).min(context.cluster.policy.order_millis_max);
+        let mut order = OrderFile::draft(context.cluster.cluster, command, version, now(), life);
         let id = order.0.body.id;
         for line in describe::order(&order.0.body) {
             context.console.say(line);
         }
+        let consent = order.0.body.order.class().needs_consent();
+        if consent && !self.approve_with.is_empty() {
+            let reason = "this order needs the consent of sites before it is submitted: leave --approve-with away and follow the steps";
+            return Err(OrderError::Unfit { reason: reason.to_owned() });
+        }
         if self.approve_with.is_empty() {
             let path = self.order_out.clone().unwrap_or_else(|| PathBuf::from(format!("order-{id}.json")));
             order.save_new(&path)?;
-            context.console.say(next_steps(&context.genesis, &order, &path));
+            context.console.say(next_steps(&context.cluster, &order, &path));
             context.console.data(&Written { order: id, file: Some(path), submitted: None }, || format!("order {id}"));
             return Ok(());
         }
@@ -107,7 +123,7 @@ impl OrderArgs {
         context.console.confirm("Approve this order?", self.yes)?;
         for path in &self.approve_with {
             let key = open_key(path, &self.passphrase)?;
-            check_officer(&context.genesis, &key, &order)?;
+            check_officer(&context.cluster, &key, &order)?;
             order.approve(&key, now())?;
         }
         let mut submitted = submit(&client, &order, crl).await?;
@@ -135,6 +151,16 @@ pub fn load_genesis(path: &Path) -> Result<Genesis, OrderError> {
     Genesis::from_toml(&text).map_err(|source| OrderError::Genesis { path: path.to_owned(), source })
 }
 
+/// Follows the orders of a roster file from the genesis; without a file the cluster is as it was founded.
+///
+/// # Errors
+/// [`OrderError::File`] or [`OrderError::Roster`].
+pub fn load_cluster(genesis: &Genesis, roster: Option<&Path>) -> Result<ClusterRecord, OrderError> {
+    let Some(path) = roster else { return Ok(ClusterRecord::founded(genesis)) };
+    let text = files::read_text(path, "roster", ROSTER_FILE_BYTES_MAX)?;
+    RosterFile::follow(&text, genesis).map_err(|source| OrderError::Roster { path: path.to_owned(), source })
+}
+
 /// Opens an officer's key with the passphrase that the arguments give.
 ///
 /// # Errors
@@ -145,18 +171,18 @@ pub fn open_key(path: &Path, passphrase: &PassphraseArgs) -> Result<OfficerKey, 
     Ok(file.open(&passphrase)?)
 }
 
-/// Refuses what every node would refuse: an officer whom the genesis does not name, or one of the wrong role, whose approval would spoil
+/// Refuses what every node would refuse: an officer whom the roster does not name, or one of the wrong role, whose approval would spoil
 /// the order.
 ///
 /// # Errors
 /// [`OrderError::WrongCluster`], [`OrderError::OfficerUnknown`] or [`OrderError::OfficerRole`].
-pub fn check_officer(genesis: &Genesis, key: &OfficerKey, order: &OrderFile) -> Result<(), OrderError> {
-    check_cluster(genesis, order)?;
+pub fn check_officer(cluster: &ClusterRecord, key: &OfficerKey, order: &OrderFile) -> Result<(), OrderError> {
+    check_cluster(cluster, order)?;
     let officer = key.officer();
-    if genesis.officer(&officer.id) != Some(officer) {
+    if cluster.officer(&officer.id) != Some(officer) {
         return Err(OrderError::OfficerUnknown { officer: officer.id.clone() });
     }
-    let rules = genesis.body().policy.rules_for(order.0.body.order.class());
+    let rules = cluster.policy.rules_for(order.0.body.order.class());
     match rules.first() {
         Some(first) if rules.iter().all(|rule| rule.role != officer.role) => {
             Err(OrderError::OfficerRole { officer: officer.id.clone(), role: officer.role, needed: first.role })
@@ -169,19 +195,19 @@ pub fn check_officer(genesis: &Genesis, key: &OfficerKey, order: &OrderFile) -> 
 ///
 /// # Errors
 /// [`OrderError::WrongCluster`].
-pub fn check_cluster(genesis: &Genesis, order: &OrderFile) -> Result<(), OrderError> {
-    let (found, expected): (ClusterId, ClusterId) = (order.0.body.cluster, genesis.cluster());
+pub fn check_cluster(cluster: &ClusterRecord, order: &OrderFile) -> Result<(), OrderError> {
+    let (found, expected): (ClusterId, ClusterId) = (order.0.body.cluster, cluster.cluster);
     if found == expected { Ok(()) } else { Err(OrderError::WrongCluster { found, expected }) }
 }
 
 /// How many approvals an order has and needs, in words.
 #[must_use]
-pub fn approvals_text(genesis: &Genesis, order: &OrderFile) -> String {
+pub fn approvals_text(cluster: &ClusterRecord, order: &OrderFile) -> String {
     let of_role = |role: OfficerRole| {
-        let approved = |approval: &&Approval| genesis.officer(&approval.officer).is_some_and(|officer| officer.role == role);
+        let approved = |approval: &&Approval| cluster.officer(&approval.officer).is_some_and(|officer| officer.role == role);
         order.0.approvals.iter().filter(approved).count()
     };
-    let rules = genesis.body().policy.rules_for(order.0.body.order.class());
+    let rules = cluster.policy.rules_for(order.0.body.order.class());
     let parts = rules.iter().map(|rule| format!("{} of {} approvals (role: {})", of_role(rule.role), rule.count, rule.role));
     parts.collect::<Vec<_>>().join(" and ")
 }
@@ -214,12 +240,17 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
     }
 }
 
-fn next_steps(genesis: &Genesis, order: &OrderFile, path: &Path) -> String {
+fn next_steps(cluster: &ClusterRecord, order: &OrderFile, path: &Path) -> String {
     let crl = if matches!(order.0.body.order, OrderCommand::UpdateCrl { .. }) { " --crl FILE" } else { "" };
     let file = path.display();
+    let consent = if order.0.body.order.class().needs_consent() {
+        format!("\nthen at {} sites, each at its own node: warifu-node admin --socket SOCKET consent --order {file}", cluster.threshold.0)
+    } else {
+        String::new()
+    };
     format!(
-        "written to {file}; it has {}\nnext: warifu officer approve --order {file} --key KEY --genesis FILE\nthen: warifu officer submit --order {file}{crl}",
-        approvals_text(genesis, order)
+        "written to {file}; it has {}\nnext: warifu officer approve --order {file} --key KEY --genesis FILE{consent}\nthen: warifu officer submit --order {file}{crl}",
+        approvals_text(cluster, order)
     )
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use warifu_api::ApiError;
+use warifu_protocol::cluster::RosterFileError;
 use warifu_protocol::{
     ClusterId, GenesisError, Name, ObjectVersion, OfficerRole, Order, OrderBody, OrderCommand, OrderId, ReceiptError, UnixMillis, limits,
 };
@@ -28,6 +29,15 @@ pub enum OrderError {
         #[source]
         source: GenesisError,
     },
+    /// The roster file.
+    #[error("the roster `{}` is refused", path.display())]
+    Roster {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RosterFileError,
+    },
     /// The order is for another cluster than the genesis.
     #[error("the order is for cluster {found}, the genesis names cluster {expected}")]
     WrongCluster {
@@ -36,8 +46,10 @@ pub enum OrderError {
         /// Cluster of the genesis.
         expected: ClusterId,
     },
-    /// The genesis does not name this officer with this key.
-    #[error("the genesis does not name officer {officer} with this key and role")]
+    /// Neither genesis nor roster names this officer with this key.
+    #[error(
+        "the roster known here does not name officer {officer} with this key and role; after a change give the current one with --roster"
+    )]
     OfficerUnknown {
         /// Who.
         officer: Name,

@@ -157,6 +157,12 @@ impl PeerClient {
         Ok(Self { inner: Arc::new(Inner { endpoint, identity: identity.clone(), directory, slots: Mutex::default() }) })
     }
 
+    /// The key that the directory gives for a node now.
+    #[must_use]
+    pub fn spki_of(&self, node: NodeId) -> Option<SpkiHash> {
+        self.inner.directory.entry(&PeerId::Node(node)).map(|entry| entry.spki)
+    }
+
     /// Sends a request and waits for the answer. The node is proved to hold the key that the roster gives for exactly this id.
     ///
     /// # Errors

@@ -154,6 +154,10 @@ impl ReplicatedState for Ledger {
 pub(super) struct Gate(NodeId);
 
 impl InspectEntries for Gate {
+    fn may_vote(&self) -> bool {
+        true
+    }
+
     fn inspect(&self, _: NodeId, entries: &[InspectedEntry<'_>]) -> Result<(), InspectRefusal> {
         for entry in entries {
             match &entry.payload {
