@@ -64,6 +64,7 @@ fn every_alert_is_on_a_metric_that_exists() -> anyhow::Result<()> {
     // A metric with labels shows itself with its first value.
     metrics.items_refused.with_label_values(&["audit-unavailable"]).inc();
     metrics.crl_fresh_seconds.with_label_values(&["CN=CA"]).set(1);
+    metrics.snapshots_refused.with_label_values(&["forged"]).inc();
     let page = metrics.render()?;
     let named: BTreeSet<&str> = ALERTS
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

@@ -34,6 +34,15 @@ pub(super) fn server_config(
     directory: Arc<dyn PeerDirectory>,
     roles: &[Role],
 ) -> Result<quinn::ServerConfig, rustls::Error> {
+    let tls = server_tls(identity, directory, roles)?;
+    let quic = QuicServerConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
+    config.transport_config(transport_config(0));
+    config.max_incoming(HANDSHAKES_MAX);
+    Ok(config)
+}
+
+fn server_tls(identity: &TlsIdentity, directory: Arc<dyn PeerDirectory>, roles: &[Role]) -> Result<rustls::ServerConfig, rustls::Error> {
     let crypto = crypto_provider();
     let verifier = PinnedClients { directory, algorithms: crypto.signature_verification_algorithms };
     let mut tls = rustls::ServerConfig::builder_with_provider(crypto)
@@ -45,15 +54,19 @@ pub(super) fn server_config(
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
     tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    let quic = QuicServerConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic));
-    config.transport_config(transport_config(0));
-    config.max_incoming(HANDSHAKES_MAX);
-    Ok(config)
+    Ok(tls)
 }
 
 /// Settings of a connection to the server with this key, for one role.
 pub(super) fn client_config(identity: &TlsIdentity, expected: SpkiHash, role: Role) -> Result<quinn::ClientConfig, rustls::Error> {
+    let tls = client_tls(identity, expected, role)?;
+    let quic = QuicClientConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(quic));
+    config.transport_config(transport_config(0));
+    Ok(config)
+}
+
+fn client_tls(identity: &TlsIdentity, expected: SpkiHash, role: Role) -> Result<rustls::ClientConfig, rustls::Error> {
     let crypto = crypto_provider();
     let verifier = PinnedServer { expected, algorithms: crypto.signature_verification_algorithms };
     let mut tls = rustls::ClientConfig::builder_with_provider(crypto)
@@ -65,10 +78,7 @@ pub(super) fn client_config(identity: &TlsIdentity, expected: SpkiHash, role: Ro
     tls.resumption = rustls::client::Resumption::disabled();
     tls.enable_early_data = false;
     tls.enable_sni = false;
-    let quic = QuicClientConfig::try_from(tls).map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = quinn::ClientConfig::new(Arc::new(quic));
-    config.transport_config(transport_config(0));
-    Ok(config)
+    Ok(tls)
 }
 
 /// A server raises the number of streams when it knows the peer and the role; a client never accepts one.
@@ -83,4 +93,45 @@ fn transport_config(streams: u32) -> Arc<quinn::TransportConfig> {
         .max_idle_timeout(Some(IDLE_MAX.try_into().expect("20 s fit a QUIC varint of milliseconds")))
         .datagram_receive_buffer_size(None);
     Arc::new(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rustls::{ClientConnection, NamedGroup, ServerConnection};
+
+    use super::super::directory::{PeerEntry, PeerRoster};
+    use super::super::role::PeerId;
+    use super::*;
+    use crate::NodeId;
+
+    /// The settings that QUIC is given, over a pipe, since quinn does not tell the group.
+    #[test]
+    fn two_peers_agree_on_their_keys_by_the_hybrid_exchange() {
+        let (server, client) = (TlsIdentity::generate().expect("keys"), TlsIdentity::generate().expect("keys"));
+        let peer = PeerId::Node(NodeId::new(1).expect("a node id"));
+        let entry = PeerEntry { spki: client.spki_hash(), address: String::new() };
+        let roster = Arc::new(PeerRoster::new(BTreeMap::from([(peer, entry)])));
+        let answering = server_tls(&server, roster, &Role::ALL).expect("settings");
+        let calling = client_tls(&client, server.spki_hash(), Role::Ceremony).expect("settings");
+        let mut caller = ClientConnection::new(Arc::new(calling), "x.invalid".try_into().expect("a name")).expect("a connection");
+        let mut listener = ServerConnection::new(Arc::new(answering)).expect("a connection");
+        while caller.is_handshaking() || listener.is_handshaking() {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            while caller.wants_write() {
+                caller.write_tls(&mut there).expect("memory takes it");
+            }
+            listener.read_tls(&mut there.as_slice()).expect("memory gives it");
+            listener.process_new_packets().expect("the listener is satisfied");
+            while listener.wants_write() {
+                listener.write_tls(&mut back).expect("memory takes it");
+            }
+            caller.read_tls(&mut back.as_slice()).expect("memory gives it");
+            caller.process_new_packets().expect("the caller is satisfied");
+        }
+        let groups = [caller.negotiated_key_exchange_group(), listener.negotiated_key_exchange_group()];
+        assert_eq!(groups.map(|group| group.map(|group| group.name())), [Some(NamedGroup::X25519MLKEM768); 2]);
+        assert_eq!(caller.alpn_protocol(), Some(Role::Ceremony.alpn()));
+    }
 }
