@@ -2,10 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 use warifu::card::CardAlgorithm;
 use warifu::keys::{KeyKind, TerminalKey};
 use warifu::local_cluster::{Holder, LocalCluster, LocalClusterOptions, NewHolder, OpenSession};
@@ -23,6 +24,20 @@ pub(crate) struct Scene {
     pub(crate) cluster: LocalCluster,
     doctor: Holder,
     sessions: u32,
+}
+
+/// The program whose daemons are started: the one that is given, or this one, which has their code in it.
+pub(crate) fn program(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    given.map_or_else(|| std::env::current_exe().context("this program's own path"), |program| Ok(program.to_owned()))
+}
+
+/// A directory for a run, under `parent` if that is given; removed at the end.
+pub(crate) fn working_directory(parent: Option<&Path>, prefix: &str) -> anyhow::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    let Some(parent) = parent else { return Ok(builder.tempdir()?) };
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    Ok(builder.tempdir_in(parent)?)
 }
 
 impl Scene {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use tokio::time::Instant;
 use warifu::local_cluster::{LocalCluster, NewHolder};
 use warifu_api::ApiClient;
@@ -16,7 +16,7 @@ use super::load::{Attempts, Load};
 use super::options::Options;
 use super::report::{Bulk, Report};
 use crate::measure::load_average;
-use crate::scene::{NODES, Scene, THRESHOLD};
+use crate::scene::{NODES, Scene, THRESHOLD, program, working_directory};
 
 /// Sessions of 10,000 documents: at 50 a second, time for everything and some more.
 const SESSIONS: usize = 8;
@@ -35,19 +35,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// When the cluster does not come up or bulk work does not end; the figures are worth nothing then.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let before = load_average();
-    let program = match &options.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().context("this program's own path")?,
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("custody-");
-    let directory = match &options.dir {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-            builder.tempdir_in(parent)?
-        }
-        None => builder.tempdir()?,
-    };
+    let program = program(options.program.as_deref())?;
+    let directory = working_directory(options.dir.as_deref(), "custody-")?;
     tell("the arithmetic alone")?;
     let floor = tokio::task::spawn_blocking(|| dkg_floor(NODES, THRESHOLD, FLOOR_CREDENTIALS)).await??;
     tell("founding a cluster")?;

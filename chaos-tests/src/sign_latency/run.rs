@@ -3,14 +3,12 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::bare::bare;
 use super::options::Options;
 use super::report::{Daemons, Report};
 use super::whole::{sequential, signed_bytes, throughput};
 use crate::measure::{Memory, durable_writes, load_average};
-use crate::scene::{NODES, Scene, THRESHOLD};
+use crate::scene::{NODES, Scene, THRESHOLD, program, working_directory};
 
 /// Callers and documents in a call, for throughput: 16 workplaces, one nightly job, and several of these.
 const THROUGHPUT: [(u32, u32); 3] = [(16, 1), (1, 32), (4, 32)];
@@ -24,19 +22,8 @@ const DURABLE_WRITES: u32 = 200;
 /// When the cluster does not come up or a document is not signed; the figures are worth nothing then.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let before = load_average();
-    let program = match &options.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().context("this program's own path")?,
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("sign-latency-");
-    let directory = match &options.dir {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-            builder.tempdir_in(parent)?
-        }
-        None => builder.tempdir()?,
-    };
+    let program = program(options.program.as_deref())?;
+    let directory = working_directory(options.dir.as_deref(), "sign-latency-")?;
     tell("founding a cluster")?;
     let mut scene = Scene::set(&directory.path().join("cluster"), &program).await?;
     let mut session = scene.log_in().await?;
