@@ -21,7 +21,7 @@ const NAMED_MAX: usize = 1000;
 /// What is damaged in a local store.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct LocalDamage {
-    /// In words, at most [`NAMED_MAX`] and one that counts the rest.
+    /// In words, at most 1000 and one that counts the rest.
     pub damage: Vec<String>,
     /// Shares that open.
     pub shares: u64,
