@@ -1,7 +1,13 @@
 //! Torment for a Warifu cluster: simulator, fault proxies and invariants, and the measurements of what it costs.
 
+pub mod command;
+mod commands;
 pub mod custody;
 pub mod measure;
+pub mod open_loop;
 mod scene;
 pub mod sign_latency;
+pub mod simulate;
+mod site;
 pub mod state_size;
+pub mod years;

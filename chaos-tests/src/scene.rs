@@ -2,16 +2,18 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tempfile::TempDir;
 use warifu::card::CardAlgorithm;
 use warifu::keys::{KeyKind, TerminalKey};
 use warifu::local_cluster::{Holder, LocalCluster, LocalClusterOptions, NewHolder, OpenSession};
 use warifu_protocol::limits::SESSION_SIGNATURES_MAX;
-use warifu_protocol::{Policy, SubjectFields};
+use warifu_protocol::{OrderCommand, Policy, SubjectFields};
+
+use crate::command::Progress;
+use crate::site::Bulk;
 
 pub(crate) const NODES: u8 = 5;
 pub(crate) const THRESHOLD: u8 = 3;
@@ -24,20 +26,6 @@ pub(crate) struct Scene {
     pub(crate) cluster: LocalCluster,
     doctor: Holder,
     sessions: u32,
-}
-
-/// The program whose daemons are started: the one that is given, or this one, which has their code in it.
-pub(crate) fn program(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    given.map_or_else(|| std::env::current_exe().context("this program's own path"), |program| Ok(program.to_owned()))
-}
-
-/// A directory for a run, under `parent` if that is given; removed at the end.
-pub(crate) fn working_directory(parent: Option<&Path>, prefix: &str) -> anyhow::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(prefix);
-    let Some(parent) = parent else { return Ok(builder.tempdir()?) };
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    Ok(builder.tempdir_in(parent)?)
 }
 
 impl Scene {
@@ -57,23 +45,28 @@ impl Scene {
         cluster.start()?;
         cluster.wait_ready(READY_DEADLINE).await?;
         cluster.publish_crls(1).await?;
-        let terminal = TerminalKey::generate(KeyKind::Ed25519)?;
-        cluster.enrol_facility(&LocalCluster::CLINIC.parse()?, terminal.terminal, terminal.public()).await?;
-        let subject = SubjectFields::new("JP", None, "TRIAL Ishi", "TRIAL-0001")?;
-        let credentials = cluster.enrol(&[NewHolder { holder: "trial-doctor".parse()?, subject }]).await?;
-        let &[credential] = credentials.as_slice() else { anyhow::bail!("{} credentials for one holder", credentials.len()) };
-        cluster.certify(credential, &["Medical Doctor"]).await?;
-        let doctor = Holder::equip(
-            &cluster,
-            &directory.join("doctor"),
-            credential,
-            LocalCluster::CLINIC,
-            LocalCluster::CLIENT_CLINIC,
-            CardAlgorithm::RsaSha256,
-            terminal,
-        )?;
-        cluster.bind(credential, &mut doctor.card()?, &doctor.pin()?).await?;
+        cluster.order(OrderCommand::EnrolFacility { facility: LocalCluster::CLINIC.parse()? }, None).await?;
+        let doctor = physician(&cluster, "doctor").await?;
         Ok(Self { cluster, doctor, sessions: 0 })
+    }
+
+    /// A further physician of the same clinic, with a terminal and a card.
+    pub(crate) async fn physician(&self, name: &str) -> anyhow::Result<Holder> {
+        physician(&self.cluster, name).await
+    }
+
+    /// Several sessions, for a load that is longer than one.
+    pub(crate) async fn log_in_often(&mut self, count: usize) -> anyhow::Result<Vec<OpenSession>> {
+        let mut sessions = Vec::with_capacity(count);
+        for _ in 0..count {
+            sessions.push(self.log_in().await?);
+        }
+        Ok(sessions)
+    }
+
+    /// Bulk work on this cluster's keys.
+    pub(crate) fn bulk(&self, progress: Progress, batch: u32, deadline: Duration) -> Bulk<'_> {
+        Bulk { cluster: &self.cluster, progress, batch: batch as usize, deadline }
     }
 
     /// A fresh session for as many documents as a session may sign.
@@ -82,6 +75,21 @@ impl Scene {
         let file = self.cluster.directory().join("doctor").join(format!("session-{}.json", self.sessions));
         Ok(self.doctor.log_in(&self.cluster, &file, KeyKind::Ed25519, SESSION_SIGNATURES_MAX).await?)
     }
+}
+
+async fn physician(cluster: &LocalCluster, name: &str) -> anyhow::Result<Holder> {
+    let terminal = TerminalKey::generate(KeyKind::Ed25519)?;
+    let facility = LocalCluster::CLINIC.parse()?;
+    cluster.order(OrderCommand::EnrolTerminal { terminal: terminal.terminal, facility, key: terminal.public() }, None).await?;
+    let subject = SubjectFields::new("JP", None, "TRIAL Ishi", format!("TRIAL-{name}"))?;
+    let credentials = cluster.enrol(&[NewHolder { holder: format!("trial-{name}").parse()?, subject }]).await?;
+    let &[credential] = credentials.as_slice() else { anyhow::bail!("{} credentials for one holder", credentials.len()) };
+    cluster.certify(credential, &["Medical Doctor"]).await?;
+    let directory = cluster.directory().join(name);
+    let (clinic, client) = (LocalCluster::CLINIC, LocalCluster::CLIENT_CLINIC);
+    let holder = Holder::equip(cluster, &directory, credential, clinic, client, CardAlgorithm::RsaSha256, terminal)?;
+    cluster.bind(credential, &mut holder.card()?, &holder.pin()?).await?;
+    Ok(holder)
 }
 
 /// A random UUID of version 4.

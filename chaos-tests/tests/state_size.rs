@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use warifu_chaos::command::Outcome as _;
 use warifu_chaos::state_size::Report;
 
 #[test]

@@ -56,6 +56,13 @@ pub const STOP_CACHE_ENTRIES: u64 = 4_096;
 /// For how long.
 pub const STOP_CACHE_LIFE: Duration = Duration::from_secs(3_600);
 
+/// Time for a node to open a packet of an import: it may be busy with a ceremony.
+pub const PACKET_CALL_DEADLINE: Duration = Duration::from_millis(3_000);
+/// Time after which packets are answered with what the nodes have said by then; whoever sent them sends them again.
+pub const PACKETS_ANSWER_DEADLINE: Duration = Duration::from_millis(5_000);
+/// Pause before a node that has not applied the order yet is tried again.
+pub const PACKET_PAUSE: Duration = Duration::from_millis(200);
+
 /// How often the nodes are asked whether an order has changed the cluster.
 pub const ROSTER_EVERY: Duration = Duration::from_secs(2);
 

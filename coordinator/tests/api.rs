@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use support::{CREDENTIAL, Fault, Fixture, must_signing_fixture};
 use warifu_api::limits::{BODY_BYTES_MAX, DOCUMENTS_MAX};
-use warifu_api::{ApiError, SignBody, SignDocument, SignResult, StopReportState, paths};
+use warifu_api::{ApiError, PacketState, SignBody, SignDocument, SignResult, StopReportState, paths};
 use warifu_core::pki::verify_csr;
 use warifu_prescription::{SignatureFields, render};
-use warifu_protocol::limits::CRL_CHUNK_BYTES;
+use warifu_protocol::limits::{CRL_CHUNK_BYTES, IMPORT_PACKET_BYTES_MAX};
 use warifu_protocol::wire::{Applied, ObjectRef};
-use warifu_protocol::{DocumentKind, ObjectVersion, Order, OrderBody, OrderCommand, OrderId, SessionId, UnixMillis};
+use warifu_protocol::{DocumentKind, ImportPacket, NodeId, ObjectVersion, Order, OrderBody, OrderCommand, OrderId, SessionId, UnixMillis};
 
 async fn sign(fixture: &Fixture, documents: Vec<SignDocument>) -> Vec<SignResult> {
     fixture.client("clinic").sign(&SignBody { documents }).await.unwrap().results
@@ -381,6 +381,38 @@ async fn a_crl_travels_in_pieces_after_its_order() {
     fixture.sites.fault(1, None);
     let again = fixture.client("authority").upload_crl(announced.body.id, vec![0]).await.unwrap_err();
     assert_eq!(code(&again), ("crl-chunk-unexpected", 409));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_of_an_import_go_to_their_nodes_and_whoever_did_not_take_one_is_named() {
+    let fixture = must_signing_fixture("").await;
+    let order = OrderId::new([0x1a; 16]);
+    let packet = |number: u8, sealed: &[u8]| ImportPacket { order, node: NodeId::new(number).unwrap(), sealed: sealed.into() };
+    fixture.sites.fault(3, Some(Fault::Down));
+    fixture.sites.fault(4, Some(Fault::Unconfirmed));
+    let packets = vec![packet(1, b"sealed"), packet(2, b""), packet(3, b"sealed"), packet(4, b"sealed")];
+    let answer = fixture.client("authority").bring_packets(order, packets).await.unwrap();
+    let states: Vec<_> = answer.deliveries.iter().map(|delivery| (delivery.node.get(), delivery.state)).collect();
+    assert_eq!(states, [(1, PacketState::Taken), (2, PacketState::Refused), (3, PacketState::Pending), (4, PacketState::Pending)]);
+    let codes: Vec<_> =
+        answer.deliveries.iter().map(|delivery| delivery.problem.as_ref().map(|problem| problem.code().to_owned())).collect();
+    assert_eq!(codes, [None, Some("ceremony-step".into()), Some("packet-pending".into()), Some("packet-pending".into())]);
+
+    let other = OrderId::new([2; 16]);
+    let large = packet(1, &vec![0; IMPORT_PACKET_BYTES_MAX + 1]);
+    for (what, path, packets) in [
+        ("none", order, vec![]),
+        ("two for one node", order, vec![packet(1, b"a"), packet(1, b"b")]),
+        ("another order's", other, vec![packet(1, b"a")]),
+        ("too large", order, vec![large]),
+    ] {
+        let refused = fixture.client("authority").bring_packets(path, packets).await.unwrap_err();
+        assert_eq!(code(&refused), ("malformed", 400), "{what}");
+    }
+    for client in ["clinic", "watch", "auditor"] {
+        let refused = fixture.client(client).bring_packets(order, vec![packet(1, b"a")]).await.unwrap_err();
+        assert_eq!(code(&refused).1, 403, "{client}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ pub use crate::custodian::{CustodyStatus, RotationOutcome};
 use crate::local::{BackupSummary, LocalStore};
 use crate::replicated::NodeRaft;
 use crate::service::{OrderService, SignService};
+use crate::work::Work;
 
 /// What the administrator may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ use crate::service::{OrderService, SignService};
 pub enum AdminRequest {
     /// How the node is.
     Status,
+    /// What is under way beside signing: repairs, refreshes, changes of the members.
+    Work,
     /// Size and root of the audit log.
     Checkpoint,
     /// Entries of the audit log.
@@ -67,6 +70,8 @@ pub enum AdminRequest {
 pub enum AdminReply {
     /// How the node is.
     Status(Box<NodeStatus>),
+    /// What is under way.
+    Work(Box<Work>),
     /// Size and root.
     Checkpoint(Checkpoint),
     /// Entries with their positions.
@@ -184,6 +189,7 @@ impl AdminService {
     async fn answer(&self, request: AdminRequest) -> AdminReply {
         match request {
             AdminRequest::Status => AdminReply::Status(Box::new(self.orders.status())),
+            AdminRequest::Work => AdminReply::Work(Box::new(self.orders.work())),
             AdminRequest::Checkpoint => {
                 self.local.checkpoint().map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Checkpoint)
             }

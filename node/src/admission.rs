@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use warifu_protocol::transport::{PeerClient, Role};
+use warifu_protocol::transport::{CallError, PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply};
 use warifu_protocol::{BootId, ClusterRecord, NodeId};
 
@@ -42,9 +42,12 @@ pub enum AdmissionError {
 
 /// Asks all others. f+1 of them must agree before this store is turned away, since f may lie.
 ///
+/// Returns those that do not let this node call them at all, if they are so many. That does not turn the store away: nodes that have not
+/// heard yet of an order which takes this node in do so too.
+///
 /// # Errors
 /// See [`AdmissionError`].
-pub async fn check(node: NodeId, cluster: &ClusterRecord, local: &LocalStore, peers: &PeerClient) -> Result<(), AdmissionError> {
+pub async fn check(node: NodeId, cluster: &ClusterRecord, local: &LocalStore, peers: &PeerClient) -> Result<Vec<NodeId>, AdmissionError> {
     let starts = local.starts()?;
     let request = postcard::to_stdvec(&CeremonyCall::Remembered).expect("a call without fields serializes");
     let mut answers: FuturesUnordered<_> = cluster
@@ -57,8 +60,11 @@ pub async fn check(node: NodeId, cluster: &ClusterRecord, local: &LocalStore, pe
         })
         .collect();
     let needed = usize::from(cluster.liars) + 1;
-    let (mut other_store, mut outdated) = (Vec::new(), Vec::new());
+    let (mut other_store, mut outdated, mut closed) = (Vec::new(), Vec::new(), Vec::new());
     while let Some((from, answer)) = answers.next().await {
+        if matches!(answer, Err(CallError::NotAdmitted { .. })) {
+            closed.push(from);
+        }
         let Ok(Ok(CeremonyReply::Remembered(Some(remembered)))) = answer.map(|reply| postcard::from_bytes(&reply)) else { continue };
         if remembered.store != starts.store {
             other_store.push(from);
@@ -72,5 +78,6 @@ pub async fn check(node: NodeId, cluster: &ClusterRecord, local: &LocalStore, pe
     if outdated.len() >= needed {
         return Err(AdmissionError::Outdated { said: outdated });
     }
-    Ok(())
+    closed.sort_unstable();
+    Ok(if closed.len() >= needed { closed } else { Vec::new() })
 }

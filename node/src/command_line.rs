@@ -90,6 +90,8 @@ enum NodeCommand {
 enum AdminCommand {
     /// How the node is.
     Status,
+    /// What is under way beside signing: missing shares, refreshes that are due, and how far a change of the members has come.
+    Work,
     /// Size and root of the audit log.
     Checkpoint,
     /// Entries of the audit log.
@@ -183,6 +185,7 @@ fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
 async fn ask(socket: PathBuf, request: AdminCommand) -> anyhow::Result<()> {
     let request = match request {
         AdminCommand::Status => AdminRequest::Status,
+        AdminCommand::Work => AdminRequest::Work,
         AdminCommand::Checkpoint => AdminRequest::Checkpoint,
         AdminCommand::Audit { from, limit } => AdminRequest::Audit { from, limit },
         AdminCommand::Snapshot => AdminRequest::Snapshot,

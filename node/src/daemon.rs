@@ -16,6 +16,7 @@ use crate::clock::{self, ClockWatch};
 use crate::config::NodeConfig;
 use crate::consent::ConsentService;
 use crate::custodian::Custodian;
+use crate::fresh_term::{self, StaleEntries};
 use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::http::{self, Pages};
@@ -27,7 +28,7 @@ use crate::pace::Pace;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
 use crate::service::{
-    Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, SignService, SnapshotJudge, StopService,
+    Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, Retention, SignService, SnapshotJudge, StopService,
 };
 use crate::standing::{OwnKeys, Standing};
 use crate::state::StateDatabase;
@@ -65,6 +66,7 @@ struct Node {
     state: StateDatabase,
     metrics: NodeMetrics,
     raft: NodeRaft,
+    stale: Arc<StaleEntries>,
     peers: PeerClient,
     orders: Arc<OrderService>,
     signing: Arc<SignService>,
@@ -106,6 +108,9 @@ impl Node {
             Arc::new(Standing::open(&view, file, own.clone(), founder, addresses, Arc::clone(&gate)).context("the state store")?)
         };
         check_own_entry(&standing, &own)?;
+        if standing.cluster().node(id).is_some_and(|entry| entry.sealing_key != *keys.sealing.public()) {
+            tracing::warn!("sealing.key is not the key that the roster names for this node: it will refuse its packets of imported keys");
+        }
         record_start(&local).await?;
         let metrics = NodeMetrics::new().context("metrics")?;
         let source = config.kek_source().context("the key-encryption key")?;
@@ -114,7 +119,7 @@ impl Node {
         custodian.reach().await;
         let roster = standing.peers();
         let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
-        crate::admission::check(id, &standing.cluster(), &local, &peers).await?;
+        gate.note_shut_out(&crate::admission::check(id, &standing.cluster(), &local, &peers).await?);
         let rank = standing.cluster().nodes.iter().filter(|node| node.id < id).count() as u64;
         let (reader, started) = (Arc::clone(&local), clock::boot_millis());
         let held = tokio::task::spawn_blocking(move || reader.open_holds()).await.context("reading the holds")??;
@@ -141,9 +146,9 @@ impl Node {
             bootstrap: founder.then(|| members(&genesis)),
             ..RaftConfig::new(id, data.join("raft"))
         };
-        let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), Arc::new(Inspector::new(Arc::clone(&standing))))
-            .await
-            .context("consensus")?;
+        let inspector = Arc::new(Inspector::new(Arc::clone(&standing)));
+        let stale = inspector.stale();
+        let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), inspector).await.context("consensus")?;
         let pace = Arc::new(Pace::new(config.background.sign_latency_max));
         let signing = Arc::new(SignService::new(
             id,
@@ -171,6 +176,7 @@ impl Node {
             peers.clone(),
             BulkThread::start().context("the thread for bulk work")?,
             Background { gate: Arc::clone(&gate), metrics: metrics.clone(), pace, batch: config.background.batch },
+            keys.sealing,
         ));
         let stops = Arc::new(StopService::new(
             identity.clone(),
@@ -212,6 +218,7 @@ impl Node {
             state,
             metrics,
             raft,
+            stale,
             peers,
             orders,
             signing,
@@ -252,7 +259,10 @@ impl Node {
         tokio::spawn(Arc::clone(&self.stops).run(self.stopping.subscribe()));
         let destroy = DestroyService::new(self.identity.clone(), self.state.clone(), Arc::clone(&self.local), Arc::clone(&self.gate));
         tokio::spawn(Arc::new(destroy).run(self.stopping.subscribe()));
+        let retention = Retention::new(self.state.clone(), Arc::clone(&self.local), Arc::clone(&self.gate), self.metrics.clone());
+        tokio::spawn(Arc::new(retention).run(self.stopping.subscribe()));
         tokio::spawn(membership::run(self.raft.clone(), Arc::clone(&self.standing), self.stopping.subscribe()));
+        tokio::spawn(fresh_term::run(self.raft.clone(), Arc::clone(&self.stale), self.stopping.subscribe()));
         if let Some(confirm) = self.confirm.lock().take() {
             tokio::spawn(confirm.run(self.replicated.progress(), self.stopping.subscribe()));
         }
@@ -327,6 +337,10 @@ fn open_stores(config: &NodeConfig, genesis: Arc<Genesis>, data: &Path) -> anyho
     let local = LocalStore::open_locked(database, config.node.id, cluster).context("the local store")?;
     let state =
         StateDatabase::open(&data.join("state.redb"), options(config.store.state_cache_bytes), genesis).context("the state store")?;
+    let view = state.view().context("the state store")?;
+    if let Some(outdated) = warifu_core::registry::ProgramOutdated::look(&view).context("the state store")? {
+        return Err(outdated).context("this node's program was replaced by an older one");
+    }
     Ok((state, local))
 }
 

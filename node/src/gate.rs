@@ -20,6 +20,8 @@ struct Inner {
     locked: Option<String>,
     /// Why the node belongs to the cluster no more, once an order took it out.
     retired: Option<String>,
+    /// Nodes that did not let this one call them when it started.
+    shut_out_by: Vec<NodeId>,
     stopping: bool,
 }
 
@@ -36,7 +38,8 @@ impl Gate {
     /// Closed, for this start.
     #[must_use]
     pub const fn new(boot: BootId) -> Self {
-        Self { inner: RwLock::new(Inner { boot, confirmed: None, alarm: None, locked: None, retired: None, stopping: false }) }
+        let inner = Inner { boot, confirmed: None, alarm: None, locked: None, retired: None, shut_out_by: Vec::new(), stopping: false };
+        Self { inner: RwLock::new(inner) }
     }
 
     /// The boot id that the node is, or wants to be, confirmed under.
@@ -95,6 +98,14 @@ impl Gate {
         inner.retired = Some(text);
     }
 
+    /// Notes which nodes did not let this one call them when it started; until it is confirmed, that is the most likely reason why it is not.
+    pub fn note_shut_out(&self, by: &[NodeId]) {
+        if !by.is_empty() {
+            tracing::warn!(?by, "other nodes do not let this one in");
+        }
+        self.inner.write().shut_out_by = by.to_vec();
+    }
+
     /// Closes for shutdown.
     pub fn stop(&self) {
         self.inner.write().stopping = true;
@@ -108,6 +119,15 @@ impl Gate {
         if inner.confirmed.is_none() {
             reasons
                 .insert("unconfirmed", "not confirmed since its start: its state has not been compared with other nodes' yet".to_owned());
+        }
+        if inner.confirmed.is_none() && !inner.shut_out_by.is_empty() {
+            let nodes = inner.shut_out_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            reasons.insert(
+                "shut out",
+                format!(
+                    "nodes {nodes} do not let this node in: its keys are not those in their roster. If the site was replaced or removed by order, stop this node and erase its disk and keys: see runbooks/lost-disk.md"
+                ),
+            );
         }
         if let Some(alarm) = &inner.alarm {
             reasons.insert("alarm", format!("ALARM: {alarm}"));
@@ -141,7 +161,10 @@ mod tests {
         let confirmed = Confirmed { index: 7, by: vec![] };
         let gate = Gate::new(first);
         assert!(!gate.is_open());
+        gate.note_shut_out(&[NodeId::new(2).expect("a node id")]);
+        assert!(gate.reasons().iter().any(|reason| reason.contains("do not let this node in")), "{:?}", gate.reasons());
         assert!(gate.confirm(first, confirmed.clone()) && gate.is_open());
+        assert_eq!(gate.reasons(), Vec::<String>::new(), "it was let in after all");
         gate.unconfirm(second);
         assert!(!gate.is_open());
         assert!(!gate.confirm(first, confirmed.clone()) && !gate.is_open(), "a late confirmation of an older start");

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use warifu_core::registry::{CrlRecord, Registry as _};
+use warifu_core::registry::{CrlRecord, Registry as _, crls_missing};
 
 use crate::clock;
 use crate::local::LocalStore;
@@ -18,7 +18,7 @@ use crate::service::OrderService;
 use crate::standing::Standing;
 use crate::state::StateDatabase;
 
-/// Pending bindings that are counted for the gauge: where there are more, something else is wrong.
+/// What comes due next and is looked at for the gauges of what is pending: more shows as this many.
 const PENDING_COUNTED_MAX: usize = 10_000;
 
 /// What the pages show.
@@ -74,6 +74,7 @@ impl Pages {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         metrics.raft_leader.set(i64::from(raft.is_leader));
         metrics.raft_term.set(gauge(raft.term));
+        metrics.members_changing.set(i64::from(!self.orders.work().is_settled()));
         let status = self.orders.status();
         metrics.confirmed.set(i64::from(status.confirmed));
         metrics.alarm.set(i64::from(status.reasons.iter().any(|reason| reason.starts_with("ALARM"))));
@@ -90,8 +91,14 @@ impl Pages {
             metrics.kek_records_left.set(gauge(kek.records_left));
             metrics.kek_retired.set(gauge(kek.retired.len() as u64));
         }
-        if let Some(pending) = self.state.view().ok().and_then(|view| view.pending_bindings(PENDING_COUNTED_MAX).ok()) {
-            metrics.bindings_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        if let Ok(view) = self.state.view() {
+            let counted = |pending: Result<usize, _>| i64::try_from(pending.unwrap_or(0)).unwrap_or(i64::MAX);
+            metrics.bindings_pending.set(counted(view.pending_bindings(PENDING_COUNTED_MAX)));
+            metrics.destructions_pending.set(counted(view.pending_destructions(PENDING_COUNTED_MAX)));
+        }
+        if let Some(missing) = self.state.view().ok().and_then(|view| crls_missing(&view).ok()) {
+            metrics.crl_missing.reset();
+            missing.iter().for_each(|issuer| metrics.crl_missing.with_label_values(&[issuer]).set(1));
         }
         if let Some(crls) = self.state.view().ok().and_then(|view| view.crls().ok()) {
             self.update_crl_gauges(&crls);

@@ -4,12 +4,9 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::agreement::{PrivateKey as X25519Key, X25519};
-use aws_lc_rs::encoding::{AsBigEndian, Curve25519SeedBin};
-use aws_lc_rs::kem::{DecapsulationKey, ML_KEM_768};
 use ed25519_dalek::SigningKey;
 use warifu_protocol::transport::{IdentityError, TlsIdentity};
-use warifu_protocol::{Blob, ClusterId, NodeEntry, NodeId, PublicKey};
+use warifu_protocol::{Blob, ClusterId, NodeEntry, NodeId, PacketError, PublicKey, SealingKey};
 use zeroize::Zeroizing;
 
 use crate::sealing::{FileKek, KekError};
@@ -19,6 +16,8 @@ use warifu_core::identity::NodeIdentity;
 pub struct NodeKeys {
     /// TLS identity of the QUIC endpoint.
     pub tls: TlsIdentity,
+    /// Opens packets that were sealed for this node.
+    pub sealing: SealingKey,
     identity: SigningKey,
 }
 
@@ -43,7 +42,7 @@ pub enum KeysError {
         path: PathBuf,
     },
     /// Not a key file of this program.
-    #[error("{path} is not an identity key as `init` writes it")]
+    #[error("{path} is not a key as `init` writes it")]
     Malformed {
         /// Which file.
         path: PathBuf,
@@ -54,12 +53,9 @@ pub enum KeysError {
     /// The key-encryption key.
     #[error("the key-encryption key")]
     Kek(#[source] KekError),
-    /// The system's random generator or library failed.
-    #[error("a {what} key cannot be made")]
-    Generate {
-        /// Which key.
-        what: &'static str,
-    },
+    /// The sealing key.
+    #[error("the sealing key")]
+    Sealing(#[source] PacketError),
 }
 
 const IDENTITY_HEADER: &str = "warifu-identity-key-v1";
@@ -105,7 +101,8 @@ impl NodeKeys {
         }
         let mut seed = Zeroizing::new([0; 32]);
         hex::decode_to_slice(digits, seed.as_mut_slice()).map_err(|_| malformed())?;
-        Ok(Self { tls, identity: SigningKey::from_bytes(&seed) })
+        let sealing = load_sealing_key(&directory.join("sealing.key"))?;
+        Ok(Self { tls, sealing, identity: SigningKey::from_bytes(&seed) })
     }
 
     /// The key that signs what the node says, for one cluster.
@@ -116,17 +113,20 @@ impl NodeKeys {
 }
 
 fn make_sealing_key(path: &Path) -> Result<Blob, KeysError> {
-    let x25519 = X25519Key::generate(&X25519).map_err(|_| KeysError::Generate { what: "sealing" })?;
-    let ml_kem = DecapsulationKey::generate(&ML_KEM_768).map_err(|_| KeysError::Generate { what: "sealing" })?;
-    let unusable = |_| KeysError::Generate { what: "sealing" };
-    let seed: Curve25519SeedBin<'_> = x25519.as_be_bytes().map_err(unusable)?;
-    let kem_secret = ml_kem.key_bytes().map_err(unusable)?;
-    let lines = [Zeroizing::new(hex::encode(seed.as_ref())), Zeroizing::new(hex::encode(kem_secret.as_ref()))];
+    let key = SealingKey::generate().map_err(KeysError::Sealing)?;
+    let [x25519, ml_kem] = key.secret().map_err(KeysError::Sealing)?;
+    let lines = [Zeroizing::new(hex::encode(&*x25519)), Zeroizing::new(hex::encode(&*ml_kem))];
     write_secret(path, &[SEALING_HEADER, &lines[0], &lines[1]])?;
-    let mut public = x25519.compute_public_key().map_err(unusable)?.as_ref().to_vec();
-    let kem_public = ml_kem.encapsulation_key().map_err(unusable)?.key_bytes().map_err(unusable)?;
-    public.extend_from_slice(kem_public.as_ref());
-    Ok(Blob(public))
+    Ok(key.public().clone())
+}
+
+fn load_sealing_key(path: &Path) -> Result<SealingKey, KeysError> {
+    let malformed = || KeysError::Malformed { path: path.to_owned() };
+    let text = read_secret(path)?;
+    let lines: Vec<&str> = text.trim_end().split('\n').collect();
+    let &[SEALING_HEADER, x25519, ml_kem] = lines.as_slice() else { return Err(malformed()) };
+    let decode = |digits: &str| hex::decode(digits).map(Zeroizing::new).map_err(|_| malformed());
+    SealingKey::from_secret(&decode(x25519)?, &decode(ml_kem)?).map_err(KeysError::Sealing)
 }
 
 fn write_secret(path: &Path, lines: &[&str]) -> Result<(), KeysError> {
@@ -167,10 +167,20 @@ mod tests {
         assert_eq!(entry.sealing_key.len(), 32 + 1184);
         let loaded = NodeKeys::load(&keys).expect("reads keys");
         assert_eq!(loaded.tls.spki_hash(), entry.tls_spki);
+        assert_eq!(loaded.sealing.public(), &entry.sealing_key);
         assert_eq!(loaded.identity(id, ClusterId::new([0; 32])).public_key(), entry.identity);
         NodeKeys::init(&keys, id, "site-1:7400").expect_err("does not overwrite");
-        let path = keys.join("identity.key");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("changes the mode");
-        assert!(matches!(NodeKeys::load(&keys), Err(KeysError::Permissions { .. })));
+        for file in ["identity.key", "sealing.key"] {
+            let path = keys.join(file);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("changes the mode");
+            assert!(matches!(NodeKeys::load(&keys), Err(KeysError::Permissions { .. })), "{file}");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("changes the mode");
+        }
+        let path = keys.join("sealing.key");
+        let text = std::fs::read_to_string(&path).expect("reads");
+        for wrong in [text.replace("sealing", "other"), text[..text.len() - 3].to_owned(), format!("{text}00\n")] {
+            std::fs::write(&path, wrong).expect("writes");
+            assert!(matches!(NodeKeys::load(&keys), Err(KeysError::Malformed { .. } | KeysError::Sealing(_))));
+        }
     }
 }

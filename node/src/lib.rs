@@ -10,6 +10,7 @@ pub mod consent;
 mod consent_command;
 pub mod custodian;
 pub mod daemon;
+pub mod fresh_term;
 pub mod gate;
 pub mod holds;
 pub mod http;
@@ -28,5 +29,6 @@ pub mod standing;
 pub mod state;
 pub mod store;
 pub mod upkeep;
+pub mod work;
 
 pub use command_line::run_main;

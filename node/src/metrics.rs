@@ -58,14 +58,28 @@ pub struct NodeMetrics {
     pub shares_missing: IntGauge,
     /// Shares that this node was given by repair.
     pub shares_repaired: IntCounter,
+    /// Shares that this node said it had lost.
+    pub shares_lost: IntCounter,
+    /// Keys that are due for a refresh without an order of their own.
+    pub refreshes_due: IntGauge,
+    /// 1 while consensus has another membership than the orders lead to, or a member does not vote.
+    pub members_changing: IntGauge,
     /// Shares of ended epochs that were deleted.
     pub shares_superseded: IntCounter,
+    /// Used request numbers that were forgotten, long after their sessions.
+    pub requests_forgotten: IntCounter,
     /// Steps of background work that were put off because signing was slow.
     pub background_held: IntCounter,
+    /// Part of the time that bulk work may take.
+    pub background_percent: IntGauge,
     /// Seconds until a CA's active CRL goes stale under the policy, by issuer; negative when it has.
     pub crl_fresh_seconds: IntGaugeVec,
+    /// 1 for each pinned CA of which there is no active CRL, by issuer.
+    pub crl_missing: IntGaugeVec,
     /// Cards whose binding takes effect by itself unless somebody objects.
     pub bindings_pending: IntGauge,
+    /// Revoked credentials that the policy destroys by itself.
+    pub destructions_pending: IntGauge,
 }
 
 /// Latency buckets in seconds, from a local write to the request deadline.
@@ -133,12 +147,34 @@ impl NodeMetrics {
             leaders_replaced: counter("warifu_node_leaders_replaced_total", "Times that the leader was replaced for not logging a stop")?,
             shares_missing: gauge("warifu_node_shares_missing", "Shares that this node lacks and will be given by repair")?,
             shares_repaired: counter("warifu_node_shares_repaired_total", "Shares that this node was given by repair")?,
+            shares_lost: counter(
+                "warifu_node_shares_lost_total",
+                "Shares of this node that were found damaged or gone and said to be lost",
+            )?,
+            refreshes_due: gauge("warifu_node_refreshes_due", "Keys that are due for a refresh in the background")?,
+            members_changing: gauge("warifu_node_members_changing", "1 while members change or one of them does not vote yet")?,
             shares_superseded: counter("warifu_node_shares_superseded_total", "Shares of ended epochs that were deleted")?,
-            background_held: counter("warifu_node_background_held_total", "Steps of background work put off because signing was slow")?,
+            requests_forgotten: counter(
+                "warifu_node_requests_forgotten_total",
+                "Used request numbers of sessions that ended over a day ago, dropped",
+            )?,
+            background_percent: gauge(
+                "warifu_node_background_percent",
+                "Part of the time that ceremonies and repairs may take beside signing, in percent",
+            )?,
+            background_held: counter(
+                "warifu_node_background_held_total",
+                "Steps of ceremonies and repairs put off to leave signing its time",
+            )?,
             crl_fresh_seconds: gauges("warifu_node_crl_fresh_seconds", "Seconds until a CA's active CRL goes stale", &["issuer"])?,
+            crl_missing: gauges("warifu_node_crl_missing", "1 for each pinned CA of which there is no CRL", &["issuer"])?,
             bindings_pending: gauge(
                 "warifu_node_bindings_pending",
                 "Cards whose binding takes effect by itself unless an operator ends it before",
+            )?,
+            destructions_pending: gauge(
+                "warifu_node_destructions_pending",
+                "Revoked credentials that are destroyed by themselves when the policy's time has come",
             )?,
             registry,
         })

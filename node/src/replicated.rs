@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -12,16 +13,17 @@ use warifu_protocol::{
 };
 
 use crate::clock;
+use crate::fresh_term::StaleEntries;
 use crate::gate::Gate;
 use crate::holds::Holds;
 use crate::local::{AuditWrite, HoldEnd, LocalStore, draw_boot};
 use crate::membership::plan_members;
 use crate::metrics::NodeMetrics;
 use crate::raft::{
-    AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, MembershipView,
-    ReplicatedState, RosterNode, StateError, StateSnapshot,
+    AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, LogPosition,
+    MembershipView, ReplicatedState, RosterNode, StateError, StateSnapshot,
 };
-use crate::service::SnapshotJudge;
+use crate::service::{Announced, SnapshotJudge};
 use crate::standing::Standing;
 use crate::state::{EntryBytes, FrozenState, StateDatabase};
 
@@ -241,7 +243,8 @@ impl ReplicatedState for NodeState {
         let Some(judge) = &self.judge else { return Err(InspectRefusal::new("this node takes no snapshots")) };
         let index = applied.position.map_or(0, |position| position.index);
         let position = postcard::to_stdvec(&applied).map_err(|error| InspectRefusal::new(error.to_string()))?;
-        judge.judge(from, index, position, content).await.map_err(|error| InspectRefusal::new(error.to_string()))
+        let members = MembershipView::decode(&applied.membership).map_err(|error| InspectRefusal::new(error.to_string()))?;
+        judge.judge(from, Announced { index, position, members }, content).await.map_err(|error| InspectRefusal::new(error.to_string()))
     }
 
     async fn install(&self, applied: AppliedState, content: Box<dyn Read + Send>) -> Result<(), StateError> {
@@ -277,13 +280,20 @@ pub type NodeRaft = crate::raft::RaftHandle<NodeState, Inspector>;
 /// Judges a leader's entries and gives proposals their time.
 pub struct Inspector {
     standing: Arc<Standing>,
+    stale: Arc<StaleEntries>,
 }
 
 impl Inspector {
     /// For the roster, policy and membership plan that stand in applied state.
     #[must_use]
-    pub const fn new(standing: Arc<Standing>) -> Self {
-        Self { standing }
+    pub fn new(standing: Arc<Standing>) -> Self {
+        Self { standing, stale: Arc::default() }
+    }
+
+    /// What it refuses as too old.
+    #[must_use]
+    pub fn stale(&self) -> Arc<StaleEntries> {
+        Arc::clone(&self.stale)
     }
 
     fn check_membership(&self, view: &MembershipView) -> Result<(), InspectRefusal> {
@@ -313,13 +323,25 @@ impl InspectEntries for Inspector {
                 InspectedPayload::Command(bytes) => {
                     let at = LogEntry::decode(bytes).map_err(|error| InspectRefusal::new(error.to_string()))?.at;
                     // Entries fetched while catching up may be old, which confirmation covers; none can be of the future.
-                    let too_old = !entry.claimed_committed && at.plus(skew_millis) < now;
+                    // What an earlier term left uncommitted must be logged before anything new is, or the cluster would never go on.
+                    let too_old = !entry.claimed_committed && !entry.inherited && at.plus(skew_millis) < now;
+                    if too_old {
+                        self.stale.refused(entry.position.index, Instant::now());
+                    }
                     if too_old || at > now.plus(skew_millis) {
                         return Err(InspectRefusal::new(format!("entry time {at} of leader {from} is too far from this node's clock")));
                     }
                 }
             }
         }
+        if !entries.is_empty() {
+            self.stale.followed();
+        }
+        Ok(())
+    }
+
+    fn receive(&self, _from: NodeId, _position: LogPosition, _members: MembershipView) -> Result<(), InspectRefusal> {
+        // A node that was away does not know the plan that explains them; the snapshot has it, with the orders that led to it.
         Ok(())
     }
 

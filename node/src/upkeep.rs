@@ -8,7 +8,7 @@ use warifu_protocol::Genesis;
 
 use crate::config::NodeConfig;
 use crate::custodian::{connect, describe};
-use crate::local::{BackupSummary, LocalDamage, LocalStore};
+use crate::local::{BackupSummary, LocalDamage, LocalStore, RestoredShares};
 use crate::store::{self, Database, DatabaseOptions};
 
 /// What a restore did.
@@ -18,6 +18,8 @@ pub struct Restored {
     pub store: warifu_protocol::StoreId,
     /// The backup.
     pub backup: BackupSummary,
+    /// Shares in it of credentials that this store knows to be destroyed: they stay away.
+    pub destroyed: u64,
 }
 
 /// Puts a backup onto the store of a stopped node, which must be empty; a missing one is founded.
@@ -31,8 +33,8 @@ pub fn restore(config: &NodeConfig, from: &Path) -> anyhow::Result<Restored> {
         Database::open(&config.node.data.join("local.redb"), options(config)).context("the local store; is the node stopped?")?;
     let store = LocalStore::open_locked(database, config.node.id, cluster).context("the local store")?;
     let kek = connect(&config.kek_source()?, cluster, config.node.id).context("the key-encryption key")?;
-    let backup = store.restore(from, &kek)?;
-    Ok(Restored { store: store.meta().store, backup })
+    let RestoredShares { backup, destroyed } = store.restore(from, &kek)?;
+    Ok(Restored { store: store.meta().store, backup, destroyed })
 }
 
 /// What was looked at and what was found.

@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock};
 use frost_ed25519::keys::{IdentifierList, KeyPackage, generate_with_dealer};
 use rand_core::OsRng;
 use warifu_core::signer::ShareRecord;
-use warifu_node::local::{BackupError, BackupSummary, LocalStore, LocalStoreError};
+use warifu_node::clock;
+use warifu_node::local::{BackupError, BackupSummary, LocalStore, LocalStoreError, RestoredShares};
 use warifu_node::sealing::{FileKek, KekGeneration, KekProvider};
 use warifu_node::store::{Database, DatabaseOptions};
 use warifu_protocol::{ClusterId, CredentialId, Epoch, NodeId};
@@ -59,7 +60,7 @@ impl Site {
         (path, summary)
     }
 
-    fn restore(&self, from: &Path) -> Result<BackupSummary, BackupError> {
+    fn restore(&self, from: &Path) -> Result<RestoredShares, BackupError> {
         let (store, kek): (_, Arc<dyn KekProvider>) = (must_found(node(1), CLUSTER), self.kek.clone());
         let outcome = store.restore(from, &kek);
         if outcome.is_err() {
@@ -83,7 +84,7 @@ fn a_backup_is_restored_onto_an_empty_store_and_its_shares_open() {
     assert!(matches!(site.store.backup(&path), Err(BackupError::File { .. })), "an older backup is not overwritten");
 
     let (store, kek): (_, Arc<dyn KekProvider>) = (must_found(node(1), CLUSTER), site.kek.clone());
-    assert_eq!(store.restore(&path, &kek).unwrap(), made);
+    assert_eq!(store.restore(&path, &kek).unwrap(), RestoredShares { backup: made.clone(), destroyed: 0 });
     assert_ne!(store.meta().store, made.store, "the store keeps its own identity, which the cluster must admit");
     store.unlock(kek.clone()).unwrap();
     for number in 0..10 {
@@ -110,7 +111,26 @@ fn a_backup_from_before_a_rotation_can_never_be_restored() {
     site.runtime.block_on(site.store.shred()).unwrap();
     let (after, _) = site.backup("after");
     assert!(matches!(site.restore(&before), Err(BackupError::Shredded { generation: KekGeneration(1) })));
-    assert_eq!(site.restore(&after).unwrap().shares, 10);
+    assert_eq!(site.restore(&after).unwrap().backup.shares, 10);
+}
+
+#[test]
+fn a_share_of_a_destroyed_credential_does_not_come_back_with_a_backup() {
+    let site = Site::new();
+    let (path, made) = site.backup("backup");
+    // A store that took part in the destruction of two of the ten without having their shares, as a replaced one does.
+    let (store, kek): (_, Arc<dyn KekProvider>) = (must_found(node(1), CLUSTER), site.kek.clone());
+    let destroyed = [credential(3), credential(7)];
+    site.runtime.block_on(store.destroy_shares(destroyed.to_vec(), 40, clock::now())).unwrap();
+    assert_eq!(store.restore(&path, &kek).unwrap(), RestoredShares { backup: made, destroyed: 2 });
+    store.unlock(kek).unwrap();
+    for number in 0..10 {
+        let is_back = store.share(credential(number), Epoch(1)).unwrap().is_some();
+        assert_eq!(is_back, !destroyed.contains(&credential(number)), "{number}");
+    }
+    let late = [ShareRecord::new(credential(3), Epoch(2), &PACKAGE), ShareRecord::new(credential(4), Epoch(2), &PACKAGE)];
+    site.runtime.block_on(store.store_shares(&late)).unwrap();
+    assert_eq!(store.share_count().unwrap(), 9, "nor by a repair that ends late");
 }
 
 #[test]

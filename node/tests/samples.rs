@@ -64,6 +64,7 @@ fn every_alert_is_on_a_metric_that_exists() -> anyhow::Result<()> {
     // A metric with labels shows itself with its first value.
     metrics.items_refused.with_label_values(&["audit-unavailable"]).inc();
     metrics.crl_fresh_seconds.with_label_values(&["CN=CA"]).set(1);
+    metrics.crl_missing.with_label_values(&["CN=CA"]).set(1);
     metrics.snapshots_refused.with_label_values(&["forged"]).inc();
     let page = metrics.render()?;
     let named: BTreeSet<&str> = ALERTS
@@ -94,16 +95,32 @@ fn every_alert_has_a_severity_and_a_runbook_that_exists() {
     }
 }
 
-/// Debian's package `prometheus` has the tool.
-#[test]
+/// Runs Debian's `promtool` of the package `prometheus` on a file beside the alerts; `None` where there is none.
 #[expect(clippy::print_stdout, reason = "a skipped test must say so")]
-fn prometheus_itself_takes_the_configuration_and_the_rules() {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/observability/prometheus.yml");
-    let checked = match std::process::Command::new("promtool").args(["check", "config"]).arg(&config).output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return println!("skipped: there is no promtool"),
+fn promtool(arguments: [&str; 2], file: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/observability").join(file);
+    let checked = match std::process::Command::new("promtool").args(arguments).arg(&path).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: there is no promtool");
+            return None;
+        }
         checked => checked.expect("promtool runs"),
     };
-    let said = String::from_utf8_lossy(&checked.stdout);
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success(), "{said}{}", String::from_utf8_lossy(&checked.stderr));
-    assert!(said.contains("rules found"), "the rules were not looked at: {said}");
+    Some(said)
+}
+
+#[test]
+fn prometheus_itself_takes_the_configuration_and_the_rules() {
+    if let Some(said) = promtool(["check", "config"], "prometheus.yml") {
+        assert!(said.contains("rules found"), "the rules were not looked at: {said}");
+    }
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_not_before() {
+    if let Some(said) = promtool(["test", "rules"], "alerts_test.yml") {
+        assert!(said.contains("SUCCESS"), "{said}");
+    }
 }

@@ -1,33 +1,31 @@
 //! The run.
 
-use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::bail;
 use tokio::time::Instant;
-use warifu::local_cluster::{LocalCluster, NewHolder};
-use warifu_api::ApiClient;
-use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
-use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{CredentialId, Enrolment, OrderCommand, SubjectFields};
+use warifu_protocol::NodeId;
 
-use super::floor::{Floor, dkg_floor};
-use super::load::{Attempts, Load};
+use super::floor::{Floor, floors};
 use super::options::Options;
+use super::plot;
 use super::report::{Bulk, Report};
-use crate::measure::load_average;
-use crate::scene::{NODES, Scene, THRESHOLD, program, working_directory};
+use crate::command::Progress;
+use crate::commands::Commands;
+use crate::measure::{load_average, processors};
+use crate::open_loop::{Attempts, Load};
+use crate::scene::{NODES, Scene, THRESHOLD};
+use crate::site;
 
-/// Sessions of 10,000 documents: at 50 a second, time for everything and some more.
-const SESSIONS: usize = 8;
-/// Keys that the floor is measured with: under two seconds.
-const FLOOR_CREDENTIALS: u32 = 100;
-/// How often a ceremony is looked at.
-const POLL: Duration = Duration::from_millis(200);
+/// Whose progress is told.
+const PROGRESS: Progress = Progress("custody");
+/// Sessions of 10,000 documents, as many as one credential may have open: at 50 a second, almost an hour.
+const SESSIONS: usize = 16;
+/// Keys that the floors are measured with: some seconds.
+const FLOOR_CREDENTIALS: u32 = 200;
 /// Time for all bulk work of one kind.
-const BULK_DEADLINE: Duration = Duration::from_secs(1_800);
-/// Time for one answer about a ceremony.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+const BULK_DEADLINE: Duration = Duration::from_secs(3_600);
+/// Time for a replaced site to be confirmed on its new store.
+const BACK_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Sets up a cluster, measures, and takes it down.
 ///
@@ -35,111 +33,116 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// When the cluster does not come up or bulk work does not end; the figures are worth nothing then.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let before = load_average();
-    let program = program(options.program.as_deref())?;
-    let directory = working_directory(options.dir.as_deref(), "custody-")?;
-    tell("the arithmetic alone")?;
-    let floor = tokio::task::spawn_blocking(|| dkg_floor(NODES, THRESHOLD, FLOOR_CREDENTIALS)).await??;
-    tell("founding a cluster")?;
+    let program = options.cluster.program()?;
+    let directory = options.cluster.common.working_directory(PROGRESS)?;
+    PROGRESS.tell("the arithmetic alone")?;
+    let floors = tokio::task::spawn_blocking(|| floors(NODES, THRESHOLD, FLOOR_CREDENTIALS)).await??;
+    PROGRESS.tell("founding a cluster")?;
     let mut scene = Scene::set(&directory.path().join("cluster"), &program).await?;
-    let mut sessions = Vec::new();
-    for _ in 0..SESSIONS {
-        sessions.push(scene.log_in().await?);
+    let commands = Commands::of(&scene.cluster, &program);
+    let ahead = options.credentials.saturating_sub(options.enrol);
+    let mut stretches = Vec::new();
+    if ahead > 0 {
+        PROGRESS.tell(&format!("generating {ahead} keys while nothing is signed"))?;
+        let from = Instant::now();
+        scene.bulk(PROGRESS, options.batch, BULK_DEADLINE).enrol(0, ahead).await?;
+        stretches.push(Stretch {
+            what: "key generation, nothing signed",
+            credentials: ahead,
+            floor: floors.generation,
+            from,
+            until: Instant::now(),
+        });
     }
+    let sessions = scene.log_in_often(SESSIONS).await?;
     let load = Load::start(sessions, options.rate);
-    tell(&format!("signing {} documents a second for {} s", options.rate, options.quiet))?;
-    let quiet = Duration::from_secs(options.quiet);
     let started = Instant::now();
-    tokio::time::sleep(quiet).await;
-    let enrolling = Instant::now();
-    enrol(&scene.cluster, options.credentials).await?;
-    let enrolled = Instant::now();
-    tell(&format!("signing for {} s more", options.quiet))?;
-    tokio::time::sleep(quiet).await;
+    quiet(options).await?;
+
+    PROGRESS.tell(&format!("generating {} keys", options.enrol))?;
+    let from = Instant::now();
+    scene.bulk(PROGRESS, options.batch, BULK_DEADLINE).enrol(ahead, options.enrol).await?;
+    stretches.push(Stretch { what: "key generation", credentials: options.enrol, floor: floors.generation, from, until: Instant::now() });
+    quiet(options).await?;
+
+    let site = NodeId::new(NODES).expect("a node id");
+    PROGRESS.tell(&format!("site {site} loses its disk and comes back on an empty one"))?;
+    site::lose_disk(&mut scene.cluster, site)?;
+    site::replace_store(&mut scene.cluster, &commands, site).await?;
+    scene.cluster.wait_ready(BACK_DEADLINE).await?;
+    let from = Instant::now();
+    let repaired = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE).until_repaired(site).await?;
+    stretches.push(Stretch { what: "repair of one site", credentials: repaired, floor: floors.repair, from, until: Instant::now() });
+    quiet(options).await?;
+
+    let bulk = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE);
+    let epochs = bulk.epochs().await?;
+    PROGRESS.tell(&format!("refreshing {} keys", epochs.len()))?;
+    let from = Instant::now();
+    site::order_refresh_of_all(&commands).await?;
+    let count = bulk.until_refreshed(&epochs, NODES.into()).await?;
+    stretches.push(Stretch { what: "refresh", credentials: count, floor: floors.refresh, from, until: Instant::now() });
+    let last = Instant::now();
+    quiet(options).await?;
     let ended = Instant::now();
     anyhow::ensure!(!load.is_spent(), "the sessions' numbers were spent before the end; take a lower --rate");
     let attempts = load.stop().await?;
     scene.cluster.check_processes()?;
     tokio::task::spawn_blocking(move || scene.cluster.stop()).await?;
-    let calm = attempts.between(started, enrolling);
-    let span = Span { attempts: &attempts, from: enrolling, until: enrolled, calm_p99: calm.call.p99_us };
+
+    if let Some(path) = &options.plot {
+        let marks: Vec<_> =
+            stretches.iter().filter(|one| one.from >= started).map(|one| (one.what, one.from - started, one.until - started)).collect();
+        std::fs::write(path, plot::page(&attempts.over_time(started, plot::SLICE), &marks))?;
+    }
+    let quiet = Duration::from_secs(options.quiet);
     Ok(Report {
         nodes: NODES,
         threshold: THRESHOLD,
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         rate: options.rate,
+        batch: options.batch,
         load_average: [before, load_average()],
-        bulk: vec![span.bulk("key generation", options.credentials, floor)],
-        before: calm,
-        after: attempts.between(enrolled, ended),
+        bulk: stretches.iter().map(|stretch| stretch.bulk(&attempts, started, quiet)).collect(),
+        whole: attempts.between(started, ended),
+        after: attempts.between(last, ended),
     })
 }
 
+async fn quiet(options: &Options) -> anyhow::Result<()> {
+    PROGRESS.tell(&format!("signing {} documents a second and nothing else for {} s", options.rate, options.quiet))?;
+    tokio::time::sleep(Duration::from_secs(options.quiet)).await;
+    Ok(())
+}
+
 /// The stretch of one kind of bulk work.
-struct Span<'a> {
-    attempts: &'a Attempts,
+struct Stretch {
+    what: &'static str,
+    credentials: u32,
+    floor: Floor,
     from: Instant,
     until: Instant,
-    calm_p99: f64,
 }
 
-impl Span<'_> {
-    fn bulk(&self, what: &'static str, credentials: u32, floor: Floor) -> Bulk {
-        let signing = self.attempts.between(self.from, self.until);
+impl Stretch {
+    /// Signing without bulk work is that of the quiet stretch right before.
+    fn bulk(&self, attempts: &Attempts, signing_since: Instant, quiet: Duration) -> Bulk {
         let seconds = (self.until - self.from).as_secs_f64();
-        let rate = f64::from(credentials) / seconds;
+        let rate = f64::from(self.credentials) / seconds;
+        let is_signing = self.from >= signing_since;
+        let phases = is_signing.then(|| (attempts.between(self.from - quiet, self.from), attempts.between(self.from, self.until)));
+        let p99_ratio = phases.as_ref().map(|(before, meanwhile)| meanwhile.call.p99_us / before.call.p99_us);
+        let (before, meanwhile) = phases.unzip();
         Bulk {
-            what,
-            credentials,
+            what: self.what,
+            credentials: self.credentials,
             seconds,
             credentials_per_second: rate,
-            ratio_to_floor: rate / floor.credentials_per_second,
-            floor,
-            p99_ratio: signing.call.p99_us / self.calm_p99,
-            signing,
+            ratio_to_floor: rate / self.floor.credentials_per_second,
+            floor: self.floor,
+            before,
+            meanwhile,
+            p99_ratio,
         }
     }
-}
-
-/// Enrols holders in ceremonies as large as they may be, and waits until all have keys.
-async fn enrol(cluster: &LocalCluster, count: u32) -> anyhow::Result<()> {
-    let holders = (0..count).map(|number| {
-        let subject = SubjectFields::new("JP", None, "TRIAL Ishi", format!("BULK-{number:06}"))?;
-        Ok(NewHolder { holder: format!("bulk-{number}").parse()?, subject })
-    });
-    let holders = holders.collect::<anyhow::Result<Vec<_>>>()?;
-    let client = cluster.client(LocalCluster::CLIENT_CA, ANSWER_DEADLINE)?;
-    let end = Instant::now() + BULK_DEADLINE;
-    let mut last = Vec::new();
-    for batch in holders.chunks(CEREMONY_CREDENTIALS_MAX) {
-        let enrolments: Vec<Enrolment> = batch
-            .iter()
-            .map(|one| Enrolment {
-                credential: CredentialId::new(rand::random()),
-                holder: one.holder.clone(),
-                subject: one.subject.clone(),
-            })
-            .collect();
-        last.extend(enrolments.last().map(|enrolment| enrolment.credential));
-        cluster.order(OrderCommand::Enrol { enrolments }, None).await?;
-    }
-    for (number, credential) in last.iter().enumerate() {
-        wait_generated(&client, *credential, end).await?;
-        tell(&format!("ceremony {} of {} ended", number + 1, last.len()))?;
-    }
-    Ok(())
-}
-
-/// All credentials of a ceremony get their keys at once.
-async fn wait_generated(client: &ApiClient, credential: CredentialId, end: Instant) -> anyhow::Result<()> {
-    while client.credential(credential).await?.state == CredentialState::Generating {
-        if Instant::now() >= end {
-            bail!("the ceremony of credential {credential} has not ended in {BULK_DEADLINE:?}");
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
-}
-
-fn tell(progress: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "custody: {progress}")?)
 }

@@ -1,5 +1,6 @@
 //! Latencies and their quantiles.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -57,6 +58,13 @@ impl Latencies {
             p99_us: micros(self.0.value_at_quantile(0.99)),
             max_us: micros(self.0.max()),
         }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |micros: f64| micros / 1e3;
+        write!(f, "p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms", millis(self.p50_us), millis(self.p99_us), millis(self.max_us))
     }
 }
 

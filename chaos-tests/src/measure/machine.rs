@@ -21,6 +21,22 @@ pub fn load_average() -> Option<LoadAverage> {
     parse(&std::fs::read_to_string("/proc/loadavg").ok()?)
 }
 
+/// Processors that this process may use.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Prints the machine's load before and after a run, a line each.
+pub(crate) fn write_load_averages(f: &mut fmt::Formatter<'_>, averages: &[Option<LoadAverage>; 2]) -> fmt::Result {
+    for (when, average) in ["before", "after"].iter().zip(averages) {
+        if let Some(average) = average {
+            writeln!(f, "  load average {when:<7} {average}")?;
+        }
+    }
+    Ok(())
+}
+
 fn parse(text: &str) -> Option<LoadAverage> {
     let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
     Some(LoadAverage([numbers.next()??, numbers.next()??, numbers.next()??]))

@@ -7,5 +7,6 @@ mod memory;
 
 pub use disk::durable_writes;
 pub use latencies::{Latencies, Spread};
-pub use machine::{LoadAverage, load_average};
+pub(crate) use machine::write_load_averages;
+pub use machine::{LoadAverage, load_average, processors};
 pub use memory::{Memory, MemoryError};

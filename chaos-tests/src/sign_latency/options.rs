@@ -1,8 +1,8 @@
 //! Command line of `sign-latency`.
 
-use std::path::PathBuf;
-
 use clap::Parser;
+
+use crate::command::ClusterOptions;
 
 /// Measures one signature on an idle machine: bare cryptography, the whole path, and throughput.
 ///
@@ -19,13 +19,7 @@ pub struct Options {
     /// Seconds of each measurement of throughput.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// The `warifu` program whose daemons are started. Default: this program, which has their code in it.
-    #[arg(long)]
-    pub program: Option<PathBuf>,
-    /// Where the cluster's directory is made; on a disk, not in memory. Default: under the system's temporary one; removed at the end.
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Prints one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// Program, directory and output.
+    #[command(flatten)]
+    pub cluster: ClusterOptions,
 }

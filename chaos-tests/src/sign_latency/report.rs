@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::bare::Bare;
 use super::whole::{Sequential, Throughput};
-use crate::measure::{LoadAverage, Memory, Spread};
+use crate::command::Outcome;
+use crate::measure::{LoadAverage, Memory, Spread, write_load_averages};
 
 /// The whole measurement.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,13 @@ pub struct Daemons {
     pub memory: Vec<Memory>,
 }
 
+impl Outcome for Report {
+    /// A document that is not signed ends the run with an error.
+    fn passes(&self) -> bool {
+        true
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bare, single, .. } = self;
@@ -50,11 +58,7 @@ impl fmt::Display for Report {
             "sign-latency: {} of {} nodes and a coordinator, one machine with {} processors",
             self.threshold, self.nodes, self.processors
         )?;
-        for (when, average) in ["before", "after"].iter().zip(self.load_average) {
-            if let Some(average) = average {
-                writeln!(f, "  load average {when:<7} {average}")?;
-            }
-        }
+        write_load_averages(f, &self.load_average)?;
         writeln!(f, "  bare arithmetic, {} bytes signed, one core", bare.message_bytes)?;
         line(f, "one signer's share", bare.share)?;
         line(f, "aggregation", bare.aggregate)?;
@@ -83,6 +87,5 @@ impl fmt::Display for Report {
 }
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, spread: Spread) -> fmt::Result {
-    let Spread { count, p50_us, p99_us, max_us } = spread;
-    writeln!(f, "    {what:<22} p50 {:>9.3} ms  p99 {:>9.3} ms  max {:>9.3} ms  ({count})", p50_us / 1e3, p99_us / 1e3, max_us / 1e3)
+    writeln!(f, "    {what:<22} {spread}  ({})", spread.count)
 }

@@ -1,15 +1,17 @@
 //! The run.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use super::bare::bare;
 use super::options::Options;
 use super::report::{Daemons, Report};
 use super::whole::{sequential, signed_bytes, throughput};
-use crate::measure::{Memory, durable_writes, load_average};
-use crate::scene::{NODES, Scene, THRESHOLD, program, working_directory};
+use crate::command::Progress;
+use crate::measure::{Memory, durable_writes, load_average, processors};
+use crate::scene::{NODES, Scene, THRESHOLD};
 
+/// Whose progress is told.
+const PROGRESS: Progress = Progress("sign-latency");
 /// Callers and documents in a call, for throughput: 16 workplaces, one nightly job, and several of these.
 const THROUGHPUT: [(u32, u32); 3] = [(16, 1), (1, 32), (4, 32)];
 
@@ -22,22 +24,22 @@ const DURABLE_WRITES: u32 = 200;
 /// When the cluster does not come up or a document is not signed; the figures are worth nothing then.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let before = load_average();
-    let program = program(options.program.as_deref())?;
-    let directory = working_directory(options.dir.as_deref(), "sign-latency-")?;
-    tell("founding a cluster")?;
+    let program = options.cluster.program()?;
+    let directory = options.cluster.common.working_directory(PROGRESS)?;
+    PROGRESS.tell("founding a cluster")?;
     let mut scene = Scene::set(&directory.path().join("cluster"), &program).await?;
     let mut session = scene.log_in().await?;
     let message = signed_bytes(&mut session).await?;
-    tell(&format!("bare arithmetic, {} times", options.bare))?;
+    PROGRESS.tell(&format!("bare arithmetic, {} times", options.bare))?;
     let count = options.bare;
     let bare = tokio::task::spawn_blocking(move || bare(&message, NODES, THRESHOLD, count)).await??;
     let place = directory.path().to_owned();
     let durable_write = tokio::task::spawn_blocking(move || durable_writes(&place, DURABLE_WRITES)).await??;
-    tell(&format!("{} documents, one after the other", options.documents))?;
+    PROGRESS.tell(&format!("{} documents, one after the other", options.documents))?;
     let single = sequential(&mut session, options.documents).await?;
     let mut measured = Vec::new();
     for (clients, batch) in THROUGHPUT {
-        tell(&format!("{clients} callers with {batch} documents a call"))?;
+        PROGRESS.tell(&format!("{clients} callers with {batch} documents a call"))?;
         let session = scene.log_in().await?;
         measured.push(throughput(session, clients, batch, Duration::from_secs(options.seconds)).await?);
     }
@@ -49,7 +51,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     Ok(Report {
         nodes: NODES,
         threshold: THRESHOLD,
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        processors: processors(),
         load_average: [before, after],
         ratio_p50: single.call.p50_us / bare.total.p50_us,
         ratio_p99: single.call.p99_us / bare.total.p99_us,
@@ -69,8 +71,4 @@ fn children() -> anyhow::Result<Vec<u32>> {
         children.extend(listed.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
     }
     Ok(children)
-}
-
-fn tell(progress: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "sign-latency: {progress}")?)
 }

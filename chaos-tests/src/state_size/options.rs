@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::command::CommonOptions;
+
 /// Loads a registry and its shares as one node holds them, and measures memory, disk and reads.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "state-size", version)]
@@ -17,12 +19,9 @@ pub struct Options {
     /// Reads of credentials, and of shares, by random ids.
     #[arg(long, default_value_t = 20_000)]
     pub reads: u64,
-    /// Where the stores are made; on a disk, not in memory. Default: a new directory under the system's temporary one, removed at the end.
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Prints one JSON object.
-    #[arg(long)]
-    pub json: bool,
+    /// Directory and output.
+    #[command(flatten)]
+    pub common: CommonOptions,
     /// What this process is; set by the program itself.
     #[command(subcommand)]
     pub phase: Option<Phase>,

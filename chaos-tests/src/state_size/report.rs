@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use warifu_protocol::Sha256;
 
-use crate::measure::{LoadAverage, Memory, Spread};
+use crate::command::Outcome;
+use crate::measure::{LoadAverage, Memory, Spread, write_load_averages};
 
 /// The bound: 512 MB of resident memory for the registry and the shares of one node with 100,000 credentials.
 pub const MEMORY_MAX_BYTES: u64 = 512_000_000;
@@ -84,10 +85,11 @@ impl Report {
     pub fn peak_bytes(&self) -> u64 {
         [&self.load, &self.reopen, &self.install].iter().map(|holder| holder.end.peak_bytes).max().unwrap_or_default()
     }
+}
 
-    /// Whether memory stayed within the bound and all three processes had the same registry.
-    #[must_use]
-    pub fn passes(&self) -> bool {
+impl Outcome for Report {
+    /// Memory stayed within the bound and all three processes had the same registry.
+    fn passes(&self) -> bool {
         self.peak_bytes() <= MEMORY_MAX_BYTES && self.load.root == self.reopen.root && self.load.root == self.install.root
     }
 }
@@ -96,11 +98,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = &self.load;
         writeln!(f, "state-size: registry and shares of one node, {} credentials, {} with a card", self.credentials, self.bound)?;
-        for (when, average) in ["before", "after"].iter().zip(self.load_average) {
-            if let Some(average) = average {
-                writeln!(f, "  load average {when:<7} {average}")?;
-            }
-        }
+        write_load_averages(f, &self.load_average)?;
         writeln!(f, "  caches configured    registry {}, shares and audit log {}", mb(self.caches_bytes[0]), mb(self.caches_bytes[1]))?;
         writeln!(
             f,

@@ -19,10 +19,13 @@ use super::generator::Generator;
 use super::holder::{self, GENESIS};
 use super::options::{Options, Phase};
 use super::report::{HolderReport, Report};
+use crate::command::Progress;
 use crate::measure::load_average;
 
 /// Frames made ahead of the holder, so that making and applying overlap; each has at most some megabytes.
 const FRAMES_AHEAD: usize = 4;
+/// Whose progress is told.
+const PROGRESS: Progress = Progress("state-size");
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -47,20 +50,14 @@ pub fn run_phase(options: &Options, phase: &Phase) -> anyhow::Result<()> {
 /// When stores cannot be made or a process fails.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     let before = load_average();
-    let directory = match &options.dir {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-            tempfile::Builder::new().prefix("state-size-").tempdir_in(parent)?
-        }
-        None => tempfile::Builder::new().prefix("state-size-").tempdir()?,
-    };
+    let directory = options.common.working_directory(PROGRESS)?;
     let now = UnixMillis(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?);
     let founding = Founding::new(now)?;
     std::fs::write(directory.path().join(GENESIS), founding.genesis.document().to_toml())?;
     let (load, certificate_bytes) = load(options, directory.path(), &founding, now)?;
-    tell("opening the stores again")?;
+    PROGRESS.tell("opening the stores again")?;
     let reopen = collect(spawn(options, "__reopen", directory.path())?)?;
-    tell("installing the snapshot")?;
+    PROGRESS.tell("installing the snapshot")?;
     let install = collect(spawn(options, "__install", directory.path())?)?;
     let caches = StoreSection::default();
     Ok(Report {
@@ -135,7 +132,7 @@ fn make(options: &Options, generator: &mut Generator<'_>, frames: &SyncSender<Fe
         if told.elapsed() >= PROGRESS_INTERVAL || number == options.credentials {
             told = Instant::now();
             let rate = number as f64 / start.elapsed().as_secs_f64();
-            tell(&format!("{number} of {} credentials, {rate:.0}/s", options.credentials))?;
+            PROGRESS.tell(&format!("{number} of {} credentials, {rate:.0}/s", options.credentials))?;
         }
     }
     send(Feed::End)?;
@@ -167,8 +164,4 @@ fn collect(child: Child) -> anyhow::Result<HolderReport> {
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "the measured process failed ({})", output.status);
     serde_json::from_slice(&output.stdout).context("the measured process printed no report")
-}
-
-fn tell(progress: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "state-size: {progress}")?)
 }

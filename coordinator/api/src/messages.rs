@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use warifu_protocol::wire::{Applied, CredentialView, CrlView, NodeStatus, SessionView};
 use warifu_protocol::{
-    Blob, ClusterId, CredentialEvent, CredentialId, Gone, Name, NodeId, NodeSigned, ObjectVersion, Order, Receipt, SessionId,
+    Blob, ClusterId, CredentialEvent, CredentialId, Gone, ImportPacket, Name, NodeId, NodeSigned, ObjectVersion, Order, Receipt, SessionId,
     SignedRequest, StopId, StopKind, StopObject, UnixMillis,
 };
 
@@ -103,6 +103,48 @@ pub struct OrderAnswer {
     /// For what stops somebody: which nodes obey.
     #[serde(default)]
     pub stop: Option<StopReport>,
+}
+
+/// The sealed packets of an import.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PacketsBody {
+    /// At most one for each node; all of one order.
+    #[schema(value_type = Vec<Object>)]
+    pub packets: Vec<ImportPacket>,
+}
+
+/// What the nodes made of packets.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PacketsAnswer {
+    /// One for each packet, in the order of the call.
+    pub deliveries: Vec<PacketDelivery>,
+}
+
+/// What became of one packet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PacketDelivery {
+    /// For whom.
+    #[schema(value_type = u8)]
+    pub node: NodeId,
+    /// Whether the node has it. That its share is on its disk, its confirmation of the ceremony says.
+    pub state: PacketState,
+    /// Why not, if not.
+    pub problem: Option<Problem>,
+}
+
+/// What became of one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PacketState {
+    /// The node has it.
+    Taken,
+    /// Not yet, or not known: send it again.
+    Pending,
+    /// The node will never take it.
+    Refused,
 }
 
 /// How far a stop is.

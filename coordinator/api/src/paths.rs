@@ -12,6 +12,8 @@ pub const SIGN: &str = "/v1/sign";
 pub const ORDERS: &str = "/v1/orders";
 /// `POST` DER (ca): the CRL that an applied order announced.
 pub const CRL: &str = "/v1/crls/{order}";
+/// `POST` [`PacketsBody`](crate::PacketsBody) (ca): brings the sealed packets of an applied import to the nodes; may be repeated.
+pub const IMPORT: &str = "/v1/imports/{order}";
 /// `GET` (ca, operations, auditor): the active CRLs.
 pub const CRLS: &str = "/v1/crls";
 /// `GET` (ca, operations, auditor): a page of credentials; query `after`, `limit`.

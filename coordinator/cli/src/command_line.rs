@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +13,7 @@ use crate::credential::{self, CredentialCommand, CrlCommand, FacilityCommand, Se
 use crate::error::{CommandError, Exit, chain};
 use crate::genesis::{self, GenesisCommand};
 use crate::officer::{self, OfficerCommand};
-use crate::orders;
+use crate::orders::{self, ReceiptsCommand};
 use crate::roster::{self, AnchorsCommand, PolicyCommand, RosterCommand};
 use crate::status;
 use crate::terminal::{self, TerminalCommand};
@@ -61,9 +60,8 @@ enum Command {
     Terminal(Group<TerminalCommand>),
     /// Verify the signatures of a prescription or dispensing; needs no cluster
     Verify(VerifyArgs),
-    /// Receipts of what was stopped; needs no cluster
-    #[command(subcommand)]
-    Receipts(ReceiptsCommand),
+    /// Receipts of what was stopped
+    Receipts(Group<ReceiptsCommand>),
     /// How the cluster is; exit code 3 when it cannot sign
     Status {
         /// Print JSON
@@ -82,24 +80,6 @@ enum Command {
     #[cfg(feature = "embedded")]
     #[command(name = crate::local_cluster::COORDINATOR_COMMAND, hide = true, disable_help_flag = true)]
     Coordinator(Daemon),
-}
-
-/// Receipts of what was stopped
-#[derive(clap::Subcommand, Debug)]
-enum ReceiptsCommand {
-    /// Check the receipts in a file against the genesis; exit code 1 when they do not prove the stop
-    #[command(after_help = "Example:\n  warifu receipts verify receipts.json --genesis genesis.toml")]
-    Verify {
-        /// The receipts, as `--receipts` wrote them
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// The cluster's signed genesis.toml
-        #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
-        genesis: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// Commands of one subject.
@@ -165,8 +145,8 @@ fn run_command(command: Command) -> Result<Exit, CommandError> {
                 let able = status::run(&connection, Console::new(json)).await?;
                 return Ok(if able { Exit::Done } else { Exit::Unknown });
             }
-            Command::Receipts(ReceiptsCommand::Verify { file, genesis, json }) => {
-                let proved = orders::verify_file(&file, &genesis, Console::new(json))?;
+            Command::Receipts(group) => {
+                let proved = orders::run_receipts(group.command, Console::new(group.json)).await?;
                 return Ok(if proved { Exit::Done } else { Exit::Refused });
             }
             Command::Verify(_) => unreachable!("handled without a runtime"),

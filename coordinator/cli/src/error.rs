@@ -76,6 +76,8 @@ impl CommandError {
             Some(error) => api_exit(error),
             None => match self {
                 Self::Terminal(TerminalError::Refused { problem }) => fault_exit(problem.fault),
+                Self::Order(OrderError::ImportIncomplete { .. })
+                | Self::Credential(CredentialError::Order(OrderError::ImportIncomplete { .. })) => Exit::Unknown,
                 _ => Exit::Refused,
             },
         }

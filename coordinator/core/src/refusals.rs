@@ -45,6 +45,10 @@ impl Refusals {
         self.by_node.is_empty()
     }
 
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.by_node.contains_key(&node)
+    }
+
     /// The refusal that `quorum` nodes give with the same code, and who they are. The words are those of the first of them.
     pub(crate) fn agreed(&self, quorum: usize) -> Option<(Refusal, Vec<NodeId>)> {
         let mut by_code: BTreeMap<String, (&Refusal, Vec<NodeId>)> = BTreeMap::new();

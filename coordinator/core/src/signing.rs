@@ -302,9 +302,14 @@ impl Signing {
         let quorum = self.rules.nodes + 1 - usize::from(self.rules.threshold.0);
         if let Some((refusal, nodes)) = self.refusals.agreed(quorum) {
             self.finish(Err(SignFailure::Refused { refusal, nodes }));
-        } else if self.stale.agreed(quorum).is_some() {
+        } else if self.stale.agreed(quorum).is_some() || self.holders_left() < usize::from(self.rules.threshold.0) {
             self.finish(Err(SignFailure::ViewStale));
         }
+    }
+
+    /// Holders by this view that have not contradicted it. Without t of them no set is left to ask, whatever the others would say.
+    fn holders_left(&self) -> usize {
+        self.job.key.holders().iter().filter(|holder| !self.stale.contains(**holder)).count()
     }
 
     fn void(&mut self, attempt: AttemptId) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use support::{Behaviour, World, node};
 use warifu_coordinator_core::limits::{EXCLUSION_MILLIS, HEDGE_MILLIS_MAX, SIGNING_DEADLINE_MILLIS};
-use warifu_coordinator_core::{Job, NodeNote, SignFailure};
+use warifu_coordinator_core::{GroupKey, Job, NodeNote, SignFailure};
 use warifu_protocol::wire::NotYet;
 use warifu_protocol::{CredentialId, Epoch, Refusal};
 
@@ -240,6 +240,22 @@ fn a_moved_certificate_makes_the_view_stale() {
         world.behave(number, Behaviour::Refuses(Refusal::CertificateMoved));
     }
     assert_eq!(world.sign(), Err(SignFailure::ViewStale));
+}
+
+#[test]
+fn a_view_is_stale_at_once_when_too_few_of_its_holders_are_left_that_do_not_contradict_it() {
+    for seed in 0..10 {
+        let mut world = World::new(5, 3, 1, seed);
+        // Refreshed since: the epoch is over, and the fifth site, which lacked its share before, is none of the view's holders.
+        for number in 1..=5 {
+            world.behave(number, Behaviour::Refuses(Refusal::ShareMissing));
+        }
+        let key = GroupKey::clone(&world.key).held_by(&[1, 2, 3, 4].map(node)).expect("enough holders");
+        let job = Job::csr(CredentialId::new([1; 16]), support::MESSAGE.to_vec(), Epoch(1), Arc::new(key));
+        let before = world.now;
+        assert_eq!(world.sign_job(job), Err(SignFailure::ViewStale));
+        assert!(world.now.since(before) < HEDGE_MILLIS_MAX, "nothing is waited for");
+    }
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum_server::tls::TlsInfo;
 use http::request::Parts;
+use rustls::pki_types::CertificateDer;
 use warifu_api::Problem;
 use warifu_protocol::Fault;
 
@@ -69,6 +70,6 @@ fn identify(parts: &Parts, app: &App) -> Result<Arc<Client>, Problem> {
         .extensions
         .get::<Arc<TlsInfo>>()
         .and_then(|tls| tls.peer_certificates.first())
-        .and_then(|certificate| app.clients.by_certificate(certificate))
+        .and_then(|certificate| app.clients.by_certificate(&CertificateDer::from(certificate.as_slice())))
         .ok_or_else(|| Problem::new(401, "unauthenticated", Fault::Request, "connect with the certificate of a configured client"))
 }

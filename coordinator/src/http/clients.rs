@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use der::{Decode, Encode};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
-use warifu_protocol::{Name, SpkiHash, canonical};
-use x509_cert::Certificate;
+use warifu_protocol::transport::{KnownKeys, spki_hash};
+use warifu_protocol::{Name, SpkiHash};
 
 use crate::config::{ClientEntry, ClientRole};
 use crate::limits::BODIES_PER_CLIENT_MAX;
@@ -44,8 +44,13 @@ impl Clients {
     }
 
     /// The client whose certificate (DER) this is; only its key counts.
-    pub(crate) fn by_certificate(&self, certificate: &[u8]) -> Option<Arc<Client>> {
-        let spki = Certificate::from_der(certificate).ok()?.tbs_certificate.subject_public_key_info.to_der().ok()?;
-        self.by_spki.get(&SpkiHash::new(canonical::sha256(&spki))).cloned()
+    pub(crate) fn by_certificate(&self, certificate: &CertificateDer<'_>) -> Option<Arc<Client>> {
+        self.by_spki.get(&spki_hash(certificate).ok()?).cloned()
+    }
+}
+
+impl KnownKeys for Clients {
+    fn knows(&self, spki: &SpkiHash) -> bool {
+        self.by_spki.contains_key(spki)
     }
 }

@@ -6,6 +6,7 @@ mod body;
 mod caller;
 mod clients;
 mod connections;
+mod imports;
 mod orders;
 mod pages;
 mod reads;

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use warifu_api::{OrderAnswer, Problem};
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES};
 use warifu_protocol::wire::{Applied, Read, View};
-use warifu_protocol::{Command, Fault, LogEntry, Order, OrderCommand, OrderId, ParseIdError, Refusal, StopCommand, UnixMillis};
+use warifu_protocol::{CeremonyId, Command, Fault, LogEntry, Order, OrderCommand, OrderId, ParseIdError, Refusal, StopCommand, UnixMillis};
 
 use super::answer::ProblemAnswer;
 use super::app::App;
@@ -100,6 +100,7 @@ async fn applied_before(app: &App, order: &Order) -> Result<Applied, Problem> {
             }
         }
         OrderCommand::UpdateCrl { .. } => Ok(Applied::CrlExpected { order: order.body.id, next: 0 }),
+        OrderCommand::Import { .. } => Ok(Applied::CeremonyStarted(CeremonyId::new(*order.body.id.as_bytes()))),
         _ => Ok(Applied::Done),
     }
 }

@@ -14,7 +14,7 @@ use warifu_protocol::Fault;
 use super::answer::ProblemAnswer;
 use super::app::App;
 use super::caller::{Anyone, Caller};
-use super::{orders, reads, sessions, sign, status, stops, trace};
+use super::{imports, orders, reads, sessions, sign, status, stops, trace};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -54,6 +54,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sign::sign))
         .routes(routes!(orders::relay_order))
         .routes(routes!(orders::upload_crl))
+        .routes(routes!(imports::bring_packets))
         .routes(routes!(reads::crls))
         .routes(routes!(reads::roster))
         .routes(routes!(reads::credentials))
@@ -82,6 +83,7 @@ mod tests {
             paths::SIGN,
             paths::ORDERS,
             paths::CRL,
+            paths::IMPORT,
             paths::CRLS,
             paths::ROSTER,
             paths::CREDENTIALS,

@@ -4,12 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{Error, ServerConfig};
+use warifu_protocol::transport::{Chain, PinnedClients};
 
 use super::clients::Clients;
 use crate::config::TlsFiles;
@@ -57,7 +56,7 @@ pub(crate) fn server_config(files: &TlsFiles, clients: Arc<Clients>) -> Result<S
         reason: error.to_string(),
     })?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = PinnedClients { clients, algorithms: provider.signature_verification_algorithms };
+    let verifier = PinnedClients::new(clients, Chain::Ignored, &provider);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .and_then(|builder| builder.with_client_cert_verifier(Arc::new(verifier)).with_single_cert(chain, key))
@@ -76,52 +75,5 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) => Err(file("no certificate in it".to_owned())),
         Err(error) => Err(file(error.to_string())),
-    }
-}
-
-/// Accepts exactly the configured keys; names, dates and issuers of the certificates do not count.
-#[derive(Debug)]
-struct PinnedClients {
-    clients: Arc<Clients>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ClientCertVerifier for PinnedClients {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        match self.clients.by_certificate(end_entity) {
-            Some(_) => Ok(ClientCertVerified::assertion()),
-            None => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not offered".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }

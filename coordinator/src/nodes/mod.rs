@@ -3,6 +3,7 @@
 mod batches;
 mod call;
 mod fleet;
+mod imports;
 mod propose;
 mod reads;
 mod roster;

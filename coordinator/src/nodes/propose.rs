@@ -49,9 +49,13 @@ impl Nodes {
                         after_unknown = true;
                         reason = format!("node {node}: {why}");
                     }
-                    Ok(OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_)) => {
-                        reason = format!("node {node} answered something else than a verdict")
-                    }
+                    Ok(
+                        OrderReply::View(_)
+                        | OrderReply::Status(_)
+                        | OrderReply::Stop(_)
+                        | OrderReply::Receipts(_)
+                        | OrderReply::ImportPacket(_),
+                    ) => reason = format!("node {node} answered something else than a verdict"),
                     Err(failure) => {
                         after_unknown = true;
                         reason = failure.reason;

@@ -18,13 +18,13 @@ use warifu_core::pki::render_csr;
 use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::transport::Role;
 use warifu_protocol::wire::{
-    Applied, CredentialState, CredentialView, FreshCommitments, NodeStatus, NotYet, OrderCall, OrderReply, Read, SessionView, SignAnswer,
-    SignCall, SignItem, SignReply, SignWork, StopAnswer, StopReceipts, Verdict, View,
+    Applied, CredentialState, CredentialView, FreshCommitments, NodeStatus, NotYet, OrderCall, OrderReply, PacketAnswer, Read, SessionView,
+    SignAnswer, SignCall, SignItem, SignReply, SignWork, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
     Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, ClusterRecord, Command, CredentialId, Epoch, NodeId, NodeSigned,
-    NonceId, ObjectVersion, OrderCommand, OrderId, Receipt, Refusal, RequestHash, SessionId, Sha256, Statement, StopCommand, StopId,
-    StoreId, SubjectFields, UnixMillis, canonical, closing_message,
+    NonceId, ObjectVersion, OrderCommand, OrderId, Origin, Receipt, Refusal, RequestHash, SessionId, Sha256, Statement, StopCommand,
+    StopId, StoreId, SubjectFields, UnixMillis, canonical, closing_message,
 };
 
 /// What is wrong with a site.
@@ -98,7 +98,9 @@ impl Sites {
             certificate: Some(certificate.into()),
             authenticators: Vec::new(),
             pending: Vec::new(),
+            destroy_at: None,
             holders: (1..=nodes).filter_map(NodeId::new).collect(),
+            origin: Origin::Generated,
         };
         let registry = Registry { index: 100, credential: Some(view), ..Registry::default() };
         Arc::new(Self { cluster, sites, registry: Mutex::new(registry), public, delay: Mutex::new(Duration::ZERO) })
@@ -248,6 +250,14 @@ impl Sites {
                 Err(refusal) => StopAnswer::Refused(refusal),
             })),
             OrderCall::Receipts(stop) => Ok(OrderReply::Receipts(self.site(node).lock().stops.get(&stop).cloned().map(Box::new))),
+            OrderCall::ImportPacket(packet) => Ok(OrderReply::ImportPacket(match fault {
+                Some(Fault::Unconfirmed) => PacketAnswer::NotYet,
+                _ if packet.node != node => {
+                    PacketAnswer::Refused(Refusal::PacketRefused { node: packet.node, reason: "it is another's".to_owned() })
+                }
+                _ if packet.sealed.is_empty() => PacketAnswer::Refused(Refusal::CeremonyStep),
+                _ => PacketAnswer::Taken,
+            })),
             OrderCall::Status => Ok(OrderReply::Status(Box::new(self.status(node, fault)))),
             OrderCall::Read(read) => {
                 let mut view = self.read(&read);

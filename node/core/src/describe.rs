@@ -48,7 +48,9 @@ pub fn order(body: &OrderBody) -> Vec<String> {
         | OrderCommand::UpdateAnchors { .. }
         | OrderCommand::UpdateRoster { .. }
         | OrderCommand::ReplaceStore { .. }
-        | OrderCommand::Refresh { .. } => Vec::new(),
+        | OrderCommand::Refresh { .. }
+        | OrderCommand::RefreshAll { .. }
+        | OrderCommand::Import { .. } => Vec::new(),
     };
     let after_headline = 1.min(lines.len());
     lines.splice(after_headline..after_headline, facts);

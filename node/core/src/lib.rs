@@ -2,8 +2,10 @@
 
 pub mod audit;
 pub mod ceremony;
+pub mod confirmation;
 pub mod describe;
 pub mod identity;
+pub mod import;
 pub mod pki;
 pub mod registry;
 pub mod signer;

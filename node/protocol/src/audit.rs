@@ -236,6 +236,10 @@ impl Command {
             Self::RepairAborted(_) => "repair-aborted",
             Self::EpochReceived(_) => "epoch-received",
             Self::EpochRetired(_) => "epoch-retired",
+            Self::RefreshStarted(_) => "refresh-started",
+            Self::SharesLost(_) => "shares-lost",
+            Self::ImportConfirmed(_) => "import-confirmed",
+            Self::ImportAborted(_) => "import-aborted",
         }
     }
 }
@@ -266,6 +270,8 @@ impl OrderCommand {
             Self::SuspendBinding { .. } => "authenticator-suspended",
             Self::Destroy { .. } => "credential-destroyed",
             Self::ResumeBinding { .. } => "authenticator-resumed",
+            Self::RefreshAll { .. } => "refresh-of-all-ordered",
+            Self::Import { .. } => "import-ordered",
         }
     }
 }

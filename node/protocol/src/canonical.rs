@@ -68,6 +68,18 @@ pub const TAG_REPAIR_ABORT: &str = "warifu-repair-abort-v1";
 pub const TAG_EPOCH_RECEIPT: &str = "warifu-epoch-receipt-v1";
 /// The end of the epoch before.
 pub const TAG_EPOCH_RETIRED: &str = "warifu-epoch-retired-v1";
+/// A node's start of a refresh that is due.
+pub const TAG_REFRESH_START: &str = "warifu-refresh-start-v1";
+/// A node's word that it has shares no more.
+pub const TAG_SHARES_LOST: &str = "warifu-shares-lost-v1";
+/// What the shares of an imported key are sealed for.
+pub const TAG_IMPORT_PACKET: &str = "warifu-import-packet-v1";
+/// What the participants of an import confirm the hash of.
+pub const TAG_IMPORT_TRANSCRIPT: &str = "warifu-import-transcript-v1";
+/// A participant's confirmation that it has its share of an imported key.
+pub const TAG_IMPORT_CONFIRM: &str = "warifu-import-confirm-v1";
+/// The end of an import that came to nothing.
+pub const TAG_IMPORT_ABORT: &str = "warifu-import-abort-v1";
 /// One bucket or inner node of the state root's hash tree.
 pub const TAG_STATE_TREE: &str = "warifu-state-tree-v1";
 

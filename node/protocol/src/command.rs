@@ -9,12 +9,13 @@ use crate::canonical::{
 use crate::limits::LOG_ENTRY_BYTES_MAX;
 use crate::wire::Round2;
 use crate::{
-    Blob, BootId, CeremonyId, ClusterId, CredentialId, EpochReceipt, EpochRetired, NodeId, Order, OrderId, PublicKey, RepairAbort,
-    RepairAccusation, RepairCommitments, RepairConfirm, RepairStart, SessionClosing, SessionOpening, Sha256, SignatureInvalid, StoreId,
-    UnixMillis,
+    Blob, BootId, CeremonyId, ClusterId, CredentialId, EpochReceipt, EpochRetired, ImportAbort, ImportConfirm, NodeId, Order, OrderId,
+    PublicKey, RefreshStart, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm, RepairStart, SessionClosing, SessionOpening,
+    Sha256, SharesLost, SignatureInvalid, StoreId, UnixMillis,
 };
 
-/// Version of [`LogEntry`]'s encoding.
+/// Newest version of [`LogEntry`] that this program knows: of its encoding, and of what applying it does. Whatever changes either raises it, and
+/// is done only for entries of that version, which the cluster uses once every node knows it.
 pub const LOG_ENTRY_VERSION: u16 = 1;
 
 /// One entry.
@@ -67,6 +68,14 @@ impl LogEntry {
         if bytes.len() > LOG_ENTRY_BYTES_MAX { Err(LogEntryError::TooLarge { size: bytes.len() }) } else { Ok(bytes) }
     }
 
+    /// The version that stands before all else, whatever follows it.
+    ///
+    /// # Errors
+    /// When there is no number.
+    pub fn version_of(bytes: &[u8]) -> Result<u16, LogEntryError> {
+        postcard::take_from_bytes::<u16>(bytes).map(|(version, _)| version).map_err(|_| LogEntryError::Malformed)
+    }
+
     /// Decodes exactly one entry.
     ///
     /// # Errors
@@ -75,7 +84,7 @@ impl LogEntry {
         if bytes.len() > LOG_ENTRY_BYTES_MAX {
             return Err(LogEntryError::TooLarge { size: bytes.len() });
         }
-        let (version, _) = postcard::take_from_bytes::<u16>(bytes).map_err(|_| LogEntryError::Malformed)?;
+        let version = Self::version_of(bytes)?;
         if version != LOG_ENTRY_VERSION {
             return Err(LogEntryError::UnknownVersion { version });
         }
@@ -134,6 +143,14 @@ pub enum Command {
     EpochReceived(NodeSigned<EpochReceipt>),
     /// The epoch before a refresh ends.
     EpochRetired(NodeSigned<EpochRetired>),
+    /// A node opens a refresh that is due.
+    RefreshStarted(NodeSigned<RefreshStart>),
+    /// A node has shares no more.
+    SharesLost(NodeSigned<SharesLost>),
+    /// A participant has its share of an imported key.
+    ImportConfirmed(NodeSigned<ImportConfirm>),
+    /// A participant says that an import has come to nothing.
+    ImportAborted(NodeSigned<ImportAbort>),
 }
 
 /// Something that only nodes say; it has one tag.
@@ -185,6 +202,8 @@ pub struct NodeStarted {
     /// Boot ids of its earlier starts, from the last confirmed one on, at most [`crate::limits::EARLIER_BOOTS_MAX`]. A copy of an older
     /// store lacks the one that the cluster remembers.
     pub earlier: Vec<BootId>,
+    /// The newest [`LOG_ENTRY_VERSION`] that its program knows.
+    pub log_version: u16,
 }
 
 impl NodeStatement for NodeStarted {

@@ -67,4 +67,13 @@ pub enum CredentialChange {
         /// Nodes that hold one now.
         holders: Vec<NodeId>,
     },
+    /// It got a key that existed whole before.
+    KeyImported {
+        /// The order that imported it; the ceremony has the same identifier.
+        order: OrderId,
+        /// The officers who approved that order.
+        officers: Vec<Name>,
+        /// Nodes that confirmed and hold a share.
+        holders: Vec<NodeId>,
+    },
 }

@@ -125,6 +125,10 @@ byte_id! {
     ClusterId, 32
 }
 byte_id! {
+    /// An Ed25519 point as RFC 8032 encodes it: a public key or a commitment. Whether it is a point, and a sound one, is for its user to check.
+    EncodedPoint, 32
+}
+byte_id! {
     /// One holder's threshold key with its certificate and state. Random.
     CredentialId, 16
 }

@@ -49,10 +49,17 @@ pub const SESSIONS_OPEN_MAX: usize = 16;
 pub const HOLDS_UNKNOWN_MAX: usize = 10_000;
 /// Intermediate states that a ceremony may be restarted in before its credentials fall back to needing a new order.
 pub const CEREMONY_ATTEMPTS_MAX: u32 = 8;
+/// Imports that are open at once; a further one is refused until one ends. Each has a handful of nodes waiting for a packet.
+pub const IMPORTS_OPEN_MAX: usize = 32;
+/// Largest sealed packet of an import; one of version 1 has 1,170 bytes.
+pub const IMPORT_PACKET_BYTES_MAX: usize = 4 * 1024;
 /// Attempts at one repair before it is given up; the node that lacks the shares asks again later.
 pub const REPAIR_ATTEMPTS_MAX: u32 = 8;
 /// Repairs of one node that are open at once: one that is worked on and one whose messages travel. A further one is refused.
 pub const REPAIRS_OPEN_MAX: usize = 2;
+/// Refreshes without an order that are open at once in the cluster: one that is worked on and one whose messages travel. A further one is
+/// refused, so that nobody can open so many that key generations wait.
+pub const DUE_REFRESHES_OPEN_MAX: usize = 2;
 
 const _: () = assert!(CRL_CHUNK_BYTES < LOG_ENTRY_BYTES_MAX);
 // A helper commits to one point of 32 bytes for each helper, and there are at most 14 of them.

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{TAG_BINDING, TAG_CONSENT, TAG_ORDER, json_message, sha256};
 use crate::{
-    AnchorEntry, AuthenticatorKind, Blob, CertificateHash, Challenge, ClusterId, CommandClass, CoordinatorEntry, CredentialId, Name,
-    NodeEntry, NodeSigned, NodeStatement, ObjectVersion, OfficerEntry, OrderId, Policy, PublicKey, SessionId, Sha256, StoreId,
-    SubjectFields, TerminalId, UnixMillis, order_words,
+    AnchorEntry, AuthenticatorKind, Blob, CertificateHash, Challenge, ClusterId, CommandClass, CoordinatorEntry, CredentialId, KeyImport,
+    Name, NodeEntry, NodeId, NodeSigned, NodeStatement, ObjectVersion, OfficerEntry, OrderId, Policy, PublicKey, SessionId, Sha256,
+    StoreId, SubjectFields, TerminalId, UnixMillis, order_words,
 };
 
 /// One credential to create.
@@ -173,6 +173,16 @@ pub enum OrderCommand {
         /// Whose.
         credential: CredentialId,
     },
+    /// Makes every key due for a refresh that was last given shares before this order is applied. The nodes refresh them in the background.
+    RefreshAll {
+        /// Only keys of which this node was given shares.
+        held_by: Option<NodeId>,
+    },
+    /// Creates a credential with a key that exists already. The shares go to the nodes in sealed packets of which only the hashes are here.
+    Import {
+        /// What is imported.
+        import: KeyImport,
+    },
 }
 
 /// A card already bound that agrees to a further one.
@@ -322,7 +332,8 @@ impl OrderCommand {
             Self::UpdateAnchors { .. } => CommandClass::Anchors,
             Self::UpdateRoster { .. } => CommandClass::Roster,
             Self::ReplaceStore { .. } => CommandClass::Repair,
-            Self::Refresh { .. } => CommandClass::Refresh,
+            Self::Refresh { .. } | Self::RefreshAll { .. } => CommandClass::Refresh,
+            Self::Import { .. } => CommandClass::Import,
         }
     }
 
@@ -372,6 +383,13 @@ impl OrderCommand {
                 lines.extend(credentials.iter().map(|credential| format!("  {credential}")));
                 lines
             }
+            Self::RefreshAll { held_by } => vec![
+                match held_by {
+                    Some(node) => format!("REFRESH THE SHARES of every key of which node {node} was given shares"),
+                    None => "REFRESH THE SHARES of every key".to_owned(),
+                },
+                "  keys and certificates stay, and signing goes on; it is done in the background and may take hours".to_owned(),
+            ],
             Self::BindWithNotice { binding, .. } => vec![
                 format!("BIND A CARD ({}) to credential {} WITH NOTICE", card_kind(binding.kind), binding.credential),
                 format!("  SHA-256 of the card's certificate {}", binding.card),
@@ -390,6 +408,7 @@ impl OrderCommand {
                 format!("RESUME THE CARD {card} of credential {credential}"),
                 "  whoever holds this card and its PIN will sign as the holder again".to_owned(),
             ],
+            Self::Import { import } => order_words::import(import),
         }
     }
 }

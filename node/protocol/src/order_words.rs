@@ -2,7 +2,8 @@
 
 use crate::canonical::sha256;
 use crate::{
-    AnchorEntry, AnchorKind, ClusterRecord, CommandClass, CoordinatorEntry, NodeEntry, OfficerEntry, OrderCommand, Policy, Sha256, StoreId,
+    AnchorEntry, AnchorKind, ClusterRecord, CommandClass, CoordinatorEntry, KeyImport, NodeEntry, OfficerEntry, OrderCommand, Policy,
+    Sha256, StoreId,
 };
 
 pub(crate) fn policy(policy: &Policy) -> Vec<String> {
@@ -35,6 +36,21 @@ pub(crate) fn replace_store(node: &NodeEntry, store: StoreId) -> Vec<String> {
         format!("  new store {store}"),
         node_line(node),
         "  its old disk and its old keys are refused from then on; its shares must be repaired".to_owned(),
+    ]
+}
+
+pub(crate) fn import(import: &KeyImport) -> Vec<String> {
+    let KeyImport { enrolment, commitment, packets } = import;
+    let key = import.group_key().map_or_else(|| "NONE: every node will refuse this".to_owned(), |key| format!("ed25519:{key}"));
+    let nodes: Vec<String> = packets.iter().map(|(node, _)| node.to_string()).collect();
+    vec![
+        "IMPORT A KEY THAT EXISTED WHOLE BEFORE".to_owned(),
+        format!("  as credential {} for holder {}: {}", enrolment.credential, enrolment.holder, enrolment.subject),
+        format!("  public key {key}"),
+        format!("  split for sites {}, of which {} sign together", nodes.join(" "), commitment.len()),
+        "  whoever has had its seed, or a copy of it, can sign as the holder without any site, for as long as the key counts".to_owned(),
+        "  no destruction here ends a copy elsewhere: prefer a generated key wherever the certificate can change".to_owned(),
+        "  the credential says `imported`, with your names, for ever".to_owned(),
     ]
 }
 
@@ -81,6 +97,8 @@ fn policy_lines(policy: &Policy) -> Vec<String> {
         ceremony_millis_max,
         order_millis_max,
         binding_delay_millis,
+        refresh_after_millis,
+        destroy_after_revocation_millis,
         approvals: _,
     } = policy;
     let mut lines = vec![
@@ -91,6 +109,11 @@ fn policy_lines(policy: &Policy) -> Vec<String> {
         format!("  ceremony_millis_max {ceremony_millis_max}"),
         format!("  order_millis_max {order_millis_max}"),
         format!("  binding_delay_millis {binding_delay_millis}"),
+        match refresh_after_millis {
+            0 => "  refresh_after_millis 0: shares are refreshed by order only".to_owned(),
+            millis => format!("  refresh_after_millis {millis}: older shares are refreshed without an order"),
+        },
+        destruction_line(*destroy_after_revocation_millis),
     ];
     for class in CommandClass::ALL {
         let rules = policy.rules_for(class).iter().map(|rule| format!("{} x {}", rule.count, rule.role)).collect::<Vec<_>>();
@@ -98,6 +121,18 @@ fn policy_lines(policy: &Policy) -> Vec<String> {
         lines.push(format!("  {class:?}: approvals by {}{consent}", rules.join(" and ")));
     }
     lines
+}
+
+/// Whoever may revoke may then destroy: that must not hide behind a number.
+fn destruction_line(after_millis: Option<u64>) -> String {
+    let what = match after_millis {
+        None => "none: a revoked key is destroyed only by an order of its own".to_owned(),
+        Some(0) => "0: WHOEVER MAY REVOKE DESTROYS: a revoked key is destroyed at once, for good, at every site".to_owned(),
+        Some(millis) => {
+            format!("{millis}: WHOEVER MAY REVOKE DESTROYS: a revoked key is destroyed that much later, for good, at every site")
+        }
+    };
+    format!("  destroy_after_revocation_millis {what}")
 }
 
 fn anchor_line(anchor: &AnchorEntry) -> String {

@@ -167,6 +167,15 @@ pub struct Policy {
     /// How long a binding that no bound card agrees to is pending, for the holder and the officers to notice it.
     #[serde(default = "default_binding_delay")]
     pub binding_delay_millis: u64,
+    /// A key whose shares are older than this is refreshed in the background; 0 never refreshes by age. Shares that thieves gather one by one
+    /// from different sites are of use together only if they are of one epoch.
+    #[serde(default)]
+    pub refresh_after_millis: u64,
+    /// How long after its revocation a credential is destroyed at every site, without a further order: 0 at once, at most a year. Left out:
+    /// never, only by an order of its own. Counted from the revocation, under the policy of that moment; a CRL that lists its certificate
+    /// is no revocation of the credential.
+    #[serde(default)]
+    pub destroy_after_revocation_millis: Option<u64>,
     /// Approvals per command where they differ from the default table; never fewer officers than the default.
     #[serde(default)]
     pub approvals: BTreeMap<CommandClass, ApprovalRule>,
@@ -207,10 +216,15 @@ impl Default for Policy {
             ceremony_millis_max: default_ceremony(),
             order_millis_max: default_order(),
             binding_delay_millis: default_binding_delay(),
+            refresh_after_millis: 0,
+            destroy_after_revocation_millis: None,
             approvals: BTreeMap::new(),
         }
     }
 }
+
+/// Smallest age at which shares are refreshed: far more than one refresh takes, or the cluster would do nothing else.
+const REFRESH_MILLIS_MIN: u64 = 1000;
 
 /// A policy that no cluster may run under.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -275,7 +289,7 @@ impl Policy {
     /// Names the first field or row that is wrong.
     pub fn check(&self, officers: &[OfficerEntry]) -> Result<(), PolicyError> {
         const MINUTE: u64 = 60_000;
-        let ranges: [(&'static str, u64, u64, u64); 7] = [
+        let ranges: [(&'static str, u64, u64, u64); 8] = [
             ("session_millis_max", self.session_millis_max, MINUTE, SESSION_MILLIS_MAX),
             ("session_signatures_max", u64::from(self.session_signatures_max), 1, u64::from(SESSION_SIGNATURES_MAX)),
             ("crl_age_millis_max", self.crl_age_millis_max, MINUTE, 31 * 24 * 60 * MINUTE),
@@ -283,11 +297,17 @@ impl Policy {
             ("ceremony_millis_max", self.ceremony_millis_max, 1000, 60 * MINUTE),
             ("order_millis_max", self.order_millis_max, MINUTE, ORDER_MILLIS_MAX),
             ("binding_delay_millis", self.binding_delay_millis, 1000, 31 * 24 * 60 * MINUTE),
+            ("destroy_after_revocation_millis", self.destroy_after_revocation_millis.unwrap_or(0), 0, 366 * 24 * 60 * MINUTE),
         ];
         for (field, value, minimum, maximum) in ranges {
             if value < minimum || value > maximum {
                 return Err(PolicyError::OutOfRange { field, minimum, maximum, value });
             }
+        }
+        // No refresh by age, or one that leaves time to end before the next.
+        let (value, maximum) = (self.refresh_after_millis, 10 * 366 * 24 * 60 * MINUTE);
+        if value != 0 && !(REFRESH_MILLIS_MIN..=maximum).contains(&value) {
+            return Err(PolicyError::OutOfRange { field: "refresh_after_millis", minimum: REFRESH_MILLIS_MIN, maximum, value });
         }
         for class in CommandClass::ALL {
             let minimum = class.default_approvals().count;

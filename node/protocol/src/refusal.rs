@@ -494,6 +494,72 @@ pub enum Refusal {
         /// The accused.
         node: NodeId,
     },
+    /// A node says that it lost shares of which the log does not say that it has them.
+    #[error("node {node} holds none of these shares by the log's word")]
+    ShareNotHeld {
+        /// Who.
+        node: NodeId,
+    },
+    /// A refresh without an order, of shares that are not due for one.
+    #[error("the shares of credential {credential} are not due for a refresh")]
+    RefreshNotDue {
+        /// Whose.
+        credential: CredentialId,
+    },
+    /// A removed node's identifier cannot come back yet.
+    #[error("the shares that the removed node {node} had of credential {credential} still count; wait until all its keys are refreshed")]
+    RefreshPending {
+        /// The identifier.
+        node: NodeId,
+        /// A key that is not refreshed yet.
+        credential: CredentialId,
+    },
+    /// A key that must not be imported.
+    #[error("the key is refused: {reason}")]
+    KeyRefused {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key is, or was once, another credential's.
+    #[error("this is the key of credential {credential}, or was before that was destroyed; a key belongs to one credential for ever")]
+    KeyUsed {
+        /// Whose.
+        credential: CredentialId,
+    },
+    /// An import that does not fit the cluster.
+    #[error("the import is refused: {reason}; make it anew for the cluster as it stands")]
+    ImportRefused {
+        /// Which rule.
+        reason: String,
+    },
+    /// A packet that is not what the order says, or does not hold what it should.
+    #[error("the packet for node {node} is refused: {reason}")]
+    PacketRefused {
+        /// For whom.
+        node: NodeId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The entry is of a version that the cluster does not use.
+    #[error("the entry has version {found}; the cluster uses 1 to {active} until every node's program knows more")]
+    LogVersionUnused {
+        /// Of the entry.
+        found: u16,
+        /// The newest in use.
+        active: u16,
+    },
+    /// The node's program is too old for the log.
+    #[error(
+        "the program of node {node} knows version {knows} of log entries and the cluster uses {needs}; install the one that the others run"
+    )]
+    ProgramOutdated {
+        /// The node.
+        node: NodeId,
+        /// What its program knows.
+        knows: u16,
+        /// What is in use.
+        needs: u16,
+    },
 }
 
 impl Refusal {
@@ -576,6 +642,11 @@ impl Refusal {
             | Self::AnchorsRefused { .. }
             | Self::QuorumLost { .. }
             | Self::SharesLost { .. }
+            | Self::RefreshPending { .. }
+            | Self::KeyRefused { .. }
+            | Self::KeyUsed { .. }
+            | Self::ImportRefused { .. }
+            | Self::PacketRefused { .. }
             | Self::NotStopping => Fault::Order,
             Self::CertificateMoved | Self::SignerSet { .. } | Self::CommitmentsChanged | Self::CommitmentsInvalid { .. } => {
                 Fault::Coordinator
@@ -593,9 +664,13 @@ impl Refusal {
             | Self::NodeUnknown { .. }
             | Self::NodeStoreChanged { .. }
             | Self::NodeRolledBack { .. }
+            | Self::LogVersionUnused { .. }
+            | Self::ProgramOutdated { .. }
             | Self::CeremonyNotOverdue { .. }
             | Self::HoldsTooMany { .. }
             | Self::ShareNotMissing { .. }
+            | Self::ShareNotHeld { .. }
+            | Self::RefreshNotDue { .. }
             | Self::AccusationUnfounded { .. } => Fault::Node,
             Self::CrlMissing { .. }
             | Self::CrlStale { .. }

@@ -7,9 +7,20 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{
-    TAG_REPAIR_ABORT, TAG_REPAIR_ACCUSATION, TAG_REPAIR_COMMITMENTS, TAG_REPAIR_CONFIRM, TAG_REPAIR_PART, TAG_REPAIR_START,
+    TAG_REPAIR_ABORT, TAG_REPAIR_ACCUSATION, TAG_REPAIR_COMMITMENTS, TAG_REPAIR_CONFIRM, TAG_REPAIR_PART, TAG_REPAIR_START, TAG_SHARES_LOST,
 };
-use crate::{CeremonyId, CredentialId, NodeId, NodeSigned, NodeStatement, Sha256};
+use crate::{CeremonyId, CredentialId, Epoch, NodeId, NodeSigned, NodeStatement, Sha256};
+
+/// A node finds that shares which the log says it has are damaged or gone: from then on they count as missing and are repaired.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SharesLost {
+    /// Whose shares, and of which epoch: 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`], ascending.
+    pub shares: Vec<(CredentialId, Epoch)>,
+}
+
+impl NodeStatement for SharesLost {
+    const TAG: &'static str = TAG_SHARES_LOST;
+}
 
 /// A node asks for the shares that it lacks. The helpers follow from the state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -54,6 +54,17 @@ pub enum StopKind {
     Destroy,
 }
 
+impl StopKind {
+    /// Whether the key may be destroyed in consequence: by the stop itself, or by a policy that has revoked keys destroyed.
+    #[must_use]
+    pub const fn may_destroy(self) -> bool {
+        match self {
+            Self::Revoke | Self::Destroy => true,
+            Self::Suspend | Self::CloseSession | Self::SuspendBinding => false,
+        }
+    }
+}
+
 impl fmt::Display for StopKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -145,7 +156,9 @@ impl OrderCommand {
             | Self::UpdateAnchors { .. }
             | Self::UpdateRoster { .. }
             | Self::ReplaceStore { .. }
-            | Self::Refresh { .. } => None,
+            | Self::Refresh { .. }
+            | Self::RefreshAll { .. }
+            | Self::Import { .. } => None,
         }
     }
 }
@@ -203,10 +216,9 @@ pub fn check_gone(cluster: ClusterId, nodes: &[NodeEntry], stop: &StopCommand, g
     let node = gone.node;
     let entry = nodes.iter().find(|entry| entry.id == node).ok_or(ReceiptError::NodeUnknown { node })?;
     gone.verify(cluster, &entry.identity).map_err(|source| ReceiptError::Signature { node, source })?;
-    if stop.target() == Some((StopObject::Credential(gone.body.credential), StopKind::Destroy)) {
-        Ok(())
-    } else {
-        Err(ReceiptError::Other { node })
+    match stop.target() {
+        Some((object, kind)) if kind.may_destroy() && object == StopObject::Credential(gone.body.credential) => Ok(()),
+        Some(_) | None => Err(ReceiptError::Other { node }),
     }
 }
 

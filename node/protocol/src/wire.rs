@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::TAG_ROUND2;
 use crate::{
-    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, Gone, NodeId, NodeSigned,
-    NodeStatement, NonceId, ObjectVersion, OrderId, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateMark, StateRoot,
+    Blob, BootId, CeremonyId, CertificateHash, Checkpoint, ClusterId, Command, CredentialId, Epoch, Gone, ImportPacket, NodeId, NodeSigned,
+    NodeStatement, NonceId, ObjectVersion, OrderId, Origin, Receipt, Refusal, RepairPart, SessionId, SignedRequest, StateMark, StateRoot,
     StopCommand, StopId, UnixMillis,
 };
 
@@ -125,6 +125,8 @@ pub enum OrderCall {
     Stop(Box<StopCommand>),
     /// What the node keeps of a stop.
     Receipts(StopId),
+    /// The node's share of a key that is imported, sealed for it.
+    ImportPacket(Box<ImportPacket>),
 }
 
 /// Reads of applied state; the answer is the node's word, not a proof.
@@ -191,6 +193,19 @@ pub enum OrderReply {
     Stop(StopAnswer),
     /// Answer to a call for receipts; `None` when the node knows nothing of that stop.
     Receipts(Option<Box<StopReceipts>>),
+    /// Answer to a packet.
+    ImportPacket(PacketAnswer),
+}
+
+/// What a node makes of a packet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PacketAnswer {
+    /// It holds its share. That it is on its disk, its confirmation in the log says; until then the packet may have to be sent again.
+    Taken,
+    /// Not yet: its state is behind the order, or not confirmed. Send it again.
+    NotYet,
+    /// It does not take it.
+    Refused(Refusal),
 }
 
 /// What a node makes of a stop.
@@ -218,7 +233,7 @@ pub struct StopReceipts {
     pub receipt: Option<NodeSigned<Receipt>>,
     /// Index of the log entry from which on the log itself says so; `None` while the node holds the object on its own.
     pub logged: Option<u64>,
-    /// For a destruction: that nothing is left, once that is so.
+    /// For what led to a destruction: that nothing is left, once that is so.
     pub gone: Option<NodeSigned<Gone>>,
 }
 
@@ -333,6 +348,10 @@ pub struct CredentialView {
     pub pending: Vec<PendingView>,
     /// Nodes that hold a share of this epoch now, ascending: those that can sign.
     pub holders: Vec<NodeId>,
+    /// Where its key comes from.
+    pub origin: Origin,
+    /// When it is destroyed by itself, being revoked.
+    pub destroy_at: Option<UnixMillis>,
 }
 
 /// A bound card, without its serial.
@@ -394,7 +413,7 @@ pub struct CeremonyView {
 pub struct CrlView {
     /// The CA's subject.
     pub issuer: String,
-    /// CRLNumber, hexadecimal.
+    /// CRLNumber, decimal.
     pub number: String,
     /// thisUpdate.
     pub this_update: UnixMillis,

@@ -11,17 +11,18 @@ use serde::de::DeserializeOwned;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{
     Applied, AuthenticatorView, CeremonyCall, CeremonyReply, CeremonyView, CredentialState, CredentialView, CrlView, FreshCommitments,
-    NodeStatus, NotYet, ObjectRef, OrderCall, OrderReply, PendingView, Read, Remembered, RepairScalars, Round2, SessionView, SignAnswer,
-    SignCall, SignItem, SignReply, SignWork, SignerCommitments, StopAnswer, StopReceipts, Verdict, View,
+    NodeStatus, NotYet, ObjectRef, OrderCall, OrderReply, PacketAnswer, PendingView, Read, Remembered, RepairScalars, Round2, SessionView,
+    SignAnswer, SignCall, SignItem, SignReply, SignWork, SignerCommitments, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
     AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
     CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
-    CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, Enrolment, Epoch, EpochReceipt,
-    EpochRetired, Gone, LogEntry, Name, NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry,
-    OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Purpose, Receipt, Refusal, RepairAbort, RepairAccusation,
-    RepairCommitments, RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId,
-    SessionOpening, Sha256, SignedRequest, SpkiHash, StateMark, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
+    CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, EncodedPoint, Enrolment, Epoch,
+    EpochReceipt, EpochRetired, Gone, ImportAbort, ImportConfirm, ImportFailure, ImportPacket, KeyImport, LogEntry, Name, NodeEntry,
+    NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand,
+    OrderId, Origin, Policy, PublicKey, Purpose, Receipt, RefreshStart, Refusal, RepairAbort, RepairAccusation, RepairCommitments,
+    RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening,
+    Sha256, SharesLost, SignedRequest, SpkiHash, StateMark, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
     SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
@@ -141,7 +142,15 @@ fn request() -> SignedRequest {
 
 fn started() -> NodeStarted {
     let earlier = vec![BootId::new([0xb0; 16])];
-    NodeStarted { store: StoreId::new([0x57; 16]), incarnation: 2, boot: BootId::new([0xb1; 16]), earlier, audit_size: 300, raft_index: 20 }
+    NodeStarted {
+        store: StoreId::new([0x57; 16]),
+        incarnation: 2,
+        boot: BootId::new([0xb1; 16]),
+        earlier,
+        audit_size: 300,
+        raft_index: 20,
+        log_version: 1,
+    }
 }
 
 fn confirm() -> CeremonyConfirm {
@@ -227,7 +236,7 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
             OrderCommand::UpdateCrl { hash: HASH, number: 9, size: 400, pieces: vec![HASH], issuer: Some(blob(2)) },
             "5631ab111fb7e5e4",
         ),
-        ("policy", OrderCommand::UpdatePolicy { policy: Policy::default() }, "6380219839b58f20"),
+        ("policy", OrderCommand::UpdatePolicy { policy: Policy::default() }, "d33041a8f5e427e9"),
         ("anchors", OrderCommand::UpdateAnchors { anchors: vec![anchor] }, "cec2226fc9d8a129"),
         (
             "roster",
@@ -248,7 +257,28 @@ fn orders() -> Vec<(&'static str, OrderCommand, &'static str)> {
         ("suspend card", OrderCommand::SuspendBinding { credential: CREDENTIAL, card }, "0dcff2f38aff12d8"),
         ("resume card", OrderCommand::ResumeBinding { credential: CREDENTIAL, card }, "ff5307b3fc2b6afc"),
         ("refresh", OrderCommand::Refresh { credentials: vec![CREDENTIAL] }, "c170fa387adea6ef"),
+        ("refresh all", OrderCommand::RefreshAll { held_by: None }, "d9cd0e62f9a1f852"),
+        ("refresh of a node's", OrderCommand::RefreshAll { held_by: Some(node(3)) }, "01feff810cd5baee"),
+        ("import", OrderCommand::Import { import: key_import() }, "02676433c87eaa34"),
     ]
+}
+
+fn key_import() -> KeyImport {
+    let enrolment = Enrolment { credential: CREDENTIAL, holder: name("holder-1"), subject: subject() };
+    let commitment = vec![EncodedPoint::new([0x58; 32]), EncodedPoint::new([0x59; 32])];
+    KeyImport { enrolment, commitment, packets: vec![(node(1), HASH), (node(3), HASH)] }
+}
+
+fn import_confirm() -> ImportConfirm {
+    ImportConfirm { ceremony: CEREMONY, transcript: HASH }
+}
+
+fn import_abort(cause: ImportFailure) -> ImportAbort {
+    ImportAbort { ceremony: CEREMONY, cause }
+}
+
+fn imported() -> Origin {
+    Origin::Imported { order: OrderId::new([0x0d; 16]), officers: vec![name("so-1"), name("so-2")] }
 }
 
 fn node_entry() -> NodeEntry {
@@ -310,7 +340,7 @@ fn what_nodes_sign_is_frozen() {
         NodeSigned::<T>::message(CLUSTER, node(3), body)
     }
     golden(|golden| {
-        golden.bytes("node started", &message(&started()), "997ff00eef4cc0d5");
+        golden.bytes("node started", &message(&started()), "7e545e51045f321a");
         golden.bytes("state root", &message(&StateRoot { boot: BootId::new([0xb1; 16]), index: 300, root: HASH }), "c39b3c2b71a25257");
         golden.bytes("round 1", &message(&round1()), "44903c271f940e77");
         golden.bytes("round 2", &message(&round2()), "aaf61147cc7d43cd");
@@ -324,7 +354,15 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("consent", &message(&consent()), "164a2b567c9e1755");
         golden.bytes("receipt", &message(&receipt()), "a153d6bc282ec926");
         golden.bytes("gone", &message(&gone()), "3a4d73d678296d31");
-        golden.bytes("destroy order", &order(OrderCommand::Destroy { credential: CREDENTIAL }).body.message(), "8ba05d7eb89f069f");
+        let due = RefreshStart { ceremony: CEREMONY, credentials: vec![CREDENTIAL] };
+        golden.bytes("refresh start", &message(&due), "8405242a68bb08e3");
+        golden.bytes("shares lost", &message(&SharesLost { shares: vec![(CREDENTIAL, Epoch(2))] }), "198f1e15361eda99");
+        golden.bytes("import confirmed", &message(&import_confirm()), "d60a46e3bed917da");
+        golden.bytes("import aborted", &message(&import_abort(ImportFailure::PacketUnusable)), "fb1839d6a4c038fd");
+        let (order, ceremony) = (OrderId::new([0x0d; 16]), CEREMONY);
+        golden.bytes("import packet context", &key_import().packet_context(CLUSTER, order, node(3)), "f1144f34f566ad75");
+        golden.bytes("import transcript", key_import().transcript(CLUSTER, ceremony).as_ref(), "2fd283aacf963f25");
+        golden.bytes("destroy order", &self::order(OrderCommand::Destroy { credential: CREDENTIAL }).body.message(), "8ba05d7eb89f069f");
     });
 }
 
@@ -337,13 +375,13 @@ fn log_entries_are_frozen() {
             assert_eq!(LogEntry::decode(&bytes), Ok(entry), "{what} does not read back");
             golden.bytes(&format!("entry {what}"), &bytes, expected);
         };
-        entry("node started", Command::NodeStarted(signed(started())), "bbf4b24ea5f11a37");
+        entry("node started", Command::NodeStarted(signed(started())), "fb672307f95c3fb2");
         for ((what, command, _), expected) in orders().into_iter().zip(ORDER_ENTRIES) {
             entry(what, Command::Order(order(command)), expected);
         }
         let mut consented = order(OrderCommand::UpdatePolicy { policy: Policy::default() });
         consented.consents.push(signed(consent()));
-        entry("consented", Command::Order(consented), "faf6dd386854a037");
+        entry("consented", Command::Order(consented), "5b8f022c2a3d8b20");
         entry("crl chunk", Command::CrlChunk { order: OrderId::new([0x0d; 16]), index: 1, bytes: blob(9) }, "c7cfbe8cb67dbda3");
         entry("session opened", Command::SessionOpened(opening()), "8acca204353a380a");
         entry("session closed", Command::SessionClosed(SessionClosing { session: SESSION, signature: blob(6) }), "0cdf8ba962480753");
@@ -361,7 +399,14 @@ fn log_entries_are_frozen() {
         let (ceremony, attempt) = (CEREMONY, 2);
         entry("epoch received", Command::EpochReceived(signed(EpochReceipt { ceremony, attempt })), "dd7a62455e5d8dd5");
         entry("epoch retired", Command::EpochRetired(signed(EpochRetired { ceremony, attempt })), "5ae2cba7b7b75f1f");
+        entry("import confirmed", Command::ImportConfirmed(signed(import_confirm())), "3b6b010864e30877");
+        entry("import overdue", Command::ImportAborted(signed(import_abort(ImportFailure::Overdue))), "b64eab029db663b5");
+        entry("import aborted", Command::ImportAborted(signed(import_abort(ImportFailure::PacketUnusable))), "eb4ad305a99e87c6");
         entry("repair aborted", Command::RepairAborted(signed(repair_abort())), "7d00e088e5f3247b");
+        let due = RefreshStart { ceremony: CEREMONY, credentials: vec![CREDENTIAL] };
+        entry("refresh started", Command::RefreshStarted(signed(due)), "9bf12b691213fb1e");
+        let lost = SharesLost { shares: vec![(CREDENTIAL, Epoch(2))] };
+        entry("shares lost", Command::SharesLost(signed(lost)), "f6c4dec754cac765");
     });
 }
 
@@ -386,7 +431,7 @@ fn repair_abort() -> RepairAbort {
 }
 
 /// The entries of [`orders`], in their order.
-const ORDER_ENTRIES: [&str; 20] = [
+const ORDER_ENTRIES: [&str; 23] = [
     "6b353ce8712a19b5",
     "c67f6cc6fb69cfa4",
     "6822cad49228abb3",
@@ -399,7 +444,7 @@ const ORDER_ENTRIES: [&str; 20] = [
     "fc063f66cc572ac0",
     "d0a7bc50b2c615fa",
     "3451435a194e2102",
-    "1f30ab4df145233a",
+    "b75148a9de388cb0",
     "12c7fcb67cf9e122",
     "4062588feb605ac2",
     "17cb269335aa50fb",
@@ -407,6 +452,9 @@ const ORDER_ENTRIES: [&str; 20] = [
     "8d66df291529936d",
     "51f752c409089e72",
     "a2ff6f7a0406cad6",
+    "92c4c11331598a83",
+    "fce7f230765d8838",
+    "81df6cc569feaf68",
 ];
 
 #[test]
@@ -496,7 +544,8 @@ fn history() -> Vec<CredentialEvent> {
         CredentialChange::Unbound { card },
         CredentialChange::State { state: CredentialState::Suspended },
         CredentialChange::Refreshed { epoch: Epoch(2), holders: holders.clone() },
-        CredentialChange::Holders { holders },
+        CredentialChange::Holders { holders: holders.clone() },
+        CredentialChange::KeyImported { order: OrderId::new([0x0d; 16]), officers: vec![name("so-1"), name("so-2")], holders },
     ];
     let order = Some(OrderId::new([0x0d; 16]));
     changes.into_iter().map(|change| CredentialEvent { index: 9, at: AT, change, order, officers: vec![name("op-1")] }).collect()
@@ -525,6 +574,8 @@ fn credential_view() -> CredentialView {
             order: OrderId::new([0x0d; 16]),
         }],
         holders: vec![node(1), node(3)],
+        origin: Origin::Generated,
+        destroy_at: Some(AT),
     }
 }
 
@@ -567,7 +618,7 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
     };
     let crl = CrlView { issuer: "CN=CA".to_owned(), number: "0a".to_owned(), this_update: AT, next_update: AT, revoked: 3 };
     let views = [
-        View::Credential(Box::new(credential_view())),
+        View::Credential(Box::new(CredentialView { origin: imported(), ..credential_view() })),
         View::Credentials(vec![credential_view()]),
         View::Session(Box::new(SessionView { session: SESSION, statement: statement(), closed: true })),
         View::Ceremony(ceremony),
@@ -583,9 +634,9 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         golden.postcard("reads", &reads.map(OrderCall::Read), "a013c2325bb3c0e4");
         golden.postcard("later reads", &later_reads.map(OrderCall::Read), "e12a14c3f4312154");
         golden.postcard("roster orders", &OrderReply::View(Some(View::RosterOrders(orders))), "96f2ea5c40f59d89");
-        golden.postcard("history", &OrderReply::View(Some(View::History(history()))), "c8cf1026e122fd8d");
+        golden.postcard("history", &OrderReply::View(Some(View::History(history()))), "4c958eec24819cda");
         golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");
-        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "55e63488b7506d23");
+        golden.postcard("views", &views.map(|view| OrderReply::View(Some(view))), "e77264f577e9262e");
         golden.postcard("no view", &OrderReply::View(None), "99be5efb88ca2013");
         golden.postcard("unknown", &OrderReply::Unknown { reason: "no leader".to_owned() }, "4f73f3139d463c9a");
         let verdicts = [
@@ -613,6 +664,17 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         ];
         golden.postcard("stop answers", &answers.map(OrderReply::Stop), "c11b3c3fd6e6d45f");
         let receipts = StopReceipts { stop: suspend, receipt: Some(signed(receipt())), logged: Some(300), gone: Some(signed(gone())) };
+        let packet = ImportPacket { order: OrderId::new([0x0d; 16]), node: node(3), sealed: blob(0x5e) };
+        golden.postcard("import packet", &OrderCall::ImportPacket(Box::new(packet)), "e5cbf7b4cfb53097");
+        let answers = [
+            PacketAnswer::Taken,
+            PacketAnswer::NotYet,
+            PacketAnswer::Refused(Refusal::KeyRefused { reason: "weak".to_owned() }),
+            PacketAnswer::Refused(Refusal::KeyUsed { credential: CREDENTIAL }),
+            PacketAnswer::Refused(Refusal::ImportRefused { reason: "nodes".to_owned() }),
+            PacketAnswer::Refused(Refusal::PacketRefused { node: node(3), reason: "changed".to_owned() }),
+        ];
+        golden.postcard("import packet answers", &answers.map(OrderReply::ImportPacket), "e1a633cbaf771419");
         golden.postcard("receipts", &OrderReply::Receipts(Some(Box::new(receipts))), "8f57837d60a4b38c");
     });
 }

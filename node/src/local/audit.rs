@@ -5,6 +5,7 @@ use tlog_tiles::{Hash, HashReader};
 use warifu_core::audit;
 use warifu_protocol::{AuditEntry, Checkpoint, RequestHash, SessionId, Sha256};
 
+use super::spent::{SPENT, spend};
 use super::{LocalStore, LocalStoreError};
 use crate::store::StoreError;
 
@@ -12,8 +13,6 @@ use crate::store::StoreError;
 pub(super) const ENTRIES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("audit_entries");
 /// Hashes of the Merkle tree by stored index.
 pub(super) const HASHES: TableDefinition<'static, u64, [u8; 32]> = TableDefinition::new("audit_hashes");
-/// Request hash by session and number.
-const SPENT: TableDefinition<'static, &[u8], [u8; 32]> = TableDefinition::new("spent");
 
 /// One entry to append, with the request number that it uses up, if any, and the entry to append instead if that is used.
 #[derive(Clone)]
@@ -118,24 +117,6 @@ fn append(transaction: &WriteTransaction, writes: &[AuditWrite]) -> Result<Vec<S
         outcomes.push(outcome);
     }
     Ok(outcomes)
-}
-
-fn spend(
-    spent: &mut Table<'_, &'static [u8], [u8; 32]>,
-    session: SessionId,
-    seq: u32,
-    request: RequestHash,
-) -> Result<SpendOutcome, StoreError> {
-    let key = [session.as_ref(), &seq.to_be_bytes()].concat();
-    let used = spent.get(key.as_slice())?.map(|value| value.value());
-    match used {
-        Some(used) if used != *request.as_bytes() => Ok(SpendOutcome::UsedForAnother),
-        Some(_) => Ok(SpendOutcome::Recorded),
-        None => {
-            spent.insert(key.as_slice(), *request.as_bytes())?;
-            Ok(SpendOutcome::Recorded)
-        }
-    }
 }
 
 fn append_entry(

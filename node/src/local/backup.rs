@@ -9,12 +9,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{ReadableTable as _, ReadableTableMetadata as _};
+use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256 as Hasher};
 use warifu_core::signer::ShareRecord;
 use warifu_protocol::{AuditEntry, AuditEvent, ClusterId, CredentialId, NodeId, Sha256, StoreId, UnixMillis};
 
+use super::destroyed::is_destroyed;
 use super::shares::{DAMAGED, SHARES, parse_share_key};
 use super::vault::{WRAPPED, context, store_wrapped};
 use super::{LocalStore, LocalStoreError, audit};
@@ -59,6 +60,15 @@ pub struct BackupSummary {
     pub shares: u64,
     /// SHA-256 at its end.
     pub digest: Sha256,
+}
+
+/// What came back from a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestoredShares {
+    /// The backup.
+    pub backup: BackupSummary,
+    /// Shares in it of credentials that were destroyed: they stay away.
+    pub destroyed: u64,
 }
 
 /// Why a backup is not made or not taken. Nothing is half done.
@@ -170,13 +180,14 @@ impl LocalStore {
     }
 
     /// Puts a backup's shares and record keys into this store, which must be locked and without shares. Everything is checked first, each share opened
-    /// once, and then written in one transaction. Blocks.
+    /// once, and then written in one transaction, but for those of credentials that this store knows to be destroyed. Blocks.
     ///
-    /// Whether the cluster counts the shares is another matter: a store that is new to it must be admitted by order.
+    /// What was destroyed without this store's knowledge is deleted and shredded once the node is confirmed. Whether the cluster counts the
+    /// shares is another matter: a store that is new to it must be admitted by order.
     ///
     /// # Errors
     /// See [`BackupError`].
-    pub fn restore(&self, path: &Path, kek: &Arc<dyn KekProvider>) -> Result<BackupSummary, BackupError> {
+    pub fn restore(&self, path: &Path, kek: &Arc<dyn KekProvider>) -> Result<RestoredShares, BackupError> {
         let failed = |source| BackupError::File { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
         let held = self.share_count()?;
@@ -185,9 +196,9 @@ impl LocalStore {
         }
         let (header, digest) = self.check_backup(&file, kek)?;
         let found = summary(&header, digest);
-        let entry = AuditEntry::new(clock::now(), AuditEvent::Restored { shares: header.shares, digest });
         let now = clock::now();
-        self.database
+        let destroyed = self
+            .database
             .write_blocking(move |transaction| {
                 let declined = |error: BackupError| StoreError::declined(error.to_string());
                 if transaction.open_table(SHARES)?.len()? > 0 {
@@ -200,26 +211,29 @@ impl LocalStore {
                     store_wrapped(transaction, *generation, wrapped, now)?;
                 }
                 file.rewind().map_err(|error| StoreError::declined(error.to_string()))?;
-                let mut table = transaction.open_table(SHARES)?;
-                let mut refused = None;
+                let (mut refused, mut destroyed) = (None, 0);
                 let (_, again) = read_backup(&file, |key, sealed| {
                     if refused.is_none() {
-                        refused = table.insert(key, sealed).err();
+                        match put_back(transaction, key, sealed) {
+                            Ok(put_back) => destroyed += u64::from(!put_back),
+                            Err(error) => refused = Some(error),
+                        }
                     }
                     Ok(())
                 })
                 .map_err(declined)?;
-                drop(table);
                 if let Some(error) = refused {
-                    return Err(error.into());
+                    return Err(error);
                 }
                 if again != digest {
                     return Err(StoreError::declined("the backup was changed while it was read"));
                 }
-                audit::append_plain(transaction, &entry)
+                let event = AuditEvent::Restored { shares: header.shares - destroyed, digest };
+                audit::append_plain(transaction, &AuditEntry::new(now, event))?;
+                Ok(destroyed)
             })
             .map_err(|error| BackupError::Store(error.into()))?;
-        Ok(found)
+        Ok(RestoredShares { backup: found, destroyed })
     }
 
     /// Reads all of it: whose it is, that no byte was changed, and that every share opens under the KEK that is here.
@@ -246,6 +260,15 @@ impl LocalStore {
         })?;
         Ok((header, digest))
     }
+}
+
+/// Says whether the share is back; one of a destroyed credential is not.
+fn put_back(transaction: &WriteTransaction, key: &[u8], sealed: &[u8]) -> Result<bool, StoreError> {
+    if is_destroyed(transaction, key.get(..CredentialId::LEN).unwrap_or_default())? {
+        return Ok(false);
+    }
+    transaction.open_table(SHARES)?.insert(key, sealed)?;
+    Ok(true)
 }
 
 fn summary(header: &BackupHeader, digest: Sha256) -> BackupSummary {

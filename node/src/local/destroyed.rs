@@ -36,12 +36,7 @@ impl LocalStore {
     /// When the store fails: then nothing is deleted.
     pub async fn destroy_shares(&self, credentials: Vec<CredentialId>, through: u64, now: UnixMillis) -> Result<(), LocalStoreError> {
         let destroy = move |transaction: &WriteTransaction| {
-            for credential in &credentials {
-                delete_shares(transaction, *credential)?;
-                transaction.open_table(TOMBSTONES)?.insert(credential.as_ref(), ())?;
-                transaction.open_table(UNSHREDDED)?.insert(credential.as_ref(), ())?;
-                append_plain(transaction, &AuditEntry::new(now, AuditEvent::SharesDeleted { credential: *credential }))?;
-            }
+            credentials.iter().try_for_each(|credential| bury(transaction, *credential, now))?;
             transaction.open_table(THROUGH)?.insert((), through)?;
             Ok(())
         };
@@ -100,6 +95,14 @@ impl LocalStore {
             found.transpose().map_err(|error| corrupt(&error.to_string()))
         })?)
     }
+}
+
+/// Deletes all shares of a credential and takes none of them any more; they are to be shredded.
+pub(super) fn bury(transaction: &WriteTransaction, credential: CredentialId, now: UnixMillis) -> Result<(), StoreError> {
+    delete_shares(transaction, credential)?;
+    transaction.open_table(TOMBSTONES)?.insert(credential.as_ref(), ())?;
+    transaction.open_table(UNSHREDDED)?.insert(credential.as_ref(), ())?;
+    append_plain(transaction, &AuditEntry::new(now, AuditEvent::SharesDeleted { credential }))
 }
 
 /// Whether no share of this credential is to be stored.

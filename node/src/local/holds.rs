@@ -46,6 +46,23 @@ pub enum HoldEnd {
     Expired,
 }
 
+impl HoldRecord {
+    /// What is kept of a stop of which `found` was kept before, and whether the receipt in `fresh` is one that was not given yet.
+    #[must_use]
+    pub fn keep(found: Option<Self>, fresh: &Self) -> (Self, bool) {
+        match found {
+            Some(mut kept) if !matches!(kept.ended, Some(HoldEnd::Refused(_) | HoldEnd::Expired)) => {
+                let is_new = kept.receipt.is_none() && fresh.receipt.is_some();
+                if is_new {
+                    kept.receipt.clone_from(&fresh.receipt);
+                }
+                (kept, is_new)
+            }
+            Some(_) | None => (fresh.clone(), fresh.receipt.is_some()),
+        }
+    }
+}
+
 impl HoldEnd {
     const fn index(self) -> Option<u64> {
         match self {
@@ -116,20 +133,7 @@ fn record(transaction: &WriteTransaction, fresh: &HoldRecord) -> Result<HoldReco
     let mut holds = transaction.open_table(HOLDS)?;
     let mut open = transaction.open_table(OPEN)?;
     let found: Option<HoldRecord> = holds.get(id.as_ref())?.map(|bytes| decode(bytes.value())).transpose()?;
-    let mut events = Vec::new();
-    let kept = match found {
-        Some(mut kept) if !matches!(kept.ended, Some(HoldEnd::Refused(_) | HoldEnd::Expired)) => {
-            if kept.receipt.is_none() {
-                kept.receipt.clone_from(&fresh.receipt);
-                events.extend(fresh.receipt.as_ref());
-            }
-            kept
-        }
-        Some(_) | None => {
-            events.extend(fresh.receipt.as_ref());
-            fresh.clone()
-        }
-    };
+    let (kept, gives_receipt) = HoldRecord::keep(found, fresh);
     let object = fresh.stop.target().map(|(object, _)| object);
     let mut entries = Vec::new();
     if kept.ended.is_none()
@@ -138,7 +142,8 @@ fn record(transaction: &WriteTransaction, fresh: &HoldRecord) -> Result<HoldReco
     {
         entries.push(AuditEvent::StopHeld { stop: id, object });
     }
-    entries.extend(events.into_iter().map(|receipt| AuditEvent::ReceiptGiven { receipt: receipt.body.clone() }));
+    let given = fresh.receipt.as_ref().filter(|_| gives_receipt);
+    entries.extend(given.map(|receipt| AuditEvent::ReceiptGiven { receipt: receipt.body.clone() }));
     holds.insert(id.as_ref(), encode(&kept).as_slice())?;
     if let Some(StopObject::Session(_)) = object {
         let mut sessions = transaction.open_table(SESSIONS)?;

@@ -44,7 +44,8 @@ pub struct StoreMeta {
 }
 
 impl StartRecord {
-    fn begin(&mut self, boot: BootId) {
+    /// Counts a start.
+    pub fn begin(&mut self, boot: BootId) {
         self.incarnation += 1;
         self.boots.push(boot);
         if self.boots.len() > BOOTS_KEPT_MAX {

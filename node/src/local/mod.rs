@@ -8,16 +8,19 @@ mod holds;
 mod meta;
 mod rotation;
 mod shares;
+mod spent;
 mod superseded;
+mod sweep;
 mod vault;
 
 pub use audit::{AuditWrite, SpendOutcome};
-pub use backup::{BackupError, BackupHeader, BackupSummary};
+pub use backup::{BackupError, BackupHeader, BackupSummary, RestoredShares};
 pub use check::LocalDamage;
 pub use holds::{HoldEnd, HoldRecord};
 pub use meta::{BOOTS_KEPT_MAX, StartRecord, StoreMeta, draw_boot};
 pub use rotation::Shredded;
-pub use superseded::SupersededCursor;
+pub use superseded::{ShareStanding, Swept};
+pub use sweep::SweepCursor;
 pub use vault::{KEK_DEADLINE, KekStatus};
 
 use std::collections::BTreeSet;

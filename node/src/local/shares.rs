@@ -106,8 +106,13 @@ impl LocalStore {
         let mut damaged = self.suspects.lock().clone();
         damaged.extend(self.database.read(|transaction| {
             let mut noted = BTreeSet::new();
+            let shares = transaction.open_table(SHARES)?;
             for pair in transaction.open_table(DAMAGED)?.iter()? {
-                noted.extend(parse_share_key(pair?.0.value()));
+                let key = pair?.0;
+                // One of an ended epoch was deleted since.
+                if shares.get(key.value())?.is_some() {
+                    noted.extend(parse_share_key(key.value()));
+                }
             }
             Ok(noted)
         })?);

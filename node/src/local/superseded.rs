@@ -1,62 +1,75 @@
-//! Shares of epochs that are over.
+//! Shares that are nobody's any more: of epochs that are over, and of credentials that were destroyed without this store's noticing.
 
-use warifu_protocol::{CredentialId, Epoch};
+use std::collections::BTreeSet;
 
+use warifu_protocol::{CredentialId, Epoch, UnixMillis};
+
+use super::destroyed::bury;
 use super::shares::{SHARES, parse_share_key};
+use super::sweep::SweepCursor;
 use super::{LocalStore, LocalStoreError};
 
-/// Shares that one look compares with the registry: some milliseconds of work.
-const PAGE: usize = 512;
+/// What the registry says of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareStanding {
+    /// It signs, may sign again, or is of an epoch that is still to come.
+    Lives,
+    /// Its epoch is over, or no key ever came of it.
+    Over,
+    /// Its credential is destroyed.
+    Destroyed,
+}
 
-/// Where the search for shares of ended epochs is.
-#[derive(Debug, Default)]
-pub struct SupersededCursor(Option<Vec<u8>>);
+/// What a look at a page of shares came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Shares that were over and deleted.
+    pub superseded: usize,
+    /// Destroyed credentials whose shares were found and deleted; they are shredded as those of an order are.
+    pub destroyed: usize,
+    /// Whether that page was the last: the next call begins anew.
+    pub is_last: bool,
+}
 
 impl LocalStore {
-    /// Deletes the shares among the next page of all that `is_over` says are of an ended epoch. Returns how many, and whether that page was the
-    /// last: the next call then begins anew.
+    /// Deletes the shares among the next page of all that `standing` says are over.
     ///
-    /// Deleting is not shredding: what the disk remembers goes with the next rotation of the key-encryption key.
+    /// Deleting is not shredding: what the disk remembers of an ended epoch goes with the next rotation of the key-encryption key; for a
+    /// destroyed credential such a rotation follows.
     ///
     /// # Errors
-    /// When the store fails, or with the first error of `is_over`.
-    pub fn drop_superseded<E: From<LocalStoreError>>(
+    /// When the store fails, or with the first error of `standing`.
+    pub fn sweep_shares<E: From<LocalStoreError>>(
         &self,
-        cursor: &mut SupersededCursor,
-        is_over: impl Fn(CredentialId, Epoch) -> Result<bool, E>,
-    ) -> Result<(usize, bool), E> {
-        let from = cursor.0.clone().unwrap_or_default();
-        let page = self.database.read(|transaction| {
-            let table = transaction.open_table(SHARES)?;
-            let mut keys = Vec::with_capacity(PAGE);
-            for pair in table.range(from.as_slice()..)?.take(PAGE) {
-                keys.push(pair?.0.value().to_vec());
-            }
-            Ok::<_, crate::store::StoreError>(keys)
-        });
-        let page = page.map_err(LocalStoreError::from)?;
-        let is_last = page.len() < PAGE;
-        // The smallest key above the last one.
-        cursor.0 = page.last().filter(|_| !is_last).map(|last| [last.as_slice(), &[0]].concat());
-        let mut over = Vec::new();
+        cursor: &mut SweepCursor,
+        now: UnixMillis,
+        standing: impl Fn(CredentialId, Epoch) -> Result<ShareStanding, E>,
+    ) -> Result<Swept, E> {
+        let (page, is_last) = self.next_page(SHARES, cursor)?;
+        let (mut over, mut destroyed) = (Vec::new(), BTreeSet::new());
         for key in page {
-            if let Some((credential, epoch)) = parse_share_key(&key)
-                && is_over(credential, epoch)?
-            {
-                over.push(key);
+            let Some((credential, epoch)) = parse_share_key(&key) else { continue };
+            match standing(credential, epoch)? {
+                ShareStanding::Lives => {}
+                ShareStanding::Over => over.push(key),
+                ShareStanding::Destroyed => {
+                    destroyed.insert(credential);
+                }
             }
         }
-        let count = over.len();
-        if count > 0 {
+        let swept = Swept { superseded: over.len(), destroyed: destroyed.len(), is_last };
+        if swept.superseded + swept.destroyed > 0 {
             let deleted = self.database.write_blocking(move |transaction| {
-                let mut table = transaction.open_table(SHARES)?;
-                for key in &over {
-                    table.remove(key.as_slice())?;
+                {
+                    let mut table = transaction.open_table(SHARES)?;
+                    for key in &over {
+                        table.remove(key.as_slice())?;
+                    }
                 }
-                Ok(())
+                destroyed.iter().try_for_each(|credential| bury(transaction, *credential, now))
             });
             deleted.map_err(LocalStoreError::from)?;
         }
-        Ok((count, is_last))
+        Ok(swept)
     }
 }

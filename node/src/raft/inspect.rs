@@ -16,6 +16,18 @@ pub trait InspectEntries: Send + Sync + 'static {
     /// [`InspectRefusal`]; the leader is told, and tries again later.
     fn inspect(&self, from: NodeId, entries: &[InspectedEntry<'_>]) -> Result<(), InspectRefusal>;
 
+    /// Whether a snapshot that names these members may be received. Before its content is known this is about what can be told without it;
+    /// [`ReplicatedState::judge`](super::ReplicatedState::judge) has the last word.
+    ///
+    /// # Errors
+    /// [`InspectRefusal`]; the sender is told, and tries again later.
+    fn receive(&self, from: NodeId, position: LogPosition, members: MembershipView) -> Result<(), InspectRefusal> {
+        self.inspect(
+            from,
+            &[InspectedEntry { position, payload: InspectedPayload::Membership(members), claimed_committed: true, inherited: false }],
+        )
+    }
+
     /// Whether this node may vote. One that has lost its memory of earlier votes must not.
     fn may_vote(&self) -> bool;
 
@@ -35,6 +47,8 @@ pub struct InspectedEntry<'a> {
     pub payload: InspectedPayload<'a>,
     /// The leader says that it is committed already: the follower is catching up, and the entry may be old.
     pub claimed_committed: bool,
+    /// It was proposed in an earlier term than the one in which it is sent: a leader inherited it, and it may be old.
+    pub inherited: bool,
 }
 
 /// What such an entry says.
@@ -98,7 +112,8 @@ pub(super) fn examine<'a>(
             },
         };
         let claimed_committed = committed.is_some_and(|committed| committed.index >= id.index);
-        inspected.push(InspectedEntry { position: LogPosition::of(&id), payload, claimed_committed });
+        let inherited = id.leader_id.term < leader.term;
+        inspected.push(InspectedEntry { position: LogPosition::of(&id), payload, claimed_committed, inherited });
         before = Some(id);
     }
     Ok(inspected)

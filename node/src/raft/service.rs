@@ -12,13 +12,13 @@ use warifu_protocol::NodeId;
 use warifu_protocol::transport::{BodyStream, RpcRefusal};
 
 use super::config::{SNAPSHOT_BYTES_MAX, SNAPSHOT_DEADLINE, TERM_LEAD_MAX};
-use super::inspect::{InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, examine};
+use super::inspect::{InspectEntries, InspectRefusal, InspectedPayload, examine};
 use super::messages::{self, RaftRequest, SnapshotHead};
 use super::propose;
 use super::snapshot::{SnapshotDirectory, SnapshotFile};
 use super::state::{AppliedState, LogPosition, MembershipView, ReplicatedState, encode_membership};
 use super::state_machine::StateMachine;
-use super::types::{LeaderId, Membership, TypeConfig, Vote};
+use super::types::{Entry, LeaderId, Membership, TypeConfig, Vote};
 
 /// Answers the role `warifu-raft/1`. A node speaks for itself only: a vote, an append or a snapshot in another node's name is refused, and so is whatever
 /// [`InspectEntries`] or the form of raft's messages does not allow, before raft hears of it.
@@ -137,10 +137,20 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         if entries.is_empty() {
             return Ok((request, false));
         }
-        let Err(refusal) = self.inspector.inspect(from, &entries) else { return Ok((request, false)) };
+        // A new leader finds out what a follower has by sending it again. What is committed here was judged when it came, and raft neither
+        // reads nor writes it again; judged now, by a plan that has gone on since, it would be refused, and the leader never be followed.
+        let committed = self.raft.metrics().borrow_watched().local_committed;
+        let contradicts =
+            |entry: &&Entry| committed.is_some_and(|committed| entry.log_id > committed && entry.log_id.index <= committed.index);
+        if let Some(entry) = request.entries.iter().find(contradicts) {
+            return Err(RpcRefusal::denied(format!("entry {} contradicts what is committed here", entry.log_id.index)));
+        }
+        let known = entries.partition_point(|entry| committed.is_some_and(|committed| entry.position.index <= committed.index));
+        let inspect = |end: usize| self.inspector.inspect(from, entries.get(known..end).unwrap_or_default());
+        let Err(refusal) = inspect(entries.len()) else { return Ok((request, false)) };
         let memberships = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.payload, InspectedPayload::Membership(_)));
         let ends: Vec<usize> = memberships.map(|(place, _)| place).filter(|place| *place > 0).collect();
-        let passes = |end: &&usize| entries.get(..**end).is_some_and(|part| self.inspector.inspect(from, part).is_ok());
+        let passes = |end: &&usize| inspect(**end).is_ok();
         let Some(end) = ends.iter().rev().find(passes).copied() else {
             tracing::warn!(%from, %refusal, "refused a leader's entries");
             return Err(denied(refusal));
@@ -199,8 +209,7 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
             return Err(RpcRefusal::denied("the snapshot names members that cannot be"));
         };
         let position = head.meta.last_membership.log_id().as_ref().map_or_else(|| LogPosition::of(&last), LogPosition::of);
-        let entry = InspectedEntry { position, payload: InspectedPayload::Membership(members), claimed_committed: true };
-        self.inspector.inspect(from, &[entry]).map_err(denied)
+        self.inspector.receive(from, position, members).map_err(denied)
     }
 }
 

@@ -1,20 +1,19 @@
 //! Repair of this node's shares and of others', in the background of signing.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use frost_ed25519::keys::KeyPackage;
 use rand_core::OsRng;
 use warifu_core::ceremony::{CeremonyEffect, OpenShare};
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::Role;
-use warifu_protocol::wire::{CeremonyCall, CeremonyReply, RepairScalars};
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply, CredentialState, RepairScalars};
 use warifu_protocol::{Command, CredentialId, Epoch, NodeId, UnixMillis};
 
 use super::ceremony::{CeremonyService, ROUND2_DEADLINE};
 use crate::clock;
 use crate::gate::Gate;
-use crate::local::{LocalStore, LocalStoreError, SupersededCursor};
+use crate::local::{LocalStore, LocalStoreError, ShareStanding, SweepCursor};
 use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::state::StateView;
@@ -26,7 +25,7 @@ const SWEEP_REST_MILLIS: u64 = 10_000;
 /// The search for shares of ended epochs.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    cursor: SupersededCursor,
+    cursor: SweepCursor,
     rest_until: UnixMillis,
 }
 
@@ -52,14 +51,10 @@ impl OpenShare for LocalStore {
 }
 
 impl CeremonyService {
-    /// One step of all background work, if signing leaves room for it.
+    /// One step of all background work.
     pub(super) fn background_step(&self, view: &StateView) -> Vec<CeremonyEffect> {
-        let Background { gate, metrics, pace, batch } = &self.background;
+        let Background { gate, metrics, batch, .. } = &self.background;
         if !gate.is_open() {
-            return Vec::new();
-        }
-        if !pace.may_step(Instant::now()) {
-            metrics.background_held.inc();
             return Vec::new();
         }
         let now = clock::now();
@@ -74,31 +69,50 @@ impl CeremonyService {
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "missing shares cannot be looked for"),
         }
         drop(backlog);
-        self.drop_superseded(view, now);
+        let (limit, mut due) = (self.orders.leads().then_some(*batch), self.due.lock());
+        match due.next(now, view, limit, &mut OsRng) {
+            Ok(command) => effects.extend(command.map(CeremonyEffect::Propose)),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "keys that are due for a refresh cannot be looked for"),
+        }
+        metrics.refreshes_due.set(i64::try_from(due.due()).unwrap_or(i64::MAX));
+        drop(due);
+        effects.extend(self.scrub(view, now));
+        self.sweep_shares(view, now);
         let backlog = self.backlog.lock();
+        if backlog.is_counting() {
+            self.again.notify_one();
+        }
         metrics.shares_missing.set(i64::try_from(backlog.missing()).unwrap_or(i64::MAX));
         effects
     }
 
     /// Deletes shares of epochs that are over: a share that was stolen before is worth nothing with those that are left. Shares of an epoch
-    /// that is still to come are of a refresh under way.
-    fn drop_superseded(&self, view: &StateView, now: UnixMillis) {
+    /// that is still to come are of a refresh under way. A share of a destroyed credential has no business here, however it came.
+    fn sweep_shares(&self, view: &StateView, now: UnixMillis) {
         let mut sweep = self.sweep.lock();
         if now < sweep.rest_until && now.plus(SWEEP_REST_MILLIS) >= sweep.rest_until {
             return;
         }
-        let is_over = |credential, epoch| -> Result<bool, LocalStoreError> {
+        let standing = |credential, epoch| -> Result<ShareStanding, LocalStoreError> {
             let record = view.credential(credential).map_err(|error| StoreError::Corrupt { what: "a credential", detail: error.reason })?;
-            Ok(record.is_some_and(|record| epoch < record.epoch && record.holders_of(epoch).is_none()))
+            Ok(match record {
+                Some(record) if record.state == CredentialState::Destroyed => ShareStanding::Destroyed,
+                Some(record) if epoch >= record.epoch || record.holders_of(epoch).is_some() => ShareStanding::Lives,
+                // Of a credential that is not there no key came: its key generation or import was given up.
+                Some(_) | None => ShareStanding::Over,
+            })
         };
-        match self.local.drop_superseded(&mut sweep.cursor, is_over) {
-            Ok((count, is_last)) => {
-                self.background.metrics.shares_superseded.inc_by(count as u64);
-                if is_last {
+        match self.local.sweep_shares(&mut sweep.cursor, now, standing) {
+            Ok(swept) => {
+                self.background.metrics.shares_superseded.inc_by(swept.superseded as u64);
+                if swept.destroyed > 0 {
+                    tracing::warn!(credentials = swept.destroyed, "shares of destroyed credentials were here and are deleted");
+                }
+                if swept.is_last {
                     sweep.rest_until = now.plus(SWEEP_REST_MILLIS);
                 }
             }
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "shares of ended epochs cannot be deleted"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "shares that are over cannot be deleted"),
         }
     }
 
@@ -111,6 +125,7 @@ impl CeremonyService {
                 self.backlog.lock().repaired(count);
                 self.background.metrics.shares_repaired.inc_by(count);
             }
+            Command::SharesLost(lost) if applied => self.background.metrics.shares_lost.inc_by(lost.body.shares.len() as u64),
             _ => {}
         }
     }

@@ -1,21 +1,23 @@
 //! `warifu-ceremony/1`, and the loop that carries out what the ceremonies in the registry ask of this node.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand_core::OsRng;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use warifu_core::ceremony::repair::Repairs;
-use warifu_core::ceremony::{Backlog, CeremonyEffect, Dkg};
+use warifu_core::ceremony::{Backlog, CeremonyEffect, Dkg, DueRefreshes, Imports};
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered, Round2};
-use warifu_protocol::{NodeId, NodeSigned, Refusal, StateMark, StateRoot};
+use warifu_protocol::{NodeId, NodeSigned, Refusal, SealingKey, StateMark, StateRoot};
 
 use super::background::{Background, Sweep};
 use super::order::OrderService;
+use super::scrub::Scrub;
 use crate::bulk::BulkThread;
 use crate::clock;
 use crate::local::LocalStore;
@@ -37,9 +39,15 @@ pub struct CeremonyService {
     pub(super) bulk: BulkThread,
     pub(super) dkg: Mutex<Dkg>,
     pub(super) repairs: Mutex<Repairs>,
+    pub(super) imports: Mutex<Imports>,
     pub(super) backlog: Mutex<Backlog>,
     pub(super) background: Background,
     pub(super) sweep: Mutex<Sweep>,
+    /// Rings when the next step should not wait for its tick: a message of another node was taken, which may be the last that a ceremony waits for, or
+    /// there is more to read.
+    pub(super) again: Notify,
+    pub(super) due: Mutex<DueRefreshes>,
+    pub(super) scrub: Mutex<Scrub>,
 }
 
 impl CeremonyService {
@@ -53,17 +61,36 @@ impl CeremonyService {
         peers: PeerClient,
         bulk: BulkThread,
         background: Background,
+        sealing: SealingKey,
     ) -> Self {
-        let dkg = Mutex::new(Dkg::new(identity.clone()));
+        let (dkg, imports) = (Mutex::new(Dkg::new(identity.clone())), Mutex::new(Imports::new(identity.clone(), sealing)));
         let (repairs, backlog) = (Mutex::new(Repairs::new(identity.clone())), Mutex::new(Backlog::new(identity.node())));
-        Self { identity, state, local, orders, peers, bulk, dkg, repairs, backlog, background, sweep: Mutex::default() }
+        let due = Mutex::new(DueRefreshes::new(identity.clone()));
+        Self {
+            identity,
+            state,
+            local,
+            orders,
+            peers,
+            bulk,
+            dkg,
+            repairs,
+            imports,
+            backlog,
+            background,
+            sweep: Mutex::default(),
+            again: Notify::new(),
+            due,
+            scrub: Mutex::default(),
+        }
     }
 
     /// Answers another node.
     pub async fn handle(self: &Arc<Self>, from: NodeId, call: CeremonyCall) -> CeremonyReply {
         let service = Arc::clone(self);
         if let CeremonyCall::Repair(message) = call {
-            return self.bulk.run(move || service.take_repair(from, *message)).await.unwrap_or(CeremonyReply::NotYet);
+            let reply = self.bulk.run(move || service.take_repair(from, *message)).await.unwrap_or(CeremonyReply::NotYet);
+            return self.note_taken(reply);
         }
         let answer = tokio::task::spawn_blocking(move || match call {
             CeremonyCall::Repair(_) => CeremonyReply::NotYet,
@@ -72,7 +99,14 @@ impl CeremonyService {
             CeremonyCall::Remembered => service.remembered(from),
             CeremonyCall::StateMark { index } => service.state_mark(index),
         });
-        answer.await.unwrap_or(CeremonyReply::NotYet)
+        self.note_taken(answer.await.unwrap_or(CeremonyReply::NotYet))
+    }
+
+    fn note_taken(&self, reply: CeremonyReply) -> CeremonyReply {
+        if matches!(reply, CeremonyReply::Taken) {
+            self.again.notify_one();
+        }
+        reply
     }
 
     /// Works until `stop` says so.
@@ -81,26 +115,66 @@ impl CeremonyService {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 changed = progress.changed() => if changed.is_err() { return },
+                () = self.again.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
-            let service = Arc::clone(&self);
-            let effects = self.bulk.run(move || service.step()).await.unwrap_or_default();
-            for effect in effects {
-                if !self.perform(effect).await {
-                    break;
+            let Background { pace, metrics, .. } = &self.background;
+            let held = pace.held(clock::now());
+            if !held.is_zero() {
+                metrics.background_held.inc();
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = tokio::time::sleep(held) => {}
                 }
             }
+            pace.step_begins();
+            let (started, service) = (Instant::now(), Arc::clone(&self));
+            let (effects, is_busy) = self.bulk.run(move || service.step()).await.unwrap_or_default();
+            self.perform_all(effects).await;
+            pace.step_ended(clock::now(), started.elapsed(), is_busy);
+            metrics.background_percent.set(pace.percent());
         }
     }
 
-    fn step(&self) -> Vec<CeremonyEffect> {
-        let Ok(view) = self.state.view() else { return Vec::new() };
+    /// What is to be done, and whether any ceremony is under way.
+    fn step(&self) -> (Vec<CeremonyEffect>, bool) {
+        let Ok(view) = self.state.view() else { return (Vec::new(), false) };
         let mut effects = self.dkg.lock().step(clock::now(), &view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
             Vec::new()
         });
+        effects.extend(self.import_step(&view));
         effects.extend(self.background_step(&view));
-        effects
+        let is_open = |open: Result<bool, _>| open.unwrap_or_default();
+        let is_busy = !effects.is_empty()
+            || is_open(view.open_ceremonies(1).map(|open| !open.is_empty()))
+            || is_open(view.open_repairs().map(|open| !open.is_empty()))
+            || is_open(view.open_imports(1).map(|open| !open.is_empty()));
+        (effects, is_busy)
+    }
+
+    /// Carries effects out: those of one ceremony in their order, so that its shares are stored before it is said, all others beside each other.
+    /// Each waits for its entry to be applied, and entries that wait together cost one write.
+    async fn perform_all(self: &Arc<Self>, effects: Vec<CeremonyEffect>) {
+        let mut chains: Vec<Vec<CeremonyEffect>> = Vec::new();
+        for effect in effects {
+            match chains.last_mut().filter(|chain| matches!(chain.last(), Some(CeremonyEffect::StorePending { .. }))) {
+                Some(chain) => chain.push(effect),
+                None => chains.push(vec![effect]),
+            }
+        }
+        let mut running = JoinSet::new();
+        for chain in chains {
+            let service = Arc::clone(self);
+            running.spawn(async move {
+                for effect in chain {
+                    if !service.perform(effect).await {
+                        break;
+                    }
+                }
+            });
+        }
+        while running.join_next().await.is_some() {}
     }
 
     /// Carries one effect out; says whether those that follow may be. A share is durable before its confirmation is proposed.
@@ -123,7 +197,11 @@ impl CeremonyService {
                         }
                     }
                     OrderReply::Unknown { reason } => tracing::warn!(kind, reason, "ceremony step not logged yet"),
-                    OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_) => {}
+                    OrderReply::View(_)
+                    | OrderReply::Status(_)
+                    | OrderReply::Stop(_)
+                    | OrderReply::Receipts(_)
+                    | OrderReply::ImportPacket(_) => {}
                 }
             }
             CeremonyEffect::SendRound2 { to, message } => {

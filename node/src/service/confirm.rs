@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
+use warifu_core::confirmation::{RootTally, RootVerdict};
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply};
-use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, NodeId, NodeStarted, Sha256};
+use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, LOG_ENTRY_VERSION, NodeId, NodeStarted, Sha256};
 
 use super::order::OrderService;
 use super::sign::SignService;
@@ -121,6 +122,7 @@ impl ConfirmService {
                 audit_size: audit.size,
                 raft_index: self.raft.status().last_log_index.unwrap_or(0),
                 earlier: starts.earlier(),
+                log_version: LOG_ENTRY_VERSION,
             };
             if let OrderReply::Unknown { reason } = self.orders.propose(Command::NodeStarted(self.identity.sign(body))).await {
                 tracing::debug!(reason, "the start is not logged yet");
@@ -142,7 +144,6 @@ impl ConfirmService {
     async fn gather(&self, boot: BootId, index: u64) -> Gathered {
         let Some(own) = self.state.view().ok().and_then(|view| view.root_at(index).ok().flatten()) else { return Gathered::NotYet };
         let cluster = self.standing.cluster();
-        let needed = usize::from(cluster.liars) + 1;
         let Ok(request) = postcard::to_stdvec(&CeremonyCall::StateRoot { boot, index }) else { return Gathered::NotYet };
         let others = cluster.nodes.iter().filter(|node| node.id != self.identity.node());
         let mut answers: FuturesUnordered<_> = others
@@ -151,25 +152,13 @@ impl ConfirmService {
                 async move { (node, self.peers.call(node.id, Role::Ceremony, &request, ROOT_DEADLINE).await) }
             })
             .collect();
-        let (mut same, mut other) = (Vec::new(), Vec::new());
+        let mut tally = RootTally::new(&cluster, self.identity.node(), boot, index, own);
         while let Some((node, answer)) = answers.next().await {
             let Ok(Ok(CeremonyReply::StateRoot(signed))) = answer.map(|reply| postcard::from_bytes(&reply)) else { continue };
-            let valid = signed.node == node.id
-                && signed.body.boot == boot
-                && signed.body.index == index
-                && signed.verify(cluster.cluster, &node.identity).is_ok();
-            if valid && signed.body.root == own {
-                same.push(node.id);
-            } else if valid {
-                other.push(node.id);
-            }
-            if same.len() >= needed {
-                same.sort_unstable();
-                return Gathered::Enough { root: own, by: same };
-            }
-            // One node may lie about its root; f+1 that differ mean that this node's state is wrong.
-            if other.len() >= needed {
-                return Gathered::Diverged { with: other };
+            match tally.hear(node, &signed) {
+                Some(RootVerdict::Confirmed { by }) => return Gathered::Enough { root: own, by },
+                Some(RootVerdict::Diverged { with }) => return Gathered::Diverged { with },
+                None => {}
             }
         }
         Gathered::NotYet

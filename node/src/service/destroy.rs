@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use warifu_core::identity::NodeIdentity;
-use warifu_core::registry::{Registry as _, StateStoreError};
+use warifu_core::registry::{DESTROYED_PER_ENTRY_MAX, Registry as _, StateStoreError};
 use warifu_protocol::{CredentialId, Gone};
 
 use crate::clock;
@@ -19,6 +19,7 @@ use crate::store::StoreError;
 const TICK: Duration = Duration::from_millis(500);
 /// Credentials that one step deals with; the rest waits for the next.
 const STEP: usize = 256;
+const _: () = assert!(STEP > DESTROYED_PER_ENTRY_MAX);
 /// From the first deletion to the shredding, which takes in all that come in between: it seals everything that lives anew.
 const SHRED_AFTER: Duration = Duration::from_secs(5);
 /// Pause before a shredding that failed is tried again.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
 use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
 use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderReply, Read, Verdict, View};
-use warifu_protocol::{AuditEntry, AuditEvent, Command, LogEntry, NodeId, Refusal, Sha256, canonical};
+use warifu_protocol::{AuditEntry, AuditEvent, CeremonyId, Command, LogEntry, NodeId, Refusal, Sha256, canonical};
 
 use crate::clock;
 use crate::gate::Gate;
@@ -16,6 +16,7 @@ use crate::rate::RateBound;
 use crate::replicated::NodeRaft;
 use crate::standing::Standing;
 use crate::state::{StateDatabase, StateView};
+use crate::work::Work;
 
 /// How long a command may wait for a leader and its commit: several elections.
 pub(super) const PROPOSE_DEADLINE: Duration = Duration::from_secs(8);
@@ -88,6 +89,29 @@ impl OrderService {
         }
     }
 
+    /// Whether this node leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.raft.status().is_leader
+    }
+
+    /// What is under way in the background, as this node sees it.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        let (plans, members) = (self.standing.plans(), self.raft.status().members);
+        let (voters, nodes) = members.map_or_else(Default::default, |members| (members.voters, members.nodes.into_keys().collect()));
+        let count = |gauge: &prometheus::IntGauge| u64::try_from(gauge.get()).unwrap_or(0);
+        Work {
+            shares_missing: count(&self.metrics.shares_missing),
+            refreshes_due: count(&self.metrics.refreshes_due),
+            plan: plans.current.number,
+            plan_reached: plans.reached,
+            planned_voters: plans.current.voters.iter().copied().collect(),
+            voters: voters.into_iter().map(|set| set.into_iter().collect()).collect(),
+            members: nodes,
+        }
+    }
+
     /// How this node is.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
@@ -138,6 +162,9 @@ impl OrderService {
             for crl in view.crls().unwrap_or_default().iter().filter(|crl| crl.fresh_until(policy) < now) {
                 reasons.push(format!("the CRL of {} is stale; sessions with its certificates are refused", crl.issuer));
             }
+            for issuer in registry::crls_missing(&view).unwrap_or_default() {
+                reasons.push(format!("there is no CRL of {issuer}; sessions with its certificates are refused until one is brought in"));
+            }
         }
         reasons
     }
@@ -184,17 +211,7 @@ fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreErro
             state.credential(*id)?.map(|record| View::Credential(Box::new(record.view(*id, &stores))))
         }
         Read::Session(id) => state.session(*id)?.map(|record| View::Session(Box::new(record.view()))),
-        Read::Ceremony(id) => state.ceremony(*id)?.map(|record| {
-            View::Ceremony(CeremonyView {
-                ceremony: *id,
-                attempt: record.attempt,
-                participants: record.participants,
-                round1: record.round1,
-                confirmed: record.confirmed,
-                done: record.step == registry::CeremonyStep::Done,
-                failed: record.step == registry::CeremonyStep::Failed,
-            })
-        }),
+        Read::Ceremony(id) => ceremony(state, *id)?.map(View::Ceremony),
         Read::ObjectVersion(object) => Some(View::ObjectVersion(match object {
             ObjectRef::Credential(id) => state.credential(*id)?.map(|record| record.version).unwrap_or_default(),
             ObjectRef::Facility(id) => state.facility(id)?.map(|record| record.version).unwrap_or_default(),
@@ -224,6 +241,29 @@ fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreErro
                 .collect(),
         )),
     })
+}
+
+fn ceremony(state: &StateView, id: CeremonyId) -> Result<Option<CeremonyView>, StateStoreError> {
+    if let Some(record) = state.ceremony(id)? {
+        return Ok(Some(CeremonyView {
+            ceremony: id,
+            attempt: record.attempt,
+            participants: record.participants,
+            round1: record.round1,
+            confirmed: record.confirmed,
+            done: record.step == registry::CeremonyStep::Done,
+            failed: record.step == registry::CeremonyStep::Failed,
+        }));
+    }
+    Ok(state.import(id)?.map(|record| CeremonyView {
+        ceremony: id,
+        attempt: 1,
+        participants: record.nodes(),
+        round1: Vec::new(),
+        done: record.step == registry::ImportStep::Done,
+        failed: record.step == registry::ImportStep::Failed,
+        confirmed: record.confirmed,
+    }))
 }
 
 const fn refused(refusal: Refusal) -> OrderReply {

@@ -35,6 +35,7 @@ impl RpcHandler for NodeRpc {
             (Role::Order, PeerId::Coordinator(_)) => encode(&match decode(&request)? {
                 OrderCall::Stop(stop) => OrderReply::Stop(self.stops.obey(*stop).await),
                 OrderCall::Receipts(stop) => OrderReply::Receipts(self.stops.receipts(stop).await),
+                OrderCall::ImportPacket(packet) => OrderReply::ImportPacket(self.ceremonies.take_packet(*packet).await),
                 OrderCall::Propose(command) => self.orders.propose(*command).await,
                 OrderCall::Read(read) => self.orders.read(read).await,
                 OrderCall::Status => OrderReply::Status(Box::new(self.orders.status())),
@@ -42,7 +43,7 @@ impl RpcHandler for NodeRpc {
             // Nodes forward commands through consensus and have their own state: they may ask for status only.
             (Role::Order, PeerId::Node(_)) => match decode(&request)? {
                 OrderCall::Status => encode(&OrderReply::Status(Box::new(self.orders.status()))),
-                OrderCall::Propose(_) | OrderCall::Read(_) | OrderCall::Stop(_) | OrderCall::Receipts(_) => {
+                OrderCall::Propose(_) | OrderCall::Read(_) | OrderCall::Stop(_) | OrderCall::Receipts(_) | OrderCall::ImportPacket(_) => {
                     Err(RpcRefusal::denied("nodes may ask for status only"))
                 }
             },

@@ -4,25 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use frost_ed25519::keys::KeyPackage;
 use parking_lot::Mutex;
 use rand_core::OsRng;
-use warifu_core::signer::{self, CheckContext, CheckError, NoncePools, Prepared, RETRY_NONCE_MILLIS};
+use warifu_core::signer::NoncePools;
 use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, SIGN_BATCH_MAX};
 use warifu_protocol::wire::{FreshCommitments, NotYet, SignAnswer, SignCall, SignItem, SignReply};
-use warifu_protocol::{AuditEntry, Name, Refusal};
+use warifu_protocol::{CredentialId, Epoch, Name, NodeId, Refusal};
 
+use super::share_batch::{ShareGiver, in_parallel, unconfirmed};
 use crate::clock;
 use crate::gate::Gate;
-use crate::holds::{HoldMark, Holds};
-use crate::local::{AuditWrite, LocalStore, LocalStoreError, SpendOutcome};
+use crate::holds::Holds;
+use crate::local::{LocalStore, LocalStoreError};
 use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::rate::RateBound;
-use crate::state::{StateDatabase, StateView};
-use warifu_protocol::NodeId;
+use crate::state::StateDatabase;
 
-/// When a coordinator should ask an unconfirmed node again.
-const RETRY_UNCONFIRMED_MILLIS: u32 = 1000;
 /// Refusals written to the audit log in one second; more are only counted, so that a coordinator cannot fill the disk with them.
 const REFUSALS_AUDITED_PER_SECOND: u32 = 200;
 
@@ -39,12 +38,6 @@ pub struct SignService {
     drops: AtomicU64,
     refusals: RateBound,
     pace: Arc<Pace>,
-}
-
-/// One item on its way to an answer.
-enum Step {
-    Answered(SignAnswer),
-    Prepared(Prepared),
 }
 
 impl SignService {
@@ -92,7 +85,7 @@ impl SignService {
         if !answers.is_empty() {
             let took = started.elapsed();
             self.metrics.sign_seconds.observe(took.as_secs_f64());
-            self.pace.signed(Instant::now(), took);
+            self.pace.signed(clock::now(), took);
         }
         SignReply { answers, commitments }
     }
@@ -132,20 +125,24 @@ impl SignService {
             return Vec::new();
         }
         let (service, name) = (Arc::clone(self), coordinator.clone());
-        let Ok(checked) = tokio::task::spawn_blocking(move || service.check_all(&name, items)).await else {
+        let prepared = tokio::task::spawn_blocking(move || {
+            let view = || service.state.view().map_err(|error| error.to_string());
+            service.giver().prepare(view, &name, items, clock::now(), clock::boot_millis())
+        });
+        let Ok((batch, writes)) = prepared.await else {
             return Vec::new();
         };
-        let (steps, writes, since) = checked;
         let waited = Instant::now();
         let outcomes = self.local.record(writes).await;
         self.metrics.audit_seconds.observe(waited.elapsed().as_secs_f64());
         let service = Arc::clone(self);
-        let signed = tokio::task::spawn_blocking(move || match outcomes {
-            Ok(outcomes) => service.sign_all(steps, outcomes, since),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the audit log cannot be written; refusing to sign");
-                steps.iter().map(|_| SignAnswer::Refused(Refusal::AuditUnavailable)).collect()
-            }
+        let signed = tokio::task::spawn_blocking(move || {
+            let outcomes = outcomes
+                .inspect_err(|error| {
+                    tracing::error!(error = error as &dyn std::error::Error, "the audit log cannot be written; refusing to sign");
+                })
+                .ok();
+            service.giver().answer(batch, outcomes, clock::boot_millis, |credential, epoch| service.open_share(credential, epoch))
         });
         let answers: Vec<SignAnswer> = signed.await.unwrap_or_default();
         for answer in &answers {
@@ -158,112 +155,26 @@ impl SignService {
         answers
     }
 
-    /// Checks and renders in parallel, takes nonces one after the other, and says what must be on disk before any share may leave.
-    fn check_all(&self, coordinator: &Name, items: Vec<SignItem>) -> (Vec<(Step, usize)>, Vec<AuditWrite>, HoldMark) {
-        // Before the view is opened: a stop that comes after it is noticed when the share is made.
-        let since = self.holds.mark();
-        let now = clock::now();
-        let view = self.state.view().map_err(|error| error.to_string());
-        let context = view
-            .as_ref()
-            .map_err(Clone::clone)
-            .and_then(|view| CheckContext::read(view, self.node, now).map_err(|error| error.to_string()));
-        let open = self.gate.is_open();
-        let checked = in_parallel(items, |item: SignItem| {
-            let outcome = match (&view, &context) {
-                _ if !open => Err(SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }),
-                (Ok(view), Ok(context)) => check(view, context, &item).and_then(|work| self.unheld(work, since)),
-                _ => Err(SignAnswer::NotYet { reason: NotYet::Busy, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }),
-            };
-            (item, outcome)
-        });
-        let mut steps = Vec::with_capacity(checked.len());
-        let mut writes = Vec::new();
-        let boot_now = clock::boot_millis();
-        for (item, outcome) in checked {
-            let step = match outcome {
-                Ok(work) => {
-                    let nonces = self.pools.lock().take(boot_now, coordinator, work.own_nonce());
-                    match nonces {
-                        None => Step::Answered(SignAnswer::NotYet { reason: NotYet::NonceUnknown, retry_after_millis: RETRY_NONCE_MILLIS }),
-                        Some(nonces) => {
-                            work.take(nonces).map_or_else(|refusal| Step::Answered(SignAnswer::Refused(refusal)), Step::Prepared)
-                        }
-                    }
-                }
-                Err(answer) => Step::Answered(answer),
-            };
-            let write = match &step {
-                Step::Prepared(prepared) => Some(AuditWrite {
-                    entry: AuditEntry::new(now, prepared.audit_event(coordinator)),
-                    spend: prepared.spend_key(),
-                    otherwise: Some(AuditEntry::new(now, signer::refused_event(&item, Refusal::SeqUsed, coordinator))),
-                }),
-                Step::Answered(SignAnswer::Refused(refusal)) if self.refusals.admits(now.as_secs()) => {
-                    Some(AuditWrite::plain(AuditEntry::new(now, signer::refused_event(&item, refusal.clone(), coordinator))))
-                }
-                Step::Answered(_) => None,
-            };
-            let place = writes.len();
-            writes.extend(write);
-            steps.push((step, place));
-        }
-        (steps, writes, since)
-    }
-
-    fn sign_all(&self, steps: Vec<(Step, usize)>, outcomes: Vec<SpendOutcome>, since: HoldMark) -> Vec<SignAnswer> {
-        in_parallel(steps, |(step, place)| match step {
-            Step::Answered(answer) => answer,
-            Step::Prepared(_) if outcomes.get(place) != Some(&SpendOutcome::Recorded) => SignAnswer::Refused(Refusal::SeqUsed),
-            Step::Prepared(_) if !self.gate.is_open() => {
-                SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }
-            }
-            Step::Prepared(prepared) => self.sign(prepared, since),
-        })
-    }
-
-    /// Refuses what is held.
-    fn unheld(&self, work: signer::CheckedWork, since: HoldMark) -> Result<signer::CheckedWork, SignAnswer> {
-        match self.holds.signing().refuses(&work.objects(), since) {
-            Some(refusal) => Err(SignAnswer::Refused(refusal)),
-            None => Ok(work),
-        }
-    }
-
-    fn sign(&self, prepared: Prepared, since: HoldMark) -> SignAnswer {
-        let work = prepared.work();
-        // Until the share is made, no stop is receipted.
-        let signing = self.holds.signing();
-        if let Some(refusal) = signing.refuses(&work.objects(), since) {
-            return SignAnswer::Refused(refusal);
-        }
-        match self.local.share(work.credential(), work.epoch()) {
-            Ok(Some(share)) => prepared.sign(clock::boot_millis(), &share).unwrap_or_else(SignAnswer::from),
-            Ok(None) => SignAnswer::Refused(Refusal::ShareMissing),
-            Err(LocalStoreError::Locked) => {
-                SignAnswer::NotYet { reason: NotYet::Unconfirmed, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }
-            }
+    /// Opens this node's share, or says why there is none.
+    fn open_share(&self, credential: CredentialId, epoch: Epoch) -> Result<KeyPackage, SignAnswer> {
+        match self.local.share(credential, epoch) {
+            Ok(Some(share)) => Ok(share),
+            Ok(None) => Err(SignAnswer::Refused(Refusal::ShareMissing)),
+            Err(LocalStoreError::Locked) => Err(unconfirmed()),
             Err(error @ LocalStoreError::Share { .. }) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a share is damaged");
-                SignAnswer::Refused(Refusal::ShareDamaged)
+                Err(SignAnswer::Refused(Refusal::ShareDamaged))
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a share cannot be opened");
-                SignAnswer::Refused(Refusal::ShareMissing)
+                Err(SignAnswer::Refused(Refusal::ShareMissing))
             }
         }
     }
-}
 
-fn check(view: &StateView, context: &CheckContext, item: &SignItem) -> Result<signer::CheckedWork, SignAnswer> {
-    signer::check(view, context, item).map_err(|error| match error {
-        CheckError::NotYet { reason, retry_after_millis } => SignAnswer::NotYet { reason, retry_after_millis },
-        CheckError::Refused(refusal) => SignAnswer::Refused(refusal),
-        CheckError::Store(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the state cannot be read");
-            SignAnswer::NotYet { reason: NotYet::Busy, retry_after_millis: RETRY_UNCONFIRMED_MILLIS }
-        }
-    })
+    fn giver(&self) -> ShareGiver<'_> {
+        ShareGiver { node: self.node, gate: &self.gate, holds: &self.holds, pools: &self.pools, refusals: &self.refusals }
+    }
 }
 
 const fn not_yet_label(reason: NotYet) -> &'static str {
@@ -272,43 +183,5 @@ const fn not_yet_label(reason: NotYet) -> &'static str {
         NotYet::StateBehind => "state-behind",
         NotYet::Unconfirmed => "unconfirmed",
         NotYet::Busy => "busy",
-    }
-}
-
-/// Below this many items a second thread costs more than it saves.
-const ITEMS_PER_THREAD_MIN: usize = 2;
-
-/// Maps over items on all cores, keeping their order.
-fn in_parallel<T: Send, U: Send>(items: Vec<T>, map: impl Fn(T) -> U + Sync) -> Vec<U> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(items.len() / ITEMS_PER_THREAD_MIN);
-    if threads <= 1 {
-        return items.into_iter().map(map).collect();
-    }
-    let per_thread = items.len().div_ceil(threads);
-    let mut chunks = Vec::with_capacity(threads);
-    let mut rest = items.into_iter();
-    loop {
-        let chunk: Vec<T> = rest.by_ref().take(per_thread).collect();
-        if chunk.is_empty() {
-            break;
-        }
-        chunks.push(chunk);
-    }
-    std::thread::scope(|scope| {
-        let map = &map;
-        let workers: Vec<_> = chunks.into_iter().map(|chunk| scope.spawn(move || chunk.into_iter().map(map).collect::<Vec<U>>())).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("item workers do not panic")).collect()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parallel_mapping_keeps_the_order_of_any_number_of_items() {
-        for count in 0..40_usize {
-            assert_eq!(in_parallel((0..count).collect(), |n: usize| n * 2), (0..count).map(|n| n * 2).collect::<Vec<_>>());
-        }
     }
 }

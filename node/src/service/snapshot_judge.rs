@@ -14,14 +14,17 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use warifu_core::registry::{ClusterRecord, Registry as _};
+use warifu_protocol::cluster::follow_all;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply};
 use warifu_protocol::{AuditEntry, AuditEvent, NodeId, Sha256};
 
 use crate::clock;
 use crate::local::{AuditWrite, LocalStore};
+use crate::membership::plan_members;
 use crate::metrics::NodeMetrics;
-use crate::state::{SnapshotError, StateDatabase, mark};
+use crate::raft::MembershipView;
+use crate::state::{Examined, SnapshotError, StateDatabase, mark};
 
 /// Time for one peer to sign what its state was.
 const MARK_DEADLINE: Duration = Duration::from_secs(2);
@@ -45,6 +48,12 @@ pub enum SnapshotRefused {
     /// It cannot be read, or is of another cluster.
     #[error("the snapshot is refused")]
     Malformed(#[from] SnapshotError),
+    /// The cluster in it is not the one that this node knows, changed by the orders in it alone, or its members are not planned by that cluster.
+    #[error("the snapshot's cluster or members are not explained by orders: {reason}")]
+    Unexplained {
+        /// What does not follow.
+        reason: String,
+    },
     /// More nodes contradict it than may lie.
     #[error("the snapshot of {index} is forged: nodes {against:?} had another state there")]
     Forged {
@@ -77,11 +86,23 @@ impl SnapshotRefused {
         match self {
             Self::SenderPaused { .. } => "sender-paused",
             Self::Malformed(_) => "malformed",
+            Self::Unexplained { .. } => "unexplained",
             Self::Forged { .. } => "forged",
             Self::NotVouchedFor { .. } => "not-vouched-for",
             Self::Unable { .. } => "unable",
         }
     }
+}
+
+/// What the sender of a snapshot says of it.
+#[derive(Debug)]
+pub struct Announced {
+    /// Index of its last entry.
+    pub index: u64,
+    /// Where consensus stands after it.
+    pub position: Vec<u8>,
+    /// The members by then.
+    pub members: MembershipView,
 }
 
 /// Judges snapshots, one at a time.
@@ -113,15 +134,19 @@ impl SnapshotJudge {
         Self { node, state, local, metrics, peers, scratch, turn: Semaphore::new(1), forgers: Mutex::default() }
     }
 
-    /// Judges the content of a snapshot of the entry `index`, after which consensus stands at `position`.
+    /// Judges the content of a snapshot.
+    ///
+    /// This node may have been away while the cluster was changed. The orders that changed it are in the snapshot: they are followed from the
+    /// cluster that this node has applied, each under the officers and sites before it, and must lead to the cluster and the members that the
+    /// snapshot names. Those of that cluster are asked.
     ///
     /// It may be installed when more other nodes than may lie sign that their state was this one at that position, and no more than may lie sign that it was
     /// another one.
     ///
     /// # Errors
     /// [`SnapshotRefused`]; a forged one is written to the audit log with the name of its sender.
-    pub async fn judge(&self, from: NodeId, index: u64, position: Vec<u8>, content: Box<dyn Read + Send>) -> Result<(), SnapshotRefused> {
-        let judged = self.try_judge(from, index, position, content).await;
+    pub async fn judge(&self, from: NodeId, announced: Announced, content: Box<dyn Read + Send>) -> Result<(), SnapshotRefused> {
+        let judged = self.try_judge(from, announced, content).await;
         if let Err(refused) = &judged {
             self.metrics.snapshots_refused.with_label_values(&[refused.reason()]).inc();
             tracing::warn!(%from, error = refused as &dyn std::error::Error, "a snapshot is not installed");
@@ -129,7 +154,8 @@ impl SnapshotJudge {
         judged
     }
 
-    async fn try_judge(&self, from: NodeId, index: u64, position: Vec<u8>, content: Box<dyn Read + Send>) -> Result<(), SnapshotRefused> {
+    async fn try_judge(&self, from: NodeId, announced: Announced, content: Box<dyn Read + Send>) -> Result<(), SnapshotRefused> {
+        let Announced { index, position, members } = announced;
         let unable = |error: &dyn std::fmt::Display| SnapshotRefused::Unable { reason: error.to_string() };
         if self.forgers.lock().get(&from).is_some_and(|since| since.elapsed() < FORGER_PAUSE) {
             return Err(SnapshotRefused::SenderPaused { from });
@@ -137,12 +163,17 @@ impl SnapshotJudge {
         let _turn = self.turn.acquire().await.map_err(|error| unable(&error))?;
         let (state, scratch) = (self.state.clone(), self.scratch.clone());
         let examined = tokio::task::spawn_blocking(move || {
-            let cluster = state.view().map_err(SnapshotError::from)?.cluster();
-            Ok::<_, SnapshotError>((state.examine_snapshot(content, &scratch)?, cluster))
+            let known = state
+                .view()
+                .map_err(SnapshotError::from)?
+                .cluster()
+                .map_err(|error| SnapshotRefused::Unable { reason: error.to_string() })?;
+            let examined = state.examine_snapshot(content, &scratch, known.revision())?;
+            Ok::<_, SnapshotRefused>((known, examined))
         });
-        let (root, cluster) = examined.await.map_err(|error| unable(&error))??;
-        let cluster = cluster.map_err(|error| unable(&error))?;
-        let found = mark(&position, root);
+        let (known, examined) = examined.await.map_err(|error| unable(&error))??;
+        let cluster = explain(known, &examined, &members)?;
+        let found = mark(&position, examined.root);
         let against = match self.ask(&cluster, index, found).await {
             Asked::Vouched => return Ok(()),
             Asked::NotYet { vouching, needed } => return Err(SnapshotRefused::NotVouchedFor { index, vouching, needed }),
@@ -208,6 +239,19 @@ impl SnapshotJudge {
             tokio::time::sleep(RETRY).await;
         }
     }
+}
+
+/// The cluster of a snapshot, if the orders in it lead there from the known one and its members are planned in it.
+fn explain(known: ClusterRecord, examined: &Examined, members: &MembershipView) -> Result<ClusterRecord, SnapshotRefused> {
+    let unexplained = |reason: String| SnapshotRefused::Unexplained { reason };
+    let followed = follow_all(known, &examined.orders).map_err(|error| unexplained(error.to_string()))?;
+    if followed != examined.cluster {
+        return Err(unexplained("the orders lead to another cluster than the one in it".to_owned()));
+    }
+    if !examined.plans.allow(&members.voters, &plan_members(&members.nodes)) {
+        return Err(unexplained("its members are not those of the plan in it".to_owned()));
+    }
+    Ok(followed)
 }
 
 enum Asked {

@@ -8,7 +8,7 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{Registry as _, StopStanding, check_stop, is_stop_logged, is_stop_object_known};
 use warifu_protocol::limits::HOLDS_UNKNOWN_MAX;
 use warifu_protocol::wire::{StopAnswer, StopReceipts};
-use warifu_protocol::{BootId, NodeSigned, Receipt, Refusal, StopCommand, StopId, StopKind, StopObject, UnixMillis};
+use warifu_protocol::{BootId, NodeSigned, Receipt, Refusal, StopCommand, StopId, StopObject, UnixMillis};
 
 use super::order::OrderService;
 use crate::clock;
@@ -104,7 +104,7 @@ impl StopService {
         let record = tokio::task::spawn_blocking(move || service.local.hold(stop)).await.ok()?.ok()??;
         let HoldRecord { stop, receipt, ended, .. } = record;
         let gone = match stop.target() {
-            Some((StopObject::Credential(credential), StopKind::Destroy)) => self.local.gone(credential).ok().flatten(),
+            Some((StopObject::Credential(credential), kind)) if kind.may_destroy() => self.local.gone(credential).ok().flatten(),
             Some(_) | None => None,
         };
         let (receipt, logged) = match ended {

@@ -3,7 +3,7 @@
 mod snapshot;
 mod store;
 
-pub use snapshot::{FrozenState, SnapshotError};
+pub use snapshot::{Examined, FrozenState, SnapshotError};
 pub use store::StateView;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::TableDefinition;
-use warifu_core::registry::{self, EntryOutcome, Overlay, PlanMember, Registry as _, StateStoreError, state_root};
+use warifu_core::registry::{self, ApplyError, EntryOutcome, Overlay, PlanMember, Registry as _, StateStoreError, state_root};
 use warifu_protocol::{Genesis, NodeId, Sha256, canonical};
 
 use crate::store::{Database, DatabaseOptions, StoreError, StoreHealth};
@@ -139,7 +139,7 @@ impl StateDatabase {
                         registry::membership_applied(&mut overlay, voters, nodes).map_err(corrupt)?;
                     }
                     let outcome = entry.payload.as_ref().map(|payload| registry::apply(&mut overlay, entry.index, payload));
-                    let outcome = outcome.transpose().map_err(corrupt)?;
+                    let outcome = outcome.transpose().map_err(not_applied)?;
                     let root = outcome.as_ref().map_or_else(|| state_root::root(&overlay), |outcome| Ok(outcome.root)).map_err(corrupt)?;
                     marks.insert(entry.index, mark(&entry.position, root).as_bytes().as_slice())?;
                     if let Some(old) = entry.index.checked_sub(MARKS_KEPT) {
@@ -165,6 +165,13 @@ impl store::WriteView<'_> {
             Some(_) => Ok(Some(self.cluster().map_err(corrupt)?.cluster)),
             None => Ok(None),
         }
+    }
+}
+
+fn not_applied(error: ApplyError) -> StoreError {
+    match error {
+        ApplyError::Store(error) => corrupt(error),
+        ApplyError::Outdated(error) => StoreError::declined(error.to_string()),
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use warifu_core::registry::{self, Overlay, Pairs, Registry as _, StateStore as _, state_root, table};
+use warifu_core::registry::{self, ClusterRecord, MembershipPlans, Overlay, Pairs, Registry as _, StateStore as _, state_root, table};
+use warifu_protocol::Order;
 
 use super::store::{REGISTRY, StateView, WriteView};
 use super::{APPLIED, MARKS, POSITION, StateDatabase, corrupt, mark};
@@ -20,6 +21,10 @@ const FIELD_BYTES_MAX: usize = 1 << 20;
 
 /// Memory for cached pages while a snapshot is examined: as much as the inner pages of a large one.
 const SCRATCH_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Orders that changed the cluster while a node was away, of which it reads so many out of a snapshot: their sender may be lying, and each may be
+/// as large as a field. A node that has missed more is replaced on a new store.
+const CHANGES_MAX: usize = 64;
 
 /// Why a snapshot cannot be installed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,19 @@ pub enum SnapshotError {
     /// This node's store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What a snapshot says, of which its sender is the only witness until others are asked.
+#[derive(Debug)]
+pub struct Examined {
+    /// The state root that its content has.
+    pub root: warifu_protocol::Sha256,
+    /// Its cluster.
+    pub cluster: ClusterRecord,
+    /// Which nodes consensus should have by then.
+    pub plans: MembershipPlans,
+    /// The orders that changed the cluster after the revision that was asked for, as many as one snapshot may bring.
+    pub orders: Vec<Order>,
 }
 
 /// A consistent view of the registry, kept while applying goes on.
@@ -87,33 +105,38 @@ impl StateDatabase {
         Ok(FrozenState { view: StateView::of(&transaction)?, position })
     }
 
-    /// The state root that a snapshot's content has, computed in `scratch`, a file of its own that is made anew and removed; the registry is not touched.
-    /// Blocks. The cluster must be this one, with its threshold and number of liars, which nothing changes.
+    /// What a snapshot's content comes to, computed in `scratch`, a file of its own that is made anew and removed; the registry is not touched.
+    /// Blocks. Orders are read from the revision `after` on. The cluster must be this one, with its threshold and number of liars, which nothing changes.
     ///
     /// # Errors
     /// When the snapshot is malformed or of another cluster, or a store fails.
-    pub fn examine_snapshot(&self, content: impl Read, scratch: &Path) -> Result<warifu_protocol::Sha256, SnapshotError> {
+    pub fn examine_snapshot(&self, content: impl Read, scratch: &Path, after: u64) -> Result<Examined, SnapshotError> {
         let cleared = || match std::fs::remove_file(scratch) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         };
         cleared()?;
         let engine = |error: redb::Error| SnapshotError::Store(error.into());
-        let root = {
+        let examined = {
             let database =
                 redb::Builder::new().set_cache_size(SCRATCH_CACHE_BYTES).create(scratch).map_err(|error| engine(error.into()))?;
             let transaction = database.begin_write().map_err(|error| engine(error.into()))?;
             let view = WriteView::open(&transaction)?;
             load(&view, PairReader::new(content)?)?;
             self.check_cluster(&view)?;
-            let root = state_root::root(&view).map_err(corrupt)?;
+            let examined = Examined {
+                root: state_root::root(&view).map_err(corrupt)?,
+                cluster: view.cluster().map_err(corrupt)?,
+                plans: view.membership_plans().map_err(corrupt)?,
+                orders: view.roster_orders(after, CHANGES_MAX).map_err(corrupt)?,
+            };
             drop(view);
-            // Never committed: only the root was wanted.
+            // Never committed: only this was wanted.
             transaction.abort().map_err(|error| engine(error.into()))?;
-            root
+            examined
         };
         cleared()?;
-        Ok(root)
+        Ok(examined)
     }
 
     fn check_cluster(&self, view: &WriteView<'_>) -> Result<(), SnapshotError> {

@@ -1,4 +1,4 @@
-//! The key-encryption key of a running node: away at the start, back later, rotated while signing goes on, and shares that are damaged.
+//! The key-encryption key of a running node: away at the start, back later, rotated while signing goes on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use warifu_node::admin::{self, AdminReply, AdminRequest, CustodyStatus, RotationOutcome};
 use warifu_node::sealing::KekGeneration;
 use warifu_protocol::wire::{SignAnswer, SignCall};
-use warifu_protocol::{AuditEvent, Command, OrderCommand, Refusal};
+use warifu_protocol::{Command, OrderCommand};
 
 use crate::signing::{answer, csr_item, enrolled, sign, until_generated_at};
 use crate::support::{name, node_id};
@@ -97,43 +96,4 @@ async fn signing_goes_on_through_rotations_and_one_generation_is_left() -> anyho
     let files: Vec<_> = std::fs::read_dir(cluster.config(node).kek_directory())?.collect::<Result<_, _>>()?;
     assert_eq!(files.len(), 1, "{files:?}");
     Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_share_is_refused_by_name_and_recorded() -> anyhow::Result<()> {
-    const SHARES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("shares");
-    let (mut cluster, credential) = enrolled(3, 2).await?;
-    let (victim, both) = (node_id(2), [node_id(2), node_id(3)]);
-    until_generated_at(&cluster, &both).await?;
-    cluster.stop_node(victim).await?;
-    {
-        let database = redb::Database::open(cluster.config(victim).node.data.join("local.redb"))?;
-        let (key, mut sealed) = {
-            let table = database.begin_read()?.open_table(SHARES)?;
-            let (key, sealed) = table.first()?.context("a share")?;
-            (key.value().to_vec(), sealed.value().to_vec())
-        };
-        *sealed.last_mut().context("bytes")? ^= 1;
-        let write = database.begin_write()?;
-        write.open_table(SHARES)?.insert(key.as_slice(), sealed.as_slice())?;
-        write.commit()?;
-    }
-    cluster.start_node(victim, false);
-    cluster.until_confirmed(&[victim]).await?;
-    let item = csr_item(&cluster, &both).await?;
-    assert_eq!(answer(&cluster, victim, &item).await?, SignAnswer::Refused(Refusal::ShareDamaged));
-    let socket = cluster.config(victim).admin_socket();
-    for _ in 0..100 {
-        let AdminReply::Audit(entries) = admin::ask(&socket, &AdminRequest::Audit { from: 0, limit: 1000 }).await? else {
-            bail!("no entries")
-        };
-        let named =
-            |event: &AuditEvent| matches!(event, AuditEvent::ShareDamaged { credential: named, .. } if *named == credential.credential);
-        if entries.iter().any(|(_, entry)| named(&entry.event)) {
-            assert_eq!(custody(&socket, AdminRequest::Kek).await?.damaged_shares, 1);
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    bail!("the damage was not recorded")
 }

@@ -1,13 +1,20 @@
 //! Whole nodes in one process: founding, confirmation, restarts, key generation, signing, stopping, and what corrupt members can do.
 
 mod corrupt_members;
+mod destruction;
 mod failing_disk;
+mod imports;
 mod kek;
+mod lost_shares;
 mod membership;
 mod old_disks;
 mod pushed_snapshots;
 mod repair;
 mod roster;
 mod signing;
+mod sites_change;
 mod stops;
 mod support;
+#[path = "../support/thief.rs"]
+#[expect(dead_code, reason = "known bytes are looked for elsewhere")]
+mod thief;

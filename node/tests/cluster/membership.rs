@@ -1,5 +1,7 @@
 //! Nodes found a cluster, confirm each other, order commands, and come back after a stop.
 
+use anyhow::Context as _;
+
 use crate::support::{TestCluster, name, node_id};
 use warifu_protocol::{Command, OrderCommand, Refusal};
 
@@ -78,6 +80,34 @@ async fn yesterdays_store_is_recognised_and_gives_nothing() -> anyhow::Result<()
         cluster.start_node(victim, false);
         cluster.ended_node(victim).await.expect_err("refuses to join");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_without_a_majority_had_to_keep_waiting_longer_than_clocks_may_differ_does_not_stop_the_cluster() -> anyhow::Result<()>
+{
+    let mut cluster = TestCluster::start_with(3, 2, |policy| policy.clock_skew_millis_max = 1_500).await?;
+    let leader = cluster.status(node_id(1)).await?.leader.context("a leader")?;
+    let others: Vec<_> = (1..=3).map(node_id).filter(|node| *node != leader).collect();
+    for node in &others {
+        cluster.stop_node(*node).await?;
+    }
+    let clinic = |id: u8| OrderCommand::EnrolFacility { facility: name(&format!("clinic-{id}")) };
+    // It comes into the leader's log, and nowhere else.
+    cluster.propose(leader, Command::Order(cluster.order(1, clinic(1), 1))).await.expect_err("nobody else is there");
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    cluster.start_node(others[0], false);
+    // It is confirmed only when its start is committed, after everything that waits. A busy machine may need another election or two.
+    let mut confirmed = Ok(());
+    for _ in 0..3 {
+        confirmed = cluster.until_confirmed(&others[..1]).await;
+        if confirmed.is_ok() {
+            break;
+        }
+    }
+    confirmed?;
+    let verdict = cluster.until_proposed(leader, Command::Order(cluster.order(2, clinic(2), 1))).await?;
+    assert!(matches!(verdict.outcome, Ok(_) | Err(Refusal::OrderReplayed)), "{verdict:?}");
     Ok(())
 }
 

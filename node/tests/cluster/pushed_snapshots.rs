@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use warifu_core::registry::{AuthenticatorRecord, CredentialRecord, decode, encode, key, table};
+use warifu_core::registry::{AuthenticatorRecord, ClusterRecord, CredentialRecord, decode, encode, key, table};
 use warifu_node::keys::NodeKeys;
 use warifu_protocol::transport::{CallError, Role};
 use warifu_protocol::wire::{NotYet, OrderCall, OrderReply, Read, SignAnswer, View};
 use warifu_protocol::{AuthenticatorKind, CertificateHash, Command, NodeId, OrderCommand, Policy, Sha256, SpkiHash};
 
 use crate::corrupt_members::{changed, client};
+use crate::roster::{must, must_in_time, roster};
 use crate::signing::{CREDENTIAL, answer, csr_item, enrol, until_generated_at};
 use crate::support::{CALL, TestCluster, name, node_id};
 
@@ -151,6 +152,15 @@ async fn a_forged_snapshot_that_a_running_leader_streams_costs_its_victim_nothin
     // Of a position that nobody has come to, so that the victim would take it for news.
     let mut ahead = Parts { position: (status.term, u64::from(leader.get()), status.applied + 1000), ..Parts::read(&path)? };
     ahead.content.clone_from(&forged.content);
+    // Its sender has given itself another site's identity, and would be asked for that site's word.
+    let mut usurped = Parts { position: ahead.position, ..Parts::read(&path)? };
+    let own = cluster.genesis.node(leader).context("the leader's entry")?.identity;
+    usurped.content = changed(&honest.content, |pairs| {
+        let place = key(table::CLUSTER, &[]);
+        let mut record: ClusterRecord = decode(&pairs[&place]).expect("a cluster");
+        record.nodes.iter_mut().filter(|node| node.id == second).for_each(|node| node.identity = own);
+        pairs.insert(place, encode(&record));
+    });
     // The true content under another leader's position would fork the victim's log.
     let moved = Parts { position: (honest.position.0, honest.position.1 - 1, honest.position.2), ..Parts::read(&path)? };
     let mut cut = Parts::read(&path)?;
@@ -161,6 +171,7 @@ async fn a_forged_snapshot_that_a_running_leader_streams_costs_its_victim_nothin
     let attack = async {
         let rows = [
             (leader, &ahead, "vouched for by 0 other nodes, and needs 2"),
+            (leader, &usurped, "not explained by orders"),
             (leader, &forged, "is forged"),
             (leader, &forged, "nothing is taken of it for ten minutes"),
             (second, &moved, "is forged"),
@@ -211,5 +222,38 @@ async fn a_node_that_was_away_for_long_takes_a_snapshot_that_the_others_vouch_fo
     cluster.until(away, "up to date", |status| status.applied >= last).await?;
     let installed = newest_snapshot(&cluster, away).context("a snapshot")?.0;
     assert!(installed > missed, "it came as a snapshot: {installed} after {missed}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_while_the_members_changed_and_the_log_was_purged_catches_up() -> anyhow::Result<()> {
+    let mut cluster = cluster(5, 3).await?;
+    let (away, gone) = (node_id(5), node_id(4));
+    let missed = cluster.status(away).await?.applied;
+    cluster.stop_node(away).await?;
+    // Two orders that it does not hear of, of which the second makes another membership.
+    let policy = OrderCommand::UpdatePolicy { policy: Policy { session_signatures_max: 77, ..Policy::default() } };
+    let order = cluster.change(1, 1, policy, &[1, 2, 3]).await?;
+    must(&cluster, 1, order).await?;
+    let mut nodes = cluster.genesis.body().nodes.clone();
+    nodes.retain(|node| node.id != gone);
+    let order = cluster.change(2, 1, roster(&cluster, nodes), &[1, 2, 3]).await?;
+    must_in_time(&cluster, 1, &order).await?;
+    cluster.until_reached(node_id(1), 2).await?;
+    cluster.stop_node(gone).await?;
+    let others: Vec<NodeId> = (1..=3).map(node_id).collect();
+    let last = log_until_snapshot(&cluster, &others, missed + 3 * SNAPSHOT_ENTRIES, 10).await?;
+
+    cluster.start_node(away, false);
+    cluster.until_confirmed(&[away]).await?;
+    cluster.until(away, "up to date", |status| status.applied >= last).await?;
+    let installed = newest_snapshot(&cluster, away).context("a snapshot")?.0;
+    assert!(installed > missed, "it came as a snapshot: {installed} after {missed}");
+    cluster.until_settled(away, 2).await?;
+    // It votes in the new membership.
+    cluster.stop_node(node_id(3)).await?;
+    let order = cluster.order(100, OrderCommand::EnrolFacility { facility: name("clinic-after") }, 1);
+    let verdict = cluster.until_proposed(away, Command::Order(order)).await?;
+    assert!(verdict.outcome.is_ok(), "{verdict:?}");
     Ok(())
 }

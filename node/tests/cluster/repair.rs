@@ -1,5 +1,6 @@
 //! A node that lacks shares is given them while the others go on.
 
+use anyhow::Context as _;
 use warifu_protocol::{Command, Epoch, OrderCommand, Refusal};
 
 use crate::signing::{csr, enrol, until_credential};
@@ -35,4 +36,22 @@ async fn a_refresh_needs_two_security_officers_and_gives_shares_of_a_new_epoch_t
     let after = until_credential(&cluster, node_id(1), "refreshed", |view| view.holders.len() == 5).await?;
     assert!(before.public_key_package != after.public_key_package);
     csr(&cluster, &after, &[1, 3, 5].map(node_id)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_older_than_the_policy_allows_are_refreshed_without_an_order_whoever_leads() -> anyhow::Result<()> {
+    let mut cluster =
+        TestCluster::start_with(5, 3, |policy| (policy.refresh_after_millis, policy.ceremony_millis_max) = (1_000, 4_000)).await?;
+    enrol(&cluster).await?;
+    until_credential(&cluster, node_id(1), "refreshed", |view| view.epoch > Epoch(1)).await?;
+    let leader = cluster.status(node_id(1)).await?.leader.context("a leader")?;
+    cluster.stop_node(leader).await?;
+    let other = (1..=5).map(node_id).find(|node| *node != leader).context("another node")?;
+    let before = until_credential(&cluster, other, "there", |_| true).await?;
+    // One that was under way when the leader went may still end; a second one was opened by whoever leads now.
+    let enough = Epoch(before.epoch.0 + 2);
+    let after = until_credential(&cluster, other, "refreshed again", |view| view.epoch >= enough).await?;
+    let signers: Vec<_> = after.holders.iter().copied().filter(|node| *node != leader).take(3).collect();
+    assert_eq!(signers.len(), 3, "{:?}", after.holders);
+    Ok(())
 }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use warifu_node::admin::{self, AdminReply, AdminRequest};
 use warifu_node::config::NodeConfig;
 use warifu_node::keys::NodeKeys;
+use warifu_node::work::Work;
 use warifu_node::{clock, daemon};
 use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role, TlsIdentity};
 use warifu_protocol::wire::{NodeStatus, OrderCall, OrderReply, Verdict};
@@ -119,7 +120,14 @@ impl TestCluster {
     pub(crate) async fn stop_node(&mut self, id: NodeId) -> anyhow::Result<()> {
         let (stop, task) = self.running.remove(&id).context("not running")?;
         stop.send(true)?;
-        task.await?
+        task.await??;
+        // Requests that were abandoned keep the node's socket until they end by themselves; with a process of its own they would end with it.
+        let (address, stopped) = (self.configs[&id].listen.quic, std::time::Instant::now());
+        while let Err(error) = UdpSocket::bind(address) {
+            anyhow::ensure!(stopped.elapsed() < PATIENCE, "{address} is not free: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Waits until a node ends by itself.
@@ -141,6 +149,38 @@ impl TestCluster {
         match self.call(node, &OrderCall::Status).await? {
             OrderReply::Status(status) => Ok(*status),
             other => bail!("not a status: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn work(&self, node: NodeId) -> anyhow::Result<Work> {
+        match admin::ask(&self.configs[&node].admin_socket(), &AdminRequest::Work).await? {
+            AdminReply::Work(work) => Ok(*work),
+            other => bail!("not what is under way: {other:?}"),
+        }
+    }
+
+    /// Waits until a node sees every member vote, in this plan of the membership or a later one. Whoever only looks at the voters may see
+    /// those of long before: of an earlier plan, or of the part of the log that the node has read so far.
+    pub(crate) async fn until_settled(&self, node: NodeId, plan: u64) -> anyhow::Result<()> {
+        self.until_work(node, "the members are settled", |work| work.plan >= plan && work.is_settled()).await
+    }
+
+    /// Waits until a node sees consensus have this plan of the membership, or a later one.
+    pub(crate) async fn until_reached(&self, node: NodeId, plan: u64) -> anyhow::Result<()> {
+        self.until_work(node, "the plan is reached", |work| work.plan >= plan && work.plan_reached).await
+    }
+
+    async fn until_work(&self, node: NodeId, what: &str, reached: impl Fn(&Work) -> bool) -> anyhow::Result<()> {
+        let started = std::time::Instant::now();
+        loop {
+            let last = self.work(node).await;
+            if last.as_ref().is_ok_and(&reached) {
+                return Ok(());
+            }
+            if started.elapsed() >= PATIENCE {
+                bail!("not at node {node} that {what}; last seen: {last:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -4,15 +4,16 @@ use bytes::Bytes;
 use http::Method;
 use warifu_protocol::wire::{CeremonyView, CredentialView, ObjectRef, SessionView};
 use warifu_protocol::{
-    CeremonyId, CredentialEvent, CredentialId, ObjectVersion, Order, OrderId, SessionClosing, SessionId, SessionOpening, StopId,
+    CeremonyId, CredentialEvent, CredentialId, ImportPacket, ObjectVersion, Order, OrderId, SessionClosing, SessionId, SessionOpening,
+    StopId,
 };
 
 use super::error::ApiError;
 use super::transport::ApiClient;
 use crate::limits::ROSTER_ORDERS_MAX;
 use crate::messages::{
-    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, RosterAnswer, SessionAnswer,
-    SessionOpened, SignAnswerBody, SignBody, StatusAnswer, StopAnswerBody, StopReport, VersionAnswer,
+    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, PacketsAnswer, PacketsBody,
+    RosterAnswer, SessionAnswer, SessionOpened, SignAnswerBody, SignBody, StatusAnswer, StopAnswerBody, StopReport, VersionAnswer,
 };
 use crate::paths;
 
@@ -48,6 +49,11 @@ impl ApiClient {
     /// Sends the CRL, in DER, that an applied order announced.
     pub async fn upload_crl(&self, order: OrderId, der: Vec<u8>) -> Result<OrderAnswer, ApiError> {
         self.call(Method::POST, &fill(paths::CRL, &[order.to_string()]), Some("application/octet-stream"), Bytes::from(der)).await
+    }
+
+    /// Brings the packets of an applied import to the nodes. May be repeated, until the ceremony of the same identifier has ended.
+    pub async fn bring_packets(&self, order: OrderId, packets: Vec<ImportPacket>) -> Result<PacketsAnswer, ApiError> {
+        self.post(&fill(paths::IMPORT, &[order.to_string()]), &PacketsBody { packets }).await
     }
 
     /// Reads the active CRLs.

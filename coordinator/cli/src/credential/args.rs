@@ -7,11 +7,12 @@ use warifu_api::limits::CREDENTIALS_PAGE_MAX;
 use warifu_core::describe;
 use warifu_core::pki::Certificate;
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
-use warifu_protocol::{AuthenticatorKind, Blob, CertificateHash, CredentialId, Enrolment, Name, OrderCommand, SubjectFields};
+use warifu_protocol::{AuthenticatorKind, Blob, CertificateHash, CredentialId, Enrolment, Name, NodeId, OrderCommand, SubjectFields};
 
 use super::binding::{self, agree, bind_command};
 use super::csv::{COUNTRY, EnrolmentRow, parse_rows};
 use super::error::CredentialError;
+use super::import::{ImportArgs, import};
 use super::view;
 use crate::card::CardArgs;
 use crate::connection::ConnectionArgs;
@@ -27,6 +28,11 @@ pub enum CredentialCommand {
         after_help = "Examples:\n  warifu credential enrol --holder dr-1 --common-name 'Hanako Iryo' --serial-number 123456 --genesis genesis.toml\n  warifu credential enrol --csv holders.csv --genesis genesis.toml --approve-with op-1.key"
     )]
     Enrol(Box<EnrolArgs>),
+    /// Import a key that exists already: split its seed for the sites; the credential says `imported` for ever
+    #[command(
+        after_help = "The key existed whole before, and whoever kept a copy of its seed signs without the sites: prefer `enrol`. Needs two\nsecurity officers. Run it on a machine without a network, and bring the two files over.\n\nExamples:\n  warifu credential import --seed seed.pem --holder dr-1 --common-name 'Hanako Iryo' --serial-number 123456 --genesis genesis.toml --order-out import.json --packets-out import.packets\n  warifu officer approve --order import.json --key so-1.key --genesis genesis.toml\n  warifu officer submit --order import.json --packets import.packets"
+    )]
+    Import(Box<ImportArgs>),
     /// Have a credential's CSR signed by its threshold key
     Csr {
         /// The credential
@@ -136,6 +142,18 @@ pub enum CredentialCommand {
         #[command(flatten)]
         order: Box<OrderArgs>,
     },
+    /// Have every key refreshed that has its shares now, or every key of which one site was given shares; the nodes do it in the background
+    #[command(
+        after_help = "One order of two security officers for any number of keys. Progress: `warifu-node admin work` at a node, `refreshes_due`.\n\nExamples:\n  warifu credential refresh-all --genesis genesis.toml --order-out refresh.json\n  warifu credential refresh-all --held-by 3 --genesis genesis.toml --order-out refresh.json"
+    )]
+    RefreshAll {
+        /// Only keys of which this node was given shares, for instance one whose lost disk may be in wrong hands
+        #[arg(long, value_name = "NODE", value_parser = node_id)]
+        held_by: Option<NodeId>,
+        /// The order
+        #[command(flatten)]
+        order: Box<OrderArgs>,
+    },
     /// Destroy a credential's key at every site; `--receipts` writes the certificate of destruction
     Destroy(#[command(flatten)] OneArgs),
     /// List credentials
@@ -229,6 +247,7 @@ struct Enrolled<'a> {
 pub async fn run(command: CredentialCommand, console: Console) -> Result<(), CredentialError> {
     match command {
         CredentialCommand::Enrol(args) => enrol(&args, console).await,
+        CredentialCommand::Import(args) => import(&args, console).await,
         CredentialCommand::Csr { credential, out, connection } => csr(credential, out.as_deref(), &connection, console).await,
         CredentialCommand::Install { credential, certificate, intermediates, order } => {
             let certificate = read_checked(&certificate)?;
@@ -287,6 +306,11 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
             order.dispatch(&context, OrderCommand::Refresh { credentials }, None).await?;
             Ok(())
         }
+        CredentialCommand::RefreshAll { held_by, order } => {
+            let context = order.context(console)?;
+            order.dispatch(&context, OrderCommand::RefreshAll { held_by }, None).await?;
+            Ok(())
+        }
         CredentialCommand::List { after, limit, connection } => {
             let page = connection.client()?.credentials(after, limit).await?;
             console.data(&page, || {
@@ -302,6 +326,10 @@ pub async fn run(command: CredentialCommand, console: Console) -> Result<(), Cre
             Ok(())
         }
     }
+}
+
+fn node_id(text: &str) -> Result<NodeId, String> {
+    text.parse().ok().and_then(NodeId::new).ok_or_else(|| format!("a node id is 1 to {}", NodeId::MAX))
 }
 
 async fn enrol(args: &EnrolArgs, console: Console) -> Result<(), CredentialError> {

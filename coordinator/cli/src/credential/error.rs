@@ -5,6 +5,7 @@ use warifu_core::pki::{CertificateError, CrlError};
 use warifu_protocol::SubjectFieldsError;
 
 use super::fetch::FetchError;
+use super::import::ImportError;
 use crate::card::CardError;
 use crate::connection::ConnectionError;
 use crate::files::FileError;
@@ -52,6 +53,9 @@ pub enum CredentialError {
     /// A CRL's source.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A key to import.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A card.
     #[error(transparent)]
     Card(#[from] CardError),

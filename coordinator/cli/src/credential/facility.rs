@@ -7,6 +7,7 @@ use warifu_protocol::{Blob, Name, OrderCommand, SessionId};
 
 use super::error::CredentialError;
 use super::fetch::{FetchedCrl, fetch_crl};
+use super::watch::{WatchArgs, watch};
 use crate::connection::ConnectionArgs;
 use crate::console::{Console, table};
 use crate::files;
@@ -58,6 +59,11 @@ pub enum CrlCommand {
         #[command(flatten)]
         order: Box<OrderArgs>,
     },
+    /// As `fetch`, again and again until Ctrl-C or SIGTERM; what fails is tried again
+    #[command(
+        after_help = "The process holds an operator's key, which can approve all that one operator may: give it a key and a machine of its own.\n\nExample:\n  warifu crl watch http://crl.example.jp/cards.crl --dir lists --every 21600 --genesis genesis.toml --approve-with crl-op.key --passphrase-file crl-op.pass --yes"
+    )]
+    Watch(Box<WatchArgs>),
     /// List the active CRLs
     List {
         /// How to reach the coordinator
@@ -104,6 +110,7 @@ pub async fn run_crl(command: CrlCommand, console: Console) -> Result<(), Creden
             order.dispatch(&context, command, Some(&der)).await?;
         }
         CrlCommand::Fetch { sources, issuers, dir, order } => fetch(&sources, &issuers, &dir, &order, console).await?,
+        CrlCommand::Watch(args) => watch(&args, console).await?,
         CrlCommand::List { connection } => {
             let answer = connection.client()?.crls().await?;
             console.data(&answer, || {
@@ -124,7 +131,13 @@ pub async fn run_crl(command: CrlCommand, console: Console) -> Result<(), Creden
 }
 
 /// Goes through all sources; one that fails does not keep the others back, but is told at the end.
-async fn fetch(sources: &[String], issuers: &[PathBuf], dir: &Path, order: &OrderArgs, console: Console) -> Result<(), CredentialError> {
+pub(super) async fn fetch(
+    sources: &[String],
+    issuers: &[PathBuf],
+    dir: &Path,
+    order: &OrderArgs,
+    console: Console,
+) -> Result<(), CredentialError> {
     let issuers = issuers.iter().map(|path| files::read_certificate(path)).collect::<Result<Vec<_>, _>>()?;
     let context = order.context(console)?;
     let active = order.connection.client()?.crls().await?.crls;

@@ -49,6 +49,11 @@ pub fn describe(document: &GenesisDocument) -> String {
 fn terms(document: &GenesisDocument) -> Vec<[String; 2]> {
     let policy = &document.genesis.policy;
     let duration = |millis: u64| format!("{:#}", SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)));
+    let destruction = match policy.destroy_after_revocation_millis {
+        None => "only by an order of its own".to_owned(),
+        Some(0) => "at once".to_owned(),
+        Some(millis) => format!("{} later", duration(millis)),
+    };
     vec![
         ["longest session".to_owned(), duration(policy.session_millis_max)],
         ["signatures in a session".to_owned(), policy.session_signatures_max.to_string()],
@@ -57,6 +62,7 @@ fn terms(document: &GenesisDocument) -> Vec<[String; 2]> {
         ["ceremony deadline".to_owned(), duration(policy.ceremony_millis_max)],
         ["longest life of an order".to_owned(), duration(policy.order_millis_max)],
         ["notice before a card without a bound card's word".to_owned(), duration(policy.binding_delay_millis)],
+        ["destruction after a revocation".to_owned(), destruction],
     ]
 }
 

@@ -53,9 +53,17 @@ pub struct LocalCluster {
     /// The trial CA of My Number Cards.
     pub jpki: TrialJpki,
     clients: Vec<ClientIdentity>,
-    api: SocketAddr,
     nodes: BTreeMap<NodeId, NodeProcess>,
-    coordinator: Option<Process>,
+    coordinators: Vec<CoordinatorProcess>,
+}
+
+/// One coordinator: where it is, and its process while it runs.
+#[derive(Debug)]
+struct CoordinatorProcess {
+    directory: PathBuf,
+    api: SocketAddr,
+    ca: PathBuf,
+    process: Option<Process>,
 }
 
 /// One node: its directory, and its process while it runs.
@@ -86,12 +94,19 @@ impl LocalCluster {
     /// # Errors
     /// See [`LocalClusterError`].
     pub fn found(options: &LocalClusterOptions) -> Result<Self, LocalClusterError> {
+        Self::found_with_coordinators(options, 1)
+    }
+
+    /// As [`Self::found`], with several coordinators, which the same clients may use.
+    ///
+    /// # Errors
+    /// See [`LocalClusterError`].
+    pub fn found_with_coordinators(options: &LocalClusterOptions, coordinators: u8) -> Result<Self, LocalClusterError> {
         let directory = empty_directory(&options.directory)?;
         let ids: Vec<NodeId> = (1..=options.nodes).filter_map(NodeId::new).collect();
-        let addresses = free_addresses(2 * ids.len() + 2)?;
+        let addresses = free_addresses(2 * ids.len() + 2 * usize::from(coordinators))?;
         let (quic, rest) = addresses.split_at(ids.len());
         let (http, coordinator_addresses) = rest.split_at(ids.len());
-        let &[api, metrics] = coordinator_addresses else { unreachable!("as many addresses as were asked for") };
 
         let made = |name: &str| -> Result<PathBuf, LocalClusterError> {
             let path = directory.join(name);
@@ -107,10 +122,21 @@ impl LocalCluster {
         let (mut entries, mut nodes) = (Vec::new(), BTreeMap::new());
         for ((&id, quic), &http) in ids.iter().zip(quic).zip(http) {
             let node_directory = made(&format!("node-{id}"))?;
-            entries.push(make_node(&node_directory, id, *quic, http)?);
+            entries.push(make_node(&node_directory, id, *quic, http, None)?);
             nodes.insert(id, NodeProcess { directory: node_directory, http, founded: false, process: None });
         }
-        let coordinator = make_coordinator(&made("coordinator")?, api, metrics, &directory, &clients)?;
+        let (mut coordinator_entries, mut coordinator_processes) = (Vec::new(), Vec::new());
+        for (number, addresses) in (1..=coordinators).zip(coordinator_addresses.chunks_exact(2)) {
+            let &[api, metrics] = addresses else { unreachable!("chunks of two") };
+            let (name, ca) = if number == 1 {
+                ("coordinator".to_owned(), CA_FILE.to_owned())
+            } else {
+                (format!("coordinator-{number}"), format!("coordinator-{number}-{CA_FILE}"))
+            };
+            let process = CoordinatorProcess { directory: made(&name)?, api, ca: directory.join("clients").join(ca), process: None };
+            coordinator_entries.push(make_coordinator(&process, number, metrics, &clients)?);
+            coordinator_processes.push(process);
+        }
         let document = Draft {
             name: "local-trial".parse().expect("a name"),
             created: now(),
@@ -119,14 +145,15 @@ impl LocalCluster {
             minority_threshold: false,
             policy: options.policy.clone(),
             nodes: entries,
-            coordinators: vec![coordinator],
+            coordinators: coordinator_entries,
             officers: officers.entries(),
             anchors: vec![hpki.anchor(), jpki.anchor()],
         }
         .into_document()?;
         let genesis = sign_genesis(document, &officers)?;
         files::write_new(&directory.join(GENESIS_FILE), genesis.document().to_toml().as_bytes(), MODE_PUBLIC)?;
-        Ok(Self { directory, program: options.program.clone(), genesis, officers, hpki, jpki, clients, api, nodes, coordinator: None })
+        let program = options.program.clone();
+        Ok(Self { directory, program, genesis, officers, hpki, jpki, clients, nodes, coordinators: coordinator_processes })
     }
 
     /// Starts every process that is not running.
@@ -138,9 +165,12 @@ impl LocalCluster {
         for id in stopped {
             self.start_node(id)?;
         }
-        if self.coordinator.is_none() {
-            let directory = self.directory.join("coordinator");
-            self.coordinator = Some(self.daemon("the coordinator", COORDINATOR_COMMAND, &directory, &[])?);
+        for place in 0..self.coordinators.len() {
+            let Some(CoordinatorProcess { directory, process: None, .. }) = self.coordinators.get(place) else { continue };
+            let process = self.daemon(&format!("coordinator {}", place + 1), COORDINATOR_COMMAND, &directory.clone(), &[])?;
+            if let Some(coordinator) = self.coordinators.get_mut(place) {
+                coordinator.process = Some(process);
+            }
         }
         Ok(())
     }
@@ -200,13 +230,14 @@ impl LocalCluster {
     /// [`LocalClusterError::Ended`].
     pub fn check_processes(&mut self) -> Result<(), LocalClusterError> {
         let nodes = self.nodes.values_mut().filter_map(|node| node.process.as_mut());
-        nodes.chain(self.coordinator.as_mut()).try_for_each(Process::check)
+        nodes.chain(self.coordinators.iter_mut().filter_map(|one| one.process.as_mut())).try_for_each(Process::check)
     }
 
     /// Asks every process to stop, and kills those that have not stopped after a while.
     pub fn stop(mut self) {
         let nodes = self.nodes.values_mut().filter_map(|node| node.process.take());
-        let mut processes: Vec<Process> = self.coordinator.take().into_iter().chain(nodes).collect();
+        let coordinators = self.coordinators.iter_mut().filter_map(|one| one.process.take());
+        let mut processes: Vec<Process> = coordinators.chain(nodes).collect();
         processes.iter_mut().for_each(Process::ask_to_stop);
         let deadline = Instant::now() + STOP_DEADLINE;
         processes.into_iter().for_each(|process| process.wait_stopped(deadline));
@@ -220,7 +251,19 @@ impl LocalCluster {
     /// # Panics
     /// For any other name.
     pub fn client(&self, name: &str, deadline: Duration) -> Result<ApiClient, LocalClusterError> {
-        self.identity(name).connect(&self.url(), &self.ca_file(), deadline)
+        self.client_of(0, name, deadline)
+    }
+
+    /// As [`Self::client`], of the coordinator at this place, from 0.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    ///
+    /// # Panics
+    /// For any other name, and where there is no coordinator.
+    pub fn client_of(&self, coordinator: usize, name: &str, deadline: Duration) -> Result<ApiClient, LocalClusterError> {
+        let coordinator = self.coordinators.get(coordinator).expect("one of the cluster's own coordinators");
+        self.identity(name).connect(&format!("https://{}", coordinator.api), &coordinator.ca, deadline)
     }
 
     /// Files of a client.
@@ -232,16 +275,23 @@ impl LocalCluster {
         self.clients.iter().find(|client| client.name == name).expect("one of the cluster's own clients")
     }
 
-    /// Base URL of the coordinator.
+    /// Base URL of the first coordinator.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("https://{}", self.api)
+        let api = self.coordinators.first().map(|coordinator| coordinator.api.to_string());
+        format!("https://{}", api.unwrap_or_default())
     }
 
-    /// PEM of the CA that certified the coordinator.
+    /// PEM of the CA that certified the first coordinator.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.directory.join("clients").join(CA_FILE)
+    }
+
+    /// Where a coordinator has its configuration and identity, by its place from 0.
+    #[must_use]
+    pub fn coordinator_directory(&self, coordinator: usize) -> Option<&Path> {
+        self.coordinators.get(coordinator).map(|coordinator| coordinator.directory.as_path())
     }
 
     /// Address of a node's `/metrics`, `/healthz` and `/readyz`.
@@ -268,6 +318,14 @@ impl LocalCluster {
         &self.directory
     }
 
+    pub(super) fn insert_node(&mut self, id: NodeId, directory: PathBuf, http: SocketAddr) {
+        self.nodes.insert(id, NodeProcess { directory, http, founded: false, process: None });
+    }
+
+    pub(super) fn take_node(&mut self, id: NodeId) {
+        self.nodes.remove(&id);
+    }
+
     fn daemon(&self, name: &str, command: &str, directory: &Path, more: &[&Path]) -> Result<Process, LocalClusterError> {
         let config = directory.join(CONFIG_FILE);
         let mut arguments = vec![Path::new(command), Path::new("--config"), &config, Path::new(EXIT_WITH_STDIN)];
@@ -279,7 +337,9 @@ impl LocalCluster {
     fn missing(&self, status: &StatusAnswer) -> Option<String> {
         let mut leaders = Vec::new();
         for id in self.running() {
-            let report = status.nodes.iter().find(|report| report.node == id)?;
+            let Some(report) = status.nodes.iter().find(|report| report.node == id) else {
+                return Some(format!("the coordinator does not know node {id} yet"));
+            };
             match &report.status {
                 Some(node) if node.confirmed => leaders.extend(node.leader),
                 Some(node) => return Some(format!("node {id} is not confirmed: {}", node.reasons.join("; "))),
@@ -299,11 +359,17 @@ fn empty_directory(path: &Path) -> Result<PathBuf, LocalClusterError> {
     Ok(files::absolute(path)?)
 }
 
-fn make_node(directory: &Path, id: NodeId, quic: SocketAddr, http: SocketAddr) -> Result<NodeEntry, LocalClusterError> {
+pub(super) fn make_node(
+    directory: &Path,
+    id: NodeId,
+    quic: SocketAddr,
+    http: SocketAddr,
+    roster: Option<PathBuf>,
+) -> Result<NodeEntry, LocalClusterError> {
     let keys = directory.join("keys");
     let entry = NodeKeys::init(&keys, id, &quic.to_string()).map_err(|source| LocalClusterError::NodeKeys { node: id, source })?;
     let config = NodeConfig {
-        node: NodeSection { id, genesis: PathBuf::from("..").join(GENESIS_FILE), roster: None, keys: "keys".into(), data: "data".into() },
+        node: NodeSection { id, genesis: PathBuf::from("..").join(GENESIS_FILE), roster, keys: "keys".into(), data: "data".into() },
         listen: ListenSection { quic, http, admin: None },
         peers: BTreeMap::new(),
         store: Default::default(),
@@ -349,21 +415,21 @@ struct ClientEntry<'a> {
 }
 
 fn make_coordinator(
-    directory: &Path,
-    api: SocketAddr,
+    coordinator: &CoordinatorProcess,
+    number: u8,
     metrics: SocketAddr,
-    root: &Path,
     clients: &[ClientIdentity],
 ) -> Result<CoordinatorEntry, LocalClusterError> {
-    let entry = new_coordinator(directory, "coordinator-1".parse().expect("a name"))?;
+    let CoordinatorProcess { directory, api, ca, process: _ } = coordinator;
+    let entry = new_coordinator(directory, format!("coordinator-{number}").parse().expect("a name"))?;
     let server = ClientFiles { certificate: directory.join("https.pem"), key: directory.join("https.key") };
-    create_server(&root.join("clients").join(CA_FILE), &server)?;
+    create_server(ca, &server)?;
     let config = CoordinatorConfig {
         name: entry.id.clone(),
         genesis: PathBuf::from("..").join(GENESIS_FILE),
         metrics,
         identity: TlsFiles { certificate: "identity.pem", key: "identity.key" },
-        https: Https { listen: api, certificate: "https.pem", key: "https.key" },
+        https: Https { listen: *api, certificate: "https.pem", key: "https.key" },
         clients: clients
             .iter()
             .map(|client| ClientEntry { name: client.name, role: client.role, spki: client.spki, facilities: &client.facilities })
@@ -390,7 +456,7 @@ fn sign_genesis(mut document: warifu_protocol::GenesisDocument, officers: &Offic
     Ok(Genesis::new(document)?)
 }
 
-fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<(), LocalClusterError> {
+pub(super) fn write_toml<T: Serialize>(path: &Path, value: &T) -> Result<(), LocalClusterError> {
     let text = toml::to_string_pretty(value).expect("configurations have only values that TOML can hold");
     Ok(files::write_new(path, text.as_bytes(), MODE_PUBLIC)?)
 }

@@ -13,6 +13,7 @@ mod holder;
 mod officers;
 mod ports;
 mod process;
+mod sites;
 
 pub use clients::{ClientFiles, ClientIdentity};
 pub use cluster::{LocalCluster, LocalClusterOptions};

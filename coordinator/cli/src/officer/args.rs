@@ -12,7 +12,10 @@ use crate::connection::ConnectionArgs;
 use crate::console::Console;
 use crate::files;
 use crate::keys::{OfficerKeyFile, PassphraseArgs};
-use crate::orders::{OrderError, OrderFile, StopArgs, approvals_text, check_officer, follow, load_cluster, load_genesis, open_key, submit};
+use crate::orders::{
+    Enclosed, OrderError, OrderFile, StopArgs, approvals_text, check_officer, follow, load_cluster, load_genesis, open_key, read_packets,
+    submit_enclosed,
+};
 
 /// Keys of officers, and what they do with orders
 #[derive(clap::Subcommand, Debug)]
@@ -72,6 +75,9 @@ pub enum OfficerCommand {
         /// For an order that announces a CRL: the CRL, DER or PEM
         #[arg(long, value_name = "FILE")]
         crl: Option<PathBuf>,
+        /// For an order that imports a key: its sealed packets, brought to every site until all have confirmed
+        #[arg(long, value_name = "FILE", conflicts_with = "crl")]
+        packets: Option<PathBuf>,
         /// What to do when it stops somebody
         #[command(flatten)]
         stop: StopArgs,
@@ -140,11 +146,17 @@ pub async fn run(command: OfficerCommand, console: Console) -> Result<(), OrderE
                 format!("approved: {} has {state}", path.display())
             });
         }
-        OfficerCommand::Submit { order, crl, stop, connection } => {
+        OfficerCommand::Submit { order, crl, packets, stop, connection } => {
             let order = OrderFile::load(&order)?;
             let crl = crl.map(|path| files::read_der(&path, "CRL", "X509 CRL", CRL_FILE_BYTES_MAX)).transpose()?;
+            let packets = packets.map(|path| read_packets(&path)).transpose()?;
+            let enclosed = match (&crl, &packets) {
+                (Some(der), _) => Enclosed::Crl(der),
+                (None, Some(packets)) => Enclosed::Packets(packets),
+                (None, None) => Enclosed::Nothing,
+            };
             let client = connection.client()?;
-            let mut answer = submit(&client, &order, crl.as_deref()).await?;
+            let mut answer = submit_enclosed(&client, &order, enclosed, console).await?;
             follow(&client, StopCommand::Order(order.0.clone()), &mut answer, &stop, console).await?;
             let place = answer.index.map(|index| format!(" at index {index}")).unwrap_or_default();
             console.data(&answer, || format!("order {} was applied{place}", order.0.body.id));

@@ -8,12 +8,13 @@ use warifu_protocol::cluster::ROSTER_FILE_BYTES_MAX;
 use warifu_protocol::genesis::GENESIS_BYTES_MAX;
 use warifu_protocol::wire::ObjectRef;
 use warifu_protocol::{
-    Approval, ClusterId, ClusterRecord, Genesis, ObjectVersion, OfficerRole, OrderCommand, OrderId, RosterFile, StopCommand, limits,
+    Approval, ClusterId, ClusterRecord, Genesis, ImportPacket, KeyImport, ObjectVersion, OfficerRole, OrderCommand, OrderId, RosterFile,
+    StopCommand, limits,
 };
 
 use super::file::{OrderError, OrderFile};
 use super::stop::{StopArgs, follow};
-use super::submit::{Submitted, submit};
+use super::submit::{Enclosed, Submitted, submit_enclosed};
 use crate::clock::now;
 use crate::connection::ConnectionArgs;
 use crate::console::Console;
@@ -101,8 +102,37 @@ impl OrderArgs {
     /// See [`OrderError`].
     pub async fn dispatch(&self, context: &OrderContext, command: OrderCommand, crl: Option<&[u8]>) -> Result<(), OrderError> {
         let version = self.version(&command).await?;
-        let life = (self.valid_hours * HOUR_MILLIS).min(context.cluster.policy.order_millis_max);
-        let mut order = OrderFile::draft(context.cluster.cluster, command, version, now(), life);
+        let order = OrderFile::draft(context.cluster.cluster, command, version, now(), self.life_millis(context));
+        self.send(context, order, crl.map_or(Enclosed::Nothing, Enclosed::Crl)).await
+    }
+
+    /// As [`Self::dispatch`], for the order under whose identifier a key's shares were sealed.
+    ///
+    /// # Errors
+    /// See [`OrderError`].
+    pub async fn dispatch_import(
+        &self,
+        context: &OrderContext,
+        id: OrderId,
+        import: KeyImport,
+        packets: &[ImportPacket],
+    ) -> Result<(), OrderError> {
+        let (cluster, command) = (context.cluster.cluster, OrderCommand::Import { import });
+        let order = OrderFile::draft_as(id, cluster, command, ObjectVersion(0), now(), self.life_millis(context));
+        self.send(context, order, Enclosed::Packets(packets)).await
+    }
+
+    /// Whether orders are approved and submitted at once.
+    #[must_use]
+    pub const fn submits(&self) -> bool {
+        !self.approve_with.is_empty()
+    }
+
+    fn life_millis(&self, context: &OrderContext) -> u64 {
+        (self.valid_hours * HOUR_MILLIS).min(context.cluster.policy.order_millis_max)
+    }
+
+    async fn send(&self, context: &OrderContext, mut order: OrderFile, enclosed: Enclosed<'_>) -> Result<(), OrderError> {
         let id = order.0.body.id;
         for line in describe::order(&order.0.body) {
             context.console.say(line);
@@ -126,7 +156,7 @@ impl OrderArgs {
             check_officer(&context.cluster, &key, &order)?;
             order.approve(&key, now())?;
         }
-        let mut submitted = submit(&client, &order, crl).await?;
+        let mut submitted = submit_enclosed(&client, &order, enclosed, context.console).await?;
         follow(&client, StopCommand::Order(order.0.clone()), &mut submitted, &self.stop, context.console).await?;
         let place = submitted.index.map(|index| format!(" at index {index}")).unwrap_or_default();
         context.console.data(&Written { order: id, file: None, submitted: Some(submitted) }, || format!("order {id} was applied{place}"));
@@ -228,7 +258,9 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
         OrderCommand::UpdatePolicy { .. } => Some(ObjectRef::Policy),
         OrderCommand::UpdateAnchors { .. } => Some(ObjectRef::Anchors),
         OrderCommand::Enrol { .. }
+        | OrderCommand::Import { .. }
         | OrderCommand::Refresh { .. }
+        | OrderCommand::RefreshAll { .. }
         | OrderCommand::EnrolFacility { .. }
         | OrderCommand::EnrolTerminal { .. }
         | OrderCommand::Suspend { .. }
@@ -241,7 +273,11 @@ pub fn versioned_object(command: &OrderCommand) -> Option<ObjectRef> {
 }
 
 fn next_steps(cluster: &ClusterRecord, order: &OrderFile, path: &Path) -> String {
-    let crl = if matches!(order.0.body.order, OrderCommand::UpdateCrl { .. }) { " --crl FILE" } else { "" };
+    let enclosed = match order.0.body.order {
+        OrderCommand::UpdateCrl { .. } => " --crl FILE",
+        OrderCommand::Import { .. } => " --packets FILE",
+        _ => "",
+    };
     let file = path.display();
     let consent = if order.0.body.order.class().needs_consent() {
         format!("\nthen at {} sites, each at its own node: warifu-node admin --socket SOCKET consent --order {file}", cluster.threshold.0)
@@ -249,7 +285,7 @@ fn next_steps(cluster: &ClusterRecord, order: &OrderFile, path: &Path) -> String
         String::new()
     };
     format!(
-        "written to {file}; it has {}\nnext: warifu officer approve --order {file} --key KEY --genesis FILE{consent}\nthen: warifu officer submit --order {file}{crl}",
+        "written to {file}; it has {}\nnext: warifu officer approve --order {file} --key KEY --genesis FILE{consent}\nthen: warifu officer submit --order {file}{enclosed}",
         approvals_text(cluster, order)
     )
 }

@@ -109,6 +109,18 @@ pub enum OrderError {
         /// Which nodes, and why.
         missing: Vec<String>,
     },
+    /// The cluster has given an import up.
+    #[error("the import has come to nothing ({}): its credential is forgotten and its shares are deleted; make it anew", reasons.join("; "))]
+    ImportFailed {
+        /// What nodes said.
+        reasons: Vec<String>,
+    },
+    /// Not all nodes have confirmed an import in time.
+    #[error("the import is not complete: {}; submit the same files again, or wait until the cluster gives it up", missing.join("; "))]
+    ImportIncomplete {
+        /// Which nodes, and why.
+        missing: Vec<String>,
+    },
     /// A receipt does not count.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
@@ -125,7 +137,19 @@ impl OrderFile {
     /// Writes a new order, not approved yet, valid for `life_millis` from `now`.
     #[must_use]
     pub fn draft(cluster: ClusterId, command: OrderCommand, object_version: ObjectVersion, now: UnixMillis, life_millis: u64) -> Self {
-        let id = OrderId::new(rand::random());
+        Self::draft_as(OrderId::new(rand::random()), cluster, command, object_version, now, life_millis)
+    }
+
+    /// As [`Self::draft`], with an identifier that was drawn before.
+    #[must_use]
+    pub fn draft_as(
+        id: OrderId,
+        cluster: ClusterId,
+        command: OrderCommand,
+        object_version: ObjectVersion,
+        now: UnixMillis,
+        life_millis: u64,
+    ) -> Self {
         let body = OrderBody { cluster, id, not_after: now.plus(life_millis), object_version, order: command };
         Self(Order { body, approvals: Vec::new(), consents: Vec::new() })
     }

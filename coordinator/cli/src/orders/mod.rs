@@ -2,6 +2,8 @@
 
 mod args;
 mod file;
+mod import;
+mod receipts;
 mod stop;
 mod submit;
 
@@ -9,5 +11,7 @@ pub use args::{
     OrderArgs, OrderContext, approvals_text, check_cluster, check_officer, load_cluster, load_genesis, open_key, versioned_object,
 };
 pub use file::{OrderError, OrderFile};
-pub use stop::{Proof, ReceiptsFile, StopArgs, follow, prove, verify_file};
-pub use submit::{Submitted, submit};
+pub use import::{read_packets, submit_import};
+pub use receipts::{Proof, ProofLevel, ReceiptsCommand, ReceiptsFile, prove, run as run_receipts};
+pub use stop::{StopArgs, follow};
+pub use submit::{Enclosed, Submitted, submit, submit_enclosed};

@@ -1,5 +1,13 @@
 //! Real processes: a coordinator and its nodes, used as platforms, holders and officers use them.
 
+mod acknowledged;
+mod commands;
+mod hammer;
+mod hoarder;
+mod import;
+mod lists;
+mod partition;
+mod refresh;
 mod sessions;
 mod token;
 
@@ -30,27 +38,44 @@ struct Running {
 }
 
 async fn running() -> anyhow::Result<Running> {
-    let directory = tempfile::tempdir()?;
-    let mut cluster = LocalCluster::found(&LocalClusterOptions {
-        directory: directory.path().join("cluster"),
-        nodes: NODES,
-        threshold: THRESHOLD.0,
-        policy: Policy::default(),
-        program: PathBuf::from(env!("CARGO_BIN_EXE_warifu")),
-    })?;
-    cluster.start()?;
-    cluster.wait_ready(READY).await?;
-    cluster.publish_crls(1).await?;
-    let (clinic, pharmacy) = (directory.path().join("clinic-terminal.key"), directory.path().join("pharmacy-terminal.key"));
-    for (facility, file, kind) in [(LocalCluster::CLINIC, &clinic, KeyKind::Ed25519), (LocalCluster::PHARMACY, &pharmacy, KeyKind::P256)] {
-        let terminal = TerminalKey::generate(kind)?;
-        terminal.save(file)?;
-        cluster.enrol_facility(&facility.parse()?, terminal.terminal, terminal.public()).await?;
-    }
-    Ok(Running { cluster, directory, clinic, pharmacy })
+    running_under(Policy::default()).await
+}
+
+async fn running_under(policy: Policy) -> anyhow::Result<Running> {
+    let (directory, options) = Running::options(NODES, THRESHOLD.0)?;
+    Running::start(LocalCluster::found(&LocalClusterOptions { policy, ..options })?, directory).await
 }
 
 impl Running {
+    /// What a cluster is founded with, in a directory of its own.
+    fn options(nodes: u8, threshold: u8) -> anyhow::Result<(tempfile::TempDir, LocalClusterOptions)> {
+        let directory = tempfile::tempdir()?;
+        let options = LocalClusterOptions {
+            directory: directory.path().join("cluster"),
+            nodes,
+            threshold,
+            policy: Policy::default(),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_warifu")),
+        };
+        Ok((directory, options))
+    }
+
+    /// Starts a founded cluster and brings lists and terminals in.
+    async fn start(mut cluster: LocalCluster, directory: tempfile::TempDir) -> anyhow::Result<Self> {
+        cluster.start()?;
+        cluster.wait_ready(READY).await?;
+        cluster.publish_crls(1).await?;
+        let (clinic, pharmacy) = (directory.path().join("clinic-terminal.key"), directory.path().join("pharmacy-terminal.key"));
+        for (facility, file, kind) in
+            [(LocalCluster::CLINIC, &clinic, KeyKind::Ed25519), (LocalCluster::PHARMACY, &pharmacy, KeyKind::P256)]
+        {
+            let terminal = TerminalKey::generate(kind)?;
+            terminal.save(file)?;
+            cluster.enrol_facility(&facility.parse()?, terminal.terminal, terminal.public()).await?;
+        }
+        Ok(Self { cluster, directory, clinic, pharmacy })
+    }
+
     /// Enrols and certifies one holder.
     async fn certified(&self, name: &str, role: &str) -> anyhow::Result<CredentialId> {
         let holder = NewHolder { holder: name.parse()?, subject: SubjectFields::new("JP", None, format!("TRIAL {name}"), name)? };

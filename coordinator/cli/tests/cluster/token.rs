@@ -35,7 +35,7 @@ async fn story(hsm: &SoftHsm) -> anyhow::Result<()> {
     let path = |file: &str| run.directory.path().join(file).display().to_string();
     let module = hsm.module.display().to_string();
     let login = |pin: &str| {
-        let mut command = warifu(&run.cluster);
+        let mut command = warifu(&run.cluster, LocalCluster::CLIENT_CLINIC);
         command.env("WARIFU_CARD_PIN", pin).args(["terminal", "login", "--credential", &credential.to_string()]);
         command.args(["--facility", LocalCluster::CLINIC, "--pkcs11-module", &module]);
         command.args(["--terminal-key", &run.clinic.display().to_string(), "--out", &path("session.json")]);
@@ -48,7 +48,7 @@ async fn story(hsm: &SoftHsm) -> anyhow::Result<()> {
 
     std::fs::write(path("prescription.xml"), warifu_coordinator::document::sample::prescription("1439e0c5-7c1d-4512-861d-263de48417bf"))?;
     let sign = || {
-        let mut command = warifu(&run.cluster);
+        let mut command = warifu(&run.cluster, LocalCluster::CLIENT_CLINIC);
         command.args(["terminal", "sign", &path("prescription.xml"), "--session", &path("session.json"), "--kind", "prescription"]);
         command.args(["--out", &path("signed.xml")]);
         command
@@ -57,7 +57,7 @@ async fn story(hsm: &SoftHsm) -> anyhow::Result<()> {
     let report = verify(&std::fs::read(path("signed.xml"))?, &VerifyOptions::default());
     anyhow::ensure!(report.valid, "{report}");
 
-    must_run(warifu(&run.cluster).args(["terminal", "logout", "--session", &path("session.json")]))?;
+    must_run(warifu(&run.cluster, LocalCluster::CLIENT_CLINIC).args(["terminal", "logout", "--session", &path("session.json")]))?;
     std::fs::remove_file(path("signed.xml"))?;
     let after = sign().output()?;
     anyhow::ensure!(!after.status.success(), "nothing is signed after the logout");
@@ -77,9 +77,9 @@ fn make_card(hsm: &SoftHsm, run: &Running) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The `warifu` command with the connection and genesis of this cluster.
-fn warifu(cluster: &LocalCluster) -> Command {
-    let identity = cluster.identity(LocalCluster::CLIENT_CLINIC);
+/// The `warifu` command with the genesis of this cluster and the connection of one of its clients.
+pub(crate) fn warifu(cluster: &LocalCluster, client: &str) -> Command {
+    let identity = cluster.identity(client);
     let mut command = Command::new(env!("CARGO_BIN_EXE_warifu"));
     command
         .env("WARIFU_API", cluster.url())
@@ -90,9 +90,10 @@ fn warifu(cluster: &LocalCluster) -> Command {
     command
 }
 
-fn must_run(command: &mut Command) -> anyhow::Result<()> {
+/// What it printed.
+pub(crate) fn must_run(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command.output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stdout));
-    Ok(())
+    Ok(output.stdout)
 }

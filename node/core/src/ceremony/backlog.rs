@@ -3,43 +3,38 @@
 use warifu_protocol::limits::REPAIRS_OPEN_MAX;
 use warifu_protocol::{CredentialId, NodeId, UnixMillis};
 
+use super::walk::{Walk, Wanted};
 use crate::registry::{CredentialRecord, Registry, StateStore, StateStoreError, StoreNumbers};
-
-/// Credentials that one look reads: some milliseconds of work.
-pub const PAGE: usize = 512;
-/// Rest after a pass that found something: what was asked for is under way.
-const REST_BUSY_MILLIS: u64 = 1_000;
-/// Rest after a pass that found nothing: a key generation that this node missed, or a replaced store, shows no later than that.
-const REST_IDLE_MILLIS: u64 = 10_000;
 
 /// Where this node is in its search for credentials of which it lacks its share. Losing it loses no more than the current pass.
 #[derive(Debug)]
 pub struct Backlog {
     node: NodeId,
-    after: Option<CredentialId>,
-    /// Counted first, so that progress can be shown, then asked for.
-    counts: bool,
-    seen: u64,
-    missing: u64,
-    rest_until: UnixMillis,
+    walk: Walk,
 }
 
 impl Backlog {
     /// Starts with a count.
     #[must_use]
     pub const fn new(node: NodeId) -> Self {
-        Self { node, after: None, counts: true, seen: 0, missing: 0, rest_until: UnixMillis(0) }
+        Self { node, walk: Walk::new() }
     }
 
     /// Shares that were missing when they were last counted, less those that were repaired since.
     #[must_use]
     pub const fn missing(&self) -> u64 {
-        self.missing
+        self.walk.found()
+    }
+
+    /// Whether it is in the middle of counting, so that the next look may follow at once.
+    #[must_use]
+    pub const fn is_counting(&self) -> bool {
+        self.walk.is_counting()
     }
 
     /// Notes that shares were repaired.
     pub const fn repaired(&mut self, count: u64) {
-        self.missing = self.missing.saturating_sub(count);
+        self.walk.done(count);
     }
 
     /// Looks at one page. Gives up to `limit` credentials to ask the repair of: ascending, held by the same nodes, in no ceremony.
@@ -49,57 +44,20 @@ impl Backlog {
     /// # Errors
     /// When the store fails.
     pub fn next<S: StateStore>(&mut self, now: UnixMillis, state: &S, limit: usize) -> Result<Vec<CredentialId>, StateStoreError> {
-        // A clock that was set back must not make the rest longer than it is.
-        if now < self.rest_until && now.plus(REST_IDLE_MILLIS) >= self.rest_until {
+        if self.walk.rests(now) {
             return Ok(Vec::new());
         }
         let open = state.open_repairs()?;
-        if !self.counts && open.iter().filter(|(_, record)| record.receiver == self.node).count() >= REPAIRS_OPEN_MAX {
+        if !self.walk.counts() && open.iter().filter(|(_, record)| record.receiver == self.node).count() >= REPAIRS_OPEN_MAX {
             return Ok(Vec::new());
         }
-        let (stores, threshold) = (state.store_numbers()?, usize::from(state.cluster()?.threshold.0));
-        let page = state.credentials(self.after, PAGE)?;
-        let is_last = page.len() < PAGE;
-        let mut batch = Vec::new();
-        let mut holders = Vec::new();
-        for (id, record) in page {
-            self.after = Some(id);
-            if !lacks(&record, &stores, self.node) {
-                continue;
-            }
-            self.seen += 1;
-            let held_by = stores.holders(&record.holders);
-            let fits = batch.is_empty() || held_by == holders;
-            if self.counts || !fits || held_by.len() < threshold || state.ceremony_of(id)?.is_some() {
-                continue;
-            }
-            holders = held_by;
-            batch.push(id);
-            if batch.len() >= limit {
-                return Ok(batch);
-            }
-        }
-        if is_last {
-            self.end_pass(now);
-        }
-        Ok(batch)
-    }
-
-    const fn end_pass(&mut self, now: UnixMillis) {
-        self.after = None;
-        let found = self.seen > 0;
-        if self.counts {
-            self.missing = self.seen;
-        }
-        // What was counted is asked for at once.
-        let rest = match (found, self.counts) {
-            (true, true) => 0,
-            (true, false) => REST_BUSY_MILLIS,
-            (false, _) => REST_IDLE_MILLIS,
+        let stores = state.store_numbers()?;
+        let wanted = Wanted {
+            is: |record: &_| lacks(record, &stores, self.node),
+            holders_min: usize::from(state.cluster()?.threshold.0),
+            limit: Some(limit),
         };
-        self.counts = !(self.counts && found);
-        self.seen = 0;
-        self.rest_until = now.plus(rest);
+        self.walk.look(now, state, &wanted, &stores)
     }
 }
 
@@ -112,6 +70,7 @@ fn lacks(record: &CredentialRecord, stores: &StoreNumbers, node: NodeId) -> bool
 mod tests {
     use super::*;
     use crate::ceremony::tests::{CREDENTIALS, Cluster, START, node};
+    use crate::ceremony::walk::{REST_BUSY_MILLIS, REST_IDLE_MILLIS};
     use crate::registry::CeremonyStep;
 
     #[test]

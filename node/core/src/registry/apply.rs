@@ -1,13 +1,14 @@
 //! Applies log entries: every node reaches the same verdict from the entry and the state alone.
 
 use warifu_protocol::wire::{Applied, Verdict};
-use warifu_protocol::{Command, Genesis, LogEntry, Refusal, Sha256, UnixMillis};
+use warifu_protocol::{Command, Genesis, LogEntry, LogEntryError, Refusal, Sha256, UnixMillis};
 
 use super::reader::{Registry, encode, key, read, table};
 use super::records::ClusterRecord;
 use super::state_root;
 use super::store::{Changes, Overlay, StateStore, StateStoreError};
-use super::{accusations, ceremonies, crls, due, history, nodes, orders, plan, refreshes, repairs, sessions};
+use super::versions::{self, ByVersion, ProgramOutdated};
+use super::{accusations, ceremonies, crls, due, history, imports, nodes, orders, plan, refreshes, refreshes_due, repairs, sessions};
 
 /// What applying one entry came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,18 +57,38 @@ pub fn found<S: StateStore>(state: &mut Overlay<'_, S>, genesis: &Genesis) -> Re
     state_root::update(state, &changes)
 }
 
+/// Why an entry is not applied, whatever it says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StateStoreError),
+    /// The others may apply it; this program cannot read it, and must not go on without it.
+    #[error(transparent)]
+    Outdated(#[from] ProgramOutdated),
+}
+
 /// Applies the entry at `index`. A refused command changes nothing but the time, and what comes due by it.
 ///
 /// # Errors
-/// Only when the store fails: then nothing of the entry is in `state`.
-pub fn apply<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, bytes: &[u8]) -> Result<EntryOutcome, StateStoreError> {
+/// When the store fails, or the entry is of a version that is in use and unknown to this program: then nothing of it is in `state`.
+pub fn apply<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, bytes: &[u8]) -> Result<EntryOutcome, ApplyError> {
     let mut pending = Overlay::new(&*state);
-    let (kind, outcome, started) = match LogEntry::decode(bytes) {
-        Err(error) => ("malformed", Err(Refusal::Malformed { what: "log entry".to_owned(), reason: error.to_string() }), false),
+    let by_version = LogEntry::version_of(bytes).map(|version| versions::judge(&pending, version));
+    let decoded = match by_version {
+        Ok(judged) => match judged? {
+            ByVersion::Readable => LogEntry::decode(bytes).map_err(|error| malformed(&error)),
+            ByVersion::Refused(refusal) => Err(refusal),
+            ByVersion::Outdated(outdated) => return Err(outdated.into()),
+        },
+        Err(error) => Err(malformed(&error)),
+    };
+    let (kind, outcome, started) = match decoded {
+        Err(refusal) => ("malformed", Err(refusal), false),
         Ok(entry) => {
             let now = pending.time()?.max(entry.at);
             pending.put(key(table::TIME, &[]), encode(&now));
-            due::settle(&mut pending, now)?;
+            due::settle(&mut pending, index, now)?;
             history::note(&*state, &mut pending, (index, now), None)?;
             let outcome = apply_command(&mut pending, index, now, &entry.command)?;
             (entry.command.kind(), outcome, matches!(entry.command, Command::NodeStarted(_)))
@@ -83,6 +104,10 @@ pub fn apply<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, bytes: &[u8]
     let all = merged.into_changes();
     state.absorb(all);
     Ok(EntryOutcome { verdict: Verdict { index, outcome }, kind, root })
+}
+
+fn malformed(error: &LogEntryError) -> Refusal {
+    Refusal::Malformed { what: "log entry".to_owned(), reason: error.to_string() }
 }
 
 fn apply_command<S: StateStore>(
@@ -114,6 +139,10 @@ fn apply_command<S: StateStore>(
         Command::RepairAborted(message) => repairs::abort(&mut trial, &context, message),
         Command::EpochReceived(message) => refreshes::receipt(&mut trial, &context, message),
         Command::EpochRetired(message) => refreshes::retire(&mut trial, &context, message),
+        Command::RefreshStarted(message) => refreshes_due::start(&mut trial, &context, message),
+        Command::SharesLost(message) => repairs::lose(&mut trial, &context, message),
+        Command::ImportConfirmed(message) => imports::confirm(&mut trial, &context, message),
+        Command::ImportAborted(message) => imports::abort(&mut trial, &context, message),
     };
     match outcome {
         Ok(applied) => {
@@ -128,6 +157,7 @@ fn apply_command<S: StateStore>(
 }
 
 /// What every command is checked against beside the records that it names.
+#[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     /// Index of the entry.
     pub(super) index: u64,

@@ -12,7 +12,7 @@ use warifu_protocol::{
 use super::apply::{Context, Stop};
 use super::nodes::check_signature;
 use super::reader::{CeremonyMessage, Registry, ceremony_message_key, encode, key, table};
-use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, CredentialKey};
+use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, CredentialKey, EpochMade};
 use super::store::{Overlay, StateStore};
 use super::{credentials, refreshes};
 
@@ -20,12 +20,13 @@ pub(super) fn start<S: StateStore>(
     state: &mut Overlay<'_, S>,
     context: &Context<'_>,
     id: CeremonyId,
-    kind: CeremonyKind,
+    (kind, opened_by): (CeremonyKind, Option<NodeId>),
     credentials: Vec<CredentialId>,
     candidates: Vec<NodeId>,
 ) {
     let record = CeremonyRecord {
         kind,
+        opened_by,
         attempt: 1,
         credentials,
         participants: candidates.clone(),
@@ -108,8 +109,11 @@ pub(super) fn confirm<S: StateStore>(
     let stores = state.store_numbers()?;
     for (id, package) in record.credentials.iter().zip(&body.public_key_packages) {
         let mut credential = credentials::existing(state, *id)?;
-        credential.key = Some(CredentialKey { group_key: group_key(&record, context, package)?, public_key_package: package.clone() });
+        let group_key = group_key(&record, context, package)?;
+        credential.key = Some(CredentialKey { group_key, public_key_package: package.clone() });
+        state.put(key(table::GROUP_KEY, &[&group_key]), encode(id));
         credential.holders = record.participants.iter().filter_map(|node| stores.holding(*node)).collect();
+        credential.epoch_made = EpochMade { index: context.index, at: context.now, given: record.participants.clone() };
         credential.state = CredentialState::Generated;
         credentials::write_changed(state, *id, credential);
     }
@@ -196,6 +200,17 @@ pub(super) fn restart<S: StateStore>(
     }
 }
 
+/// A node leaves the roster, or its store is lost: whatever it has confirmed in an attempt is worth nothing to the others from now on, and must
+/// not be counted as held. `context` has the cluster without it.
+pub(super) fn leave<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, gone: NodeId) -> Result<(), Stop> {
+    for (id, record) in state.open_ceremonies(usize::MAX)? {
+        if record.participants.contains(&gone) && record.step != CeremonyStep::Switch {
+            restart(state, context, id, record, &[gone])?;
+        }
+    }
+    Ok(())
+}
+
 fn current<S: StateStore, T: NodeStatement>(
     state: &S,
     context: &Context<'_>,
@@ -252,12 +267,7 @@ pub(super) fn group_key(record: &CeremonyRecord, context: &Context<'_>, package:
 }
 
 fn forget_credentials<S: StateStore>(state: &mut Overlay<'_, S>, record: &CeremonyRecord) -> Result<(), Stop> {
-    for id in &record.credentials {
-        let credential = credentials::existing(state, *id)?;
-        state.delete(key(table::CREDENTIAL, &[id.as_ref()]));
-        state.delete(key(table::HOLDER, &[credential.holder.as_str().as_bytes()]));
-    }
-    Ok(())
+    record.credentials.iter().try_for_each(|id| credentials::forget(state, *id))
 }
 
 pub(super) fn finish<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, record: &CeremonyRecord) -> Result<(), Stop> {
@@ -266,7 +276,11 @@ pub(super) fn finish<S: StateStore>(state: &mut Overlay<'_, S>, id: CeremonyId, 
         record.credentials.iter().for_each(|credential| state.delete(key(table::CREDENTIAL_CEREMONY, &[credential.as_ref()])));
     }
     state.delete(key(table::CEREMONY_OPEN, &[id.as_ref()]));
-    write(state, id, record);
+    match record.opened_by {
+        // Nothing can be replayed: what was due once is not due again.
+        Some(_) => state.delete(key(table::CEREMONY, &[id.as_ref()])),
+        None => write(state, id, record),
+    }
     Ok(())
 }
 

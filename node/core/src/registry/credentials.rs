@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 use warifu_protocol::wire::{Applied, CredentialState};
-use warifu_protocol::{AnchorKind, Blob, CeremonyId, CredentialId, Enrolment, Epoch, ObjectVersion, OrderId, Refusal};
+use warifu_protocol::{AnchorKind, Blob, CeremonyId, CredentialId, Enrolment, Epoch, ObjectVersion, OrderId, Origin, Refusal, UnixMillis};
 
 use super::apply::{Context, Stop};
 use super::bindings;
 use super::cards;
+use super::due::{self, Due};
 use super::reader::{Registry, encode, key, table};
-use super::records::{CeremonyKind, CertificateRecord, CredentialRecord, SerialOwner};
-use super::store::{Overlay, StateStore};
+use super::records::{CeremonyKind, CertificateRecord, CredentialRecord, EpochMade, SerialOwner};
+use super::store::{Overlay, StateStore, StateStoreError};
 use super::{ceremonies, sessions};
 use crate::pki::{Certificate, check_signing_certificate};
 
@@ -24,43 +25,69 @@ pub(super) fn enrol<S: StateStore>(
     if enrolments.is_empty() || enrolments.len() > CEREMONY_CREDENTIALS_MAX {
         return Err(Refusal::TooLarge { what: "enrolments (1 or more)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 }.into());
     }
-    let ceremony = CeremonyId::new(*order.as_bytes());
-    // The record of an order is cleared away after its end, that of its ceremony stays.
-    if state.ceremony(ceremony)?.is_some() {
-        return Err(Refusal::OrderReplayed.into());
-    }
+    let ceremony = new_ceremony(state, order)?;
     let mut seen = BTreeSet::new();
     for enrolment in enrolments {
-        let Enrolment { credential, holder, subject } = enrolment;
-        if !seen.insert(*credential) || state.credential(*credential)?.is_some() {
-            return Err(Refusal::CredentialExists { credential: *credential }.into());
+        if !seen.insert(enrolment.credential) {
+            return Err(Refusal::CredentialExists { credential: enrolment.credential }.into());
         }
-        if state.credential_of(holder)?.is_some() {
-            return Err(Refusal::HolderHasCredential { holder: holder.clone() }.into());
-        }
-        let record = CredentialRecord {
-            holder: holder.clone(),
-            subject: subject.clone(),
-            state: CredentialState::Generating,
-            suspended_by_order: false,
-            certificate_listed: false,
-            version: ObjectVersion(1),
-            epoch: Epoch(1),
-            enrolled_by: order,
-            ceremony,
-            holders: Vec::new(),
-            previous: None,
-            key: None,
-            certificate: None,
-            authenticators: Vec::new(),
-            ever_bound: false,
-            pending: Vec::new(),
-        };
-        write(state, *credential, &record);
-        state.put(key(table::HOLDER, &[holder.as_str().as_bytes()]), encode(credential));
+        admit(state, order, enrolment, Origin::Generated)?;
     }
-    ceremonies::start(state, context, ceremony, CeremonyKind::Generate, seen_in_order(enrolments), context.cluster.node_ids());
+    let kind = (CeremonyKind::Generate, None);
+    ceremonies::start(state, context, ceremony, kind, seen_in_order(enrolments), context.cluster.node_ids());
     Ok(Applied::CeremonyStarted(ceremony))
+}
+
+/// The ceremony of an order that begins one. The record of an order is cleared away after its end, that of its ceremony stays.
+pub(super) fn new_ceremony<S: StateStore>(state: &S, order: OrderId) -> Result<CeremonyId, Stop> {
+    let ceremony = CeremonyId::new(*order.as_bytes());
+    if state.ceremony(ceremony)?.is_some() || state.import(ceremony)?.is_some() {
+        return Err(Refusal::OrderReplayed.into());
+    }
+    Ok(ceremony)
+}
+
+/// Creates a credential without a key, for a holder who has none.
+pub(super) fn admit<S: StateStore>(state: &mut Overlay<'_, S>, order: OrderId, enrolment: &Enrolment, origin: Origin) -> Result<(), Stop> {
+    let Enrolment { credential, holder, subject } = enrolment;
+    if state.credential(*credential)?.is_some() {
+        return Err(Refusal::CredentialExists { credential: *credential }.into());
+    }
+    if state.credential_of(holder)?.is_some() {
+        return Err(Refusal::HolderHasCredential { holder: holder.clone() }.into());
+    }
+    let record = CredentialRecord {
+        holder: holder.clone(),
+        subject: subject.clone(),
+        state: CredentialState::Generating,
+        suspended_by_order: false,
+        certificate_listed: false,
+        version: ObjectVersion(1),
+        epoch: Epoch(1),
+        epoch_made: EpochMade::default(),
+        enrolled_by: order,
+        ceremony: CeremonyId::new(*order.as_bytes()),
+        holders: Vec::new(),
+        previous: None,
+        key: None,
+        certificate: None,
+        authenticators: Vec::new(),
+        ever_bound: false,
+        pending: Vec::new(),
+        origin,
+        destroy_at: None,
+    };
+    write(state, *credential, &record);
+    state.put(key(table::HOLDER, &[holder.as_str().as_bytes()]), encode(credential));
+    Ok(())
+}
+
+/// Undoes [`admit`]: no key came of it.
+pub(super) fn forget<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<(), Stop> {
+    let credential = existing(state, id)?;
+    state.delete(key(table::CREDENTIAL, &[id.as_ref()]));
+    state.delete(key(table::HOLDER, &[credential.holder.as_str().as_bytes()]));
+    Ok(())
 }
 
 fn seen_in_order(enrolments: &[Enrolment]) -> Vec<CredentialId> {
@@ -143,23 +170,48 @@ pub(super) fn resume<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
     Ok(Applied::Done)
 }
 
-pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
+pub(super) fn revoke<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, id: CredentialId) -> Result<Applied, Stop> {
     let mut credential = existing(state, id)?;
     if matches!(credential.state, CredentialState::Generating | CredentialState::Destroyed) {
         return Err(wrong_state(&credential, "a generated key").into());
     }
-    if credential.state != CredentialState::Revoked {
-        credential.state = CredentialState::Revoked;
-        bindings::end_pending(state, id, &mut credential, |_| true);
-        write_changed(state, id, credential);
-        sessions::close_all(state, id, None)?;
+    if credential.state == CredentialState::Revoked {
+        return Ok(Applied::Done);
     }
+    let delay = context.cluster.policy.destroy_after_revocation_millis;
+    if delay == Some(0) {
+        sessions::close_all(state, id, None)?;
+        end_for_good(state, context.index, id, credential);
+        return Ok(Applied::Done);
+    }
+    credential.state = CredentialState::Revoked;
+    credential.destroy_at = delay.map(|delay| context.now.plus(delay));
+    if let Some(at) = credential.destroy_at {
+        due::add(state, at, &Due::Destruction { credential: id });
+    }
+    bindings::end_pending(state, id, &mut credential, |_| true);
+    write_changed(state, id, credential);
+    sessions::close_all(state, id, None)?;
     Ok(Applied::Done)
 }
 
-/// Ends a credential for good. What stays is its record without cards and holders of shares; its holder and its cards are free.
+/// Destroys a revoked credential, its time having come.
+pub(super) fn come_due<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    index: u64,
+    id: CredentialId,
+    now: UnixMillis,
+) -> Result<(), StateStoreError> {
+    if let Some(credential) = state.credential(id)?
+        && credential.destroy_at.is_some_and(|at| at <= now)
+    {
+        end_for_good(state, index, id, credential);
+    }
+    Ok(())
+}
+
 pub(super) fn destroy<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, id: CredentialId) -> Result<Applied, Stop> {
-    let mut credential = existing(state, id)?;
+    let credential = existing(state, id)?;
     match credential.state {
         CredentialState::Destroyed => return Ok(Applied::Done),
         CredentialState::Generating => return Err(wrong_state(&credential, "a generated key").into()),
@@ -170,6 +222,16 @@ pub(super) fn destroy<S: StateStore>(state: &mut Overlay<'_, S>, context: &Conte
         | CredentialState::Revoked => {}
     }
     sessions::close_all(state, id, None)?;
+    end_for_good(state, context.index, id, credential);
+    Ok(Applied::Done)
+}
+
+/// Ends a credential whose sessions are closed for good, by the entry at `index`. What stays is its record without cards and holders of
+/// shares; its holder and its cards are free.
+fn end_for_good<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, id: CredentialId, mut credential: CredentialRecord) {
+    if let Some(at) = credential.destroy_at.take() {
+        due::remove(state, at, &Due::Destruction { credential: id });
+    }
     bindings::end_pending(state, id, &mut credential, |_| true);
     for bound in credential.authenticators.drain(..) {
         state.delete(key(table::SERIAL, &[bound.serial_digest.as_ref()]));
@@ -179,8 +241,7 @@ pub(super) fn destroy<S: StateStore>(state: &mut Overlay<'_, S>, context: &Conte
     credential.previous = None;
     credential.state = CredentialState::Destroyed;
     write_changed(state, id, credential);
-    state.put(key(table::DESTROYED, &[&context.index.to_be_bytes(), id.as_ref()]), Vec::new());
-    Ok(Applied::Done)
+    state.put(key(table::DESTROYED, &[&index.to_be_bytes(), id.as_ref()]), Vec::new());
 }
 
 pub(super) fn existing<S: StateStore>(state: &S, credential: CredentialId) -> Result<CredentialRecord, Stop> {

@@ -10,9 +10,9 @@ use warifu_protocol::{AnchorKind, Blob, CertificateHash, CredentialId, OrderId, 
 use super::apply::{Context, Stop};
 use super::reader::{Registry, decode, encode, key, prefix_end, table};
 use super::records::{CredentialRecord, CrlRecord, CrlUpload, SerialOwner};
-use super::store::{Overlay, StateStore};
+use super::store::{Overlay, StateStore, StateStoreError};
 use super::{bindings, cards, credentials, sessions};
-use crate::pki::{Certificate, Crl, verify_authority};
+use crate::pki::{Certificate, Crl, TrustAnchor, verify_authority};
 
 const ANCHOR_KINDS: [AnchorKind; 3] = [AnchorKind::HpkiSigning, AnchorKind::HpkiAuthentication, AnchorKind::JpkiUserAuthentication];
 
@@ -154,6 +154,22 @@ fn intermediate<S: StateStore>(state: &S, context: &Context<'_>, der: &Blob) -> 
     }
     let digest = cards::serial_digest(anchor.certificate.spki_hash(), certificate.serial());
     Ok((certificate, digest))
+}
+
+/// The subjects of pinned CAs of which there is no active list: nothing that rests on their certificates is accepted.
+///
+/// # Errors
+/// When the store fails.
+pub fn crls_missing<S: StateStore>(state: &S) -> Result<BTreeSet<String>, StateStoreError> {
+    let mut missing = BTreeSet::new();
+    for entry in &state.cluster()?.anchors {
+        // Every pinned certificate was parsed when it was pinned.
+        let Ok(anchor) = TrustAnchor::from_entry(entry) else { continue };
+        if state.crls_of(anchor.certificate.spki_hash())?.is_empty() {
+            missing.insert(anchor.certificate.subject().to_string());
+        }
+    }
+    Ok(missing)
 }
 
 fn refused(reason: &str) -> Refusal {

@@ -2,12 +2,15 @@
 
 use warifu_protocol::{CertificateHash, CredentialId, UnixMillis};
 
-use super::bindings;
 use super::reader::{key, table};
 use super::store::{Overlay, StateStore, StateStoreError};
+use super::{bindings, credentials};
 
 /// Due things that one entry settles; the rest waits for the next entries, so that no entry takes long to apply.
 const SETTLED_PER_ENTRY: usize = 64;
+
+/// Credentials that one entry may destroy: those whose time has come, and its own.
+pub const DESTROYED_PER_ENTRY_MAX: usize = SETTLED_PER_ENTRY + 1;
 
 /// Something that comes due.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,26 +22,34 @@ pub(super) enum Due {
         /// The card's certificate.
         card: CertificateHash,
     },
+    /// A revoked credential is destroyed.
+    Destruction {
+        /// Which.
+        credential: CredentialId,
+    },
 }
 
 impl Due {
     const BINDING: u8 = 1;
+    const DESTRUCTION: u8 = 2;
 
     fn key(&self, at: UnixMillis) -> Vec<u8> {
         match self {
             Self::Binding { credential, card } => {
                 key(table::DUE, &[&at.0.to_be_bytes(), &[Self::BINDING], credential.as_ref(), card.as_ref()])
             }
+            Self::Destruction { credential } => key(table::DUE, &[&at.0.to_be_bytes(), &[Self::DESTRUCTION], credential.as_ref()]),
         }
     }
 
-    fn read(key: &[u8]) -> Option<Self> {
+    /// What a key of the table says.
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
         let (&kind, rest) = key.get(1 + size_of::<u64>()..)?.split_first()?;
-        let (credential, card) = rest.split_first_chunk::<{ CredentialId::LEN }>()?;
+        let (credential, rest) = rest.split_first_chunk::<{ CredentialId::LEN }>()?;
+        let credential = CredentialId::new(*credential);
         match kind {
-            Self::BINDING => {
-                Some(Self::Binding { credential: CredentialId::new(*credential), card: CertificateHash::new(card.try_into().ok()?) })
-            }
+            Self::BINDING => Some(Self::Binding { credential, card: CertificateHash::new(rest.try_into().ok()?) }),
+            Self::DESTRUCTION => rest.is_empty().then_some(Self::Destruction { credential }),
             _ => None,
         }
     }
@@ -52,12 +63,13 @@ pub(super) fn remove<S: StateStore>(state: &mut Overlay<'_, S>, at: UnixMillis, 
     state.delete(due.key(at));
 }
 
-/// Does what has come due at `now`, the time of the entry that is applied next.
-pub(super) fn settle<S: StateStore>(state: &mut Overlay<'_, S>, now: UnixMillis) -> Result<(), StateStoreError> {
+/// Does what has come due at `now`, the time of the entry at `index` that is applied next.
+pub(super) fn settle<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, now: UnixMillis) -> Result<(), StateStoreError> {
     let to = key(table::DUE, &[&now.0.saturating_add(1).to_be_bytes()]);
     for (due, _) in state.scan(&[table::DUE], &to, SETTLED_PER_ENTRY)? {
         match Due::read(&due) {
             Some(Due::Binding { credential, card }) => bindings::come_due(state, credential, card, now)?,
+            Some(Due::Destruction { credential }) => credentials::come_due(state, index, credential, now)?,
             None => return Err(StateStoreError { reason: "a key of what comes due is damaged".to_owned() }),
         }
         state.delete(due);

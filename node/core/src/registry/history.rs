@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{CertificateHash, Command, CredentialChange, CredentialEvent, CredentialId, Name, NodeId, OrderId, UnixMillis};
+use warifu_protocol::{
+    CertificateHash, Command, CredentialChange, CredentialEvent, CredentialId, Name, NodeId, OrderId, Origin, UnixMillis,
+};
 
 use super::reader::{Registry, decode, encode, key, table};
 use super::records::{CredentialRecord, Holding};
@@ -39,6 +41,11 @@ pub(super) fn note<S: StateStore>(
         }
         let mut history: Vec<CredentialEvent> = trial.history(id)?;
         for change in changes {
+            // A share that is lost and given again, time after time, must not crowd out what matters in a life.
+            let is_holders = |change: &CredentialChange| matches!(change, CredentialChange::Holders { .. });
+            if is_holders(&change) && history.last().is_some_and(|last| is_holders(&last.change)) {
+                history.pop();
+            }
             history.push(CredentialEvent { index, at, change, order, officers: officers.clone() });
         }
         while history.len() > HISTORY_MAX {
@@ -65,7 +72,12 @@ fn compare(old: Option<&CredentialRecord>, new: &CredentialRecord) -> Vec<Creden
     let Some(old) = old else { return vec![CredentialChange::Enrolled] };
     let mut changes = Vec::new();
     if old.key.is_none() && new.key.is_some() {
-        changes.push(CredentialChange::KeyMade { ceremony: new.ceremony, holders: nodes(&new.holders) });
+        changes.push(match &new.origin {
+            Origin::Generated => CredentialChange::KeyMade { ceremony: new.ceremony, holders: nodes(&new.holders) },
+            Origin::Imported { order, officers } => {
+                CredentialChange::KeyImported { order: *order, officers: officers.clone(), holders: nodes(&new.holders) }
+            }
+        });
     } else if old.epoch != new.epoch {
         changes.push(CredentialChange::Refreshed { epoch: new.epoch, holders: nodes(&new.holders) });
     } else if old.holders != new.holders {
@@ -93,7 +105,7 @@ fn nodes(holders: &[Holding]) -> Vec<NodeId> {
 /// Whether the state is what the changes bring about anyway.
 fn follows(state: CredentialState, changes: &[CredentialChange]) -> bool {
     changes.iter().any(|change| match change {
-        CredentialChange::KeyMade { .. } => state == CredentialState::Generated,
+        CredentialChange::KeyMade { .. } | CredentialChange::KeyImported { .. } => state == CredentialState::Generated,
         CredentialChange::Certified { .. } | CredentialChange::Unbound { .. } => state == CredentialState::Certified,
         CredentialChange::Bound { .. } => state == CredentialState::Active,
         CredentialChange::Enrolled

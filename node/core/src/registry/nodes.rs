@@ -9,6 +9,7 @@ use super::plan;
 use super::reader::{Registry, encode, key, table};
 use super::records::NodeRecord;
 use super::store::{Overlay, StateStore};
+use super::versions;
 
 /// Checks a node's signature under its roster key.
 pub(super) fn check_signature<T: NodeStatement>(context: &Context<'_>, signed: &NodeSigned<T>) -> Result<(), Refusal> {
@@ -25,6 +26,7 @@ pub(super) fn started<S: StateStore>(
 ) -> Result<Applied, Stop> {
     check_signature(context, signed)?;
     let (node, body) = (signed.node, &signed.body);
+    versions::started(state, node, body.log_version)?;
     let mut record = match Registry::node(state, node)? {
         None => NodeRecord {
             store: body.store,

@@ -9,7 +9,7 @@ use super::crls::Announced;
 use super::reader::{Registry, encode, key, table};
 use super::records::{FacilityRecord, TerminalRecord};
 use super::store::{Overlay, StateStore};
-use super::{credentials, crls, refreshes, roster, sessions};
+use super::{credentials, crls, imports, refreshes, refreshes_due, roster, sessions};
 
 /// Ended orders that one order clears away: more than one, so that they cannot pile up.
 const CLEARED_PER_ORDER: usize = 8;
@@ -62,9 +62,12 @@ fn version<S: StateStore>(state: &S, context: &Context<'_>, command: &OrderComma
     Ok(match command {
         // New objects are at version 0, as is a CRL series: its own number orders it.
         // A refresh changes nothing that another order could be about.
-        OrderCommand::Enrol { .. } | OrderCommand::UpdateCrl { .. } | OrderCommand::CloseSession { .. } | OrderCommand::Refresh { .. } => {
-            ObjectVersion(0)
-        }
+        OrderCommand::Enrol { .. }
+        | OrderCommand::Import { .. }
+        | OrderCommand::UpdateCrl { .. }
+        | OrderCommand::CloseSession { .. }
+        | OrderCommand::Refresh { .. }
+        | OrderCommand::RefreshAll { .. } => ObjectVersion(0),
         OrderCommand::InstallCertificate { credential, .. }
         | OrderCommand::UnbindAuthenticator { credential, .. }
         | OrderCommand::SuspendBinding { credential, .. }
@@ -108,9 +111,11 @@ fn carry_out<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, o
         OrderCommand::ResumeBinding { credential, card } => bindings::resume(state, *credential, *card),
         OrderCommand::Suspend { credential } => credentials::suspend(state, *credential),
         OrderCommand::Resume { credential } => credentials::resume(state, *credential),
-        OrderCommand::Revoke { credential } => credentials::revoke(state, *credential),
+        OrderCommand::Revoke { credential } => credentials::revoke(state, context, *credential),
         OrderCommand::CloseSession { session } => sessions::close(state, *session),
         OrderCommand::Refresh { credentials } => refreshes::start(state, context, id, credentials),
+        OrderCommand::RefreshAll { held_by } => refreshes_due::order_all(state, context, *held_by),
+        OrderCommand::Import { import } => imports::start(state, context, order, import),
         OrderCommand::EnrolFacility { facility } => enrol_facility(state, facility),
         OrderCommand::EnrolTerminal { terminal, facility, key } => enrol_terminal(state, *terminal, facility, *key),
         OrderCommand::RetireTerminal { terminal } => retire_terminal(state, *terminal),

@@ -8,10 +8,11 @@ use warifu_protocol::{
     TerminalId, UnixMillis,
 };
 
+use super::due::Due;
 use super::plan::{self, MembershipPlans};
 use super::records::{
-    CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, NodeRecord, RepairBasis, RepairRecord,
-    SerialOwner, SessionRecord, StoreNumbers, TerminalRecord,
+    CeremonyRecord, ClusterRecord, CredentialRecord, CrlRecord, CrlUpload, FacilityRecord, ImportRecord, NodeRecord, RepairBasis,
+    RepairRecord, SerialOwner, SessionRecord, StoreNumbers, TerminalRecord,
 };
 use super::store::{StateStore, StateStoreError};
 
@@ -71,6 +72,8 @@ pub mod table {
     pub const ROSTER_ORDER: u8 = 0x24;
     /// Which nodes consensus should have.
     pub const MEMBERSHIP_PLAN: u8 = 0x25;
+    /// The version of log entries that is in use, and, by node, the newest that its program knows.
+    pub const LOG_VERSION: u8 = 0x3a;
     /// Destroyed credentials by the log index that destroyed them.
     pub const DESTROYED: u8 = 0x28;
     /// Intermediate CAs that a pinned CA has revoked, by key.
@@ -83,6 +86,14 @@ pub mod table {
     pub const REPAIR_MESSAGE: u8 = 0x2d;
     /// The ceremony that is changing who holds a credential's shares.
     pub const CREDENTIAL_CEREMONY: u8 = 0x2e;
+    /// Log indices of the latest orders to refresh every key, or every key of a node.
+    pub const REFRESH_ORDERED: u8 = 0x3c;
+    /// Imports, those that have ended too.
+    pub const IMPORT: u8 = 0x3d;
+    /// Imports that are open.
+    pub const IMPORT_OPEN: u8 = 0x3e;
+    /// Credential by public key, of every key that the cluster has ever had.
+    pub const GROUP_KEY: u8 = 0x3f;
 }
 
 /// A key in a table.
@@ -287,6 +298,38 @@ pub trait Registry: StateStore {
         Ok(found)
     }
 
+    /// An import.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn import(&self, id: CeremonyId) -> Result<Option<ImportRecord>, StateStoreError> {
+        read(self, &key(table::IMPORT, &[id.as_ref()]))
+    }
+
+    /// Imports that are open, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn open_imports(&self, limit: usize) -> Result<Vec<(CeremonyId, ImportRecord)>, StateStoreError> {
+        let mut found = Vec::new();
+        for (key, _) in self.scan(&[table::IMPORT_OPEN], &[table::IMPORT_OPEN + 1], limit)? {
+            let id = key.get(1..).and_then(|id| <[u8; CeremonyId::LEN]>::try_from(id).ok()).map(CeremonyId::new);
+            let id = id.ok_or_else(|| StateStoreError { reason: "an import's key is damaged".to_owned() })?;
+            if let Some(record) = self.import(id)? {
+                found.push((id, record));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The credential whose key this is, or was before it was destroyed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn credential_with_key(&self, group_key: &[u8; 32]) -> Result<Option<CredentialId>, StateStoreError> {
+        read(self, &key(table::GROUP_KEY, &[group_key]))
+    }
+
     /// A message of a running ceremony, by its sender.
     ///
     /// # Errors
@@ -301,12 +344,20 @@ pub trait Registry: StateStore {
         read(self, &ceremony_message_key(id, attempt, message, from))
     }
 
-    /// How many bindings are pending, counted up to `limit`.
+    /// How many bindings are pending, among the `limit` things that come due next.
     ///
     /// # Errors
     /// When the store fails.
     fn pending_bindings(&self, limit: usize) -> Result<usize, StateStoreError> {
-        Ok(self.scan(&[table::DUE], &[table::DUE + 1], limit)?.len())
+        count_due(self, limit, |due| matches!(due, Due::Binding { .. }))
+    }
+
+    /// How many revoked credentials are destroyed by themselves, among the `limit` things that come due next.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn pending_destructions(&self, limit: usize) -> Result<usize, StateStoreError> {
+        count_due(self, limit, |due| matches!(due, Due::Destruction { .. }))
     }
 
     /// All repairs under way, ascending.
@@ -403,7 +454,9 @@ pub trait Registry: StateStore {
         read(self, &key(table::ROOT, &[&index.to_be_bytes()]))
     }
 
-    /// Credentials that were destroyed after the entry at `index`, in the order of the log, at most `limit`.
+    /// Credentials that were destroyed after the entry at `index`, in the order of the log, at most `limit`: all or none of those that one
+    /// entry destroyed, so that whoever goes on after the last index skips none. `limit` must be above
+    /// [`super::DESTROYED_PER_ENTRY_MAX`].
     ///
     /// # Errors
     /// When the store fails.
@@ -414,6 +467,12 @@ pub trait Registry: StateStore {
             let parts = key.get(1..).and_then(|key| key.split_first_chunk::<8>());
             let read = parts.and_then(|(index, id)| Some((u64::from_be_bytes(*index), CredentialId::new(id.try_into().ok()?))));
             found.push(read.ok_or_else(|| StateStoreError { reason: "the key of a destroyed credential is damaged".to_owned() })?);
+        }
+        if found.len() == limit
+            && let (Some((first, _)), Some((last, _))) = (found.first().copied(), found.last().copied())
+            && first != last
+        {
+            found.retain(|(index, _)| *index != last);
         }
         Ok(found)
     }
@@ -436,6 +495,12 @@ pub trait Registry: StateStore {
 }
 
 impl<S: StateStore + ?Sized> Registry for S {}
+
+/// How many of the `limit` things that come due next are of a kind.
+fn count_due<S: StateStore + ?Sized>(state: &S, limit: usize, is_wanted: impl Fn(&Due) -> bool) -> Result<usize, StateStoreError> {
+    let next = state.scan(&[table::DUE], &[table::DUE + 1], limit)?;
+    Ok(next.iter().filter(|(key, _)| Due::read(key).as_ref().is_some_and(&is_wanted)).count())
+}
 
 /// Lists that are read at once: all series of all pinned CAs. Those beyond it would not be found, so that certificates under them are refused.
 const CRL_SERIES_MAX: usize = 256;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 pub use warifu_protocol::ClusterRecord;
 use warifu_protocol::wire::{AuthenticatorView, CredentialState, CredentialView, PendingView, SessionView};
 use warifu_protocol::{
-    AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, CredentialId, Epoch, Name, NodeId, ObjectVersion, OrderId, Policy,
-    PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields, UnixMillis,
+    AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, CredentialId, Epoch, KeyImport, Name, NodeId, ObjectVersion, OrderId,
+    Origin, Policy, PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields, UnixMillis,
 };
 
 use crate::pki::CrlScope;
@@ -29,6 +29,8 @@ pub struct CredentialRecord {
     pub version: ObjectVersion,
     /// Generation of its shares.
     pub epoch: Epoch,
+    /// How that generation came to be, and who was ever given a share of it.
+    pub epoch_made: EpochMade,
     /// The order that enrolled it.
     pub enrolled_by: OrderId,
     /// The ceremony that made its key.
@@ -47,6 +49,30 @@ pub struct CredentialRecord {
     pub ever_bound: bool,
     /// Cards whose binding takes effect by itself.
     pub pending: Vec<PendingBinding>,
+    /// Where its key comes from.
+    pub origin: Origin,
+    /// When it is destroyed by itself, once it is revoked and the policy says so.
+    pub destroy_at: Option<UnixMillis>,
+}
+
+/// How an epoch of shares came to be.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct EpochMade {
+    /// Log index of the entry with which it came into use; 0 before there is a key.
+    pub index: u64,
+    /// Time of that entry.
+    pub at: UnixMillis,
+    /// Nodes that were ever given a share of it, ascending, whatever became of it there: as long as one of them is not in the roster any more,
+    /// the key is due for a refresh.
+    pub given: Vec<NodeId>,
+}
+
+impl EpochMade {
+    pub(super) fn give(&mut self, node: NodeId) {
+        if let Err(place) = self.given.binary_search(&node) {
+            self.given.insert(place, node);
+        }
+    }
 }
 
 /// An epoch of shares that is about to end.
@@ -229,6 +255,8 @@ pub enum CeremonyKind {
 pub struct CeremonyRecord {
     /// What it makes.
     pub kind: CeremonyKind,
+    /// The node that opened it because it was due, without an order of its own: then it is forgotten when it ends.
+    pub opened_by: Option<NodeId>,
     /// Who may take part, ascending: all nodes in a key generation, the holders in a refresh.
     pub candidates: Vec<NodeId>,
     /// Attempt, from 1.
@@ -288,6 +316,51 @@ pub struct RepairBasis {
     pub verifying_shares: Vec<Vec<[u8; 32]>>,
     /// The receiver's.
     pub receiver: Vec<[u8; 32]>,
+}
+
+/// The import of a key. What it came to is kept, so that its order cannot be used again and everybody can ask.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportRecord {
+    /// The credential that gets the key.
+    pub credential: CredentialId,
+    /// Every node of the roster when the import began, ascending, with the store that its share goes into. All must confirm.
+    pub participants: Vec<Holding>,
+    /// Entry time from which the import may be given up.
+    pub deadline: UnixMillis,
+    /// Where it stands.
+    pub step: ImportStep,
+    /// Participants that confirmed, ascending.
+    pub confirmed: Vec<NodeId>,
+    /// What is imported; gone when the import has ended.
+    pub terms: Option<ImportTerms>,
+}
+
+/// What is imported.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportTerms {
+    /// As it was ordered.
+    pub import: KeyImport,
+    /// The serialized `PublicKeyPackage` that follows from it.
+    pub public_key_package: Blob,
+}
+
+/// Steps of an import.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ImportStep {
+    /// Waits for confirmations.
+    Open,
+    /// All confirmed; the key is in use.
+    Done,
+    /// It came to nothing.
+    Failed,
+}
+
+impl ImportRecord {
+    /// All that must confirm, ascending.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.participants.iter().map(|holding| holding.node).collect()
+    }
 }
 
 /// Steps of a ceremony.
@@ -415,6 +488,8 @@ impl CredentialRecord {
                 })
                 .collect(),
             holders: stores.holders(&self.holders),
+            origin: self.origin.clone(),
+            destroy_at: self.destroy_at,
         }
     }
 }

@@ -2,24 +2,44 @@
 
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 use warifu_protocol::wire::Applied;
-use warifu_protocol::{Blob, CeremonyId, CredentialId, EpochReceipt, EpochRetired, NodeSigned, NodeStatement, OrderId, Refusal};
+use warifu_protocol::{Blob, CeremonyId, CredentialId, EpochReceipt, EpochRetired, NodeId, NodeSigned, NodeStatement, OrderId, Refusal};
 
 use super::apply::{Context, Stop};
 use super::nodes::check_signature;
 use super::reader::{Registry, encode, key, table};
-use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, PreviousEpoch};
+use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, CredentialRecord, EpochMade, PreviousEpoch};
 use super::store::{Overlay, StateStore};
 use super::{ceremonies, credentials};
 
 /// For how many times the policy's deadline of a ceremony the old epoch waits for a participant that has not said that it has the new one.
 const SWITCH_DEADLINES: u64 = 3;
 
-/// Opens a refresh of credentials that are all held by the same nodes, at least t + 1.
+/// Opens a refresh that an order names.
 pub(super) fn start<S: StateStore>(
     state: &mut Overlay<'_, S>,
     context: &Context<'_>,
     order: OrderId,
     ids: &[CredentialId],
+) -> Result<Applied, Stop> {
+    let ceremony = CeremonyId::new(*order.as_bytes());
+    if state.ceremony(ceremony)?.is_some() {
+        return Err(Refusal::OrderReplayed.into());
+    }
+    open(state, context, (ceremony, None), ids, |_, record| {
+        if record.needs_shares() {
+            return Ok(());
+        }
+        Err(Refusal::CredentialState { state: record.state.to_string(), needs: "a key that is in use".to_owned() })
+    })
+}
+
+/// Opens a refresh of credentials that are all held by the same nodes, at least t + 1, and that `check` lets through.
+pub(super) fn open<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    (ceremony, opened_by): (CeremonyId, Option<NodeId>),
+    ids: &[CredentialId],
+    check: impl Fn(CredentialId, &CredentialRecord) -> Result<(), Refusal>,
 ) -> Result<Applied, Stop> {
     let ascending = ids.is_sorted_by(|left, right| left < right);
     if ids.is_empty() || ids.len() > CEREMONY_CREDENTIALS_MAX || !ascending {
@@ -27,18 +47,11 @@ pub(super) fn start<S: StateStore>(
             Refusal::TooLarge { what: "credentials (1 or more, ascending)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 }.into()
         );
     }
-    let ceremony = CeremonyId::new(*order.as_bytes());
-    if state.ceremony(ceremony)?.is_some() {
-        return Err(Refusal::OrderReplayed.into());
-    }
     let stores = state.store_numbers()?;
     let mut holders = None;
     for id in ids {
         let record = credentials::existing(state, *id)?;
-        if !record.needs_shares() {
-            let needs = "a key that is in use".to_owned();
-            return Err(Refusal::CredentialState { state: record.state.to_string(), needs }.into());
-        }
+        check(*id, &record)?;
         if state.ceremony_of(*id)?.is_some() {
             return Err(Refusal::CredentialInCeremony { credential: *id }.into());
         }
@@ -49,7 +62,7 @@ pub(super) fn start<S: StateStore>(
         }
         state.put(key(table::CREDENTIAL_CEREMONY, &[id.as_ref()]), encode(&ceremony));
     }
-    ceremonies::start(state, context, ceremony, CeremonyKind::Refresh, ids.to_vec(), holders.unwrap_or_default());
+    ceremonies::start(state, context, ceremony, (CeremonyKind::Refresh, opened_by), ids.to_vec(), holders.unwrap_or_default());
     Ok(Applied::CeremonyStarted(ceremony))
 }
 
@@ -72,6 +85,7 @@ pub(super) fn switch<S: StateStore>(
         key.public_key_package = package.clone();
         credential.previous = Some(PreviousEpoch { epoch: credential.epoch, holders: std::mem::take(&mut credential.holders) });
         credential.epoch.0 += 1;
+        credential.epoch_made = EpochMade { index: context.index, at: context.now, given: record.participants.clone() };
         credential.holders = record.participants.iter().filter_map(|node| stores.holding(*node)).collect();
         credentials::write_unversioned(state, *credential_id, &credential);
     }

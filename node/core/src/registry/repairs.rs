@@ -8,7 +8,7 @@ use warifu_protocol::limits::{CEREMONY_CREDENTIALS_MAX, REPAIR_ATTEMPTS_MAX, REP
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{
     Blob, CeremonyId, CredentialId, NodeId, NodeSigned, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm,
-    RepairPartKind, RepairStart, Sha256,
+    RepairPartKind, RepairStart, Sha256, SharesLost,
 };
 
 use super::apply::{Context, Stop};
@@ -174,6 +174,7 @@ pub(super) fn confirm<S: StateStore>(
         credential.holders.retain(|held| held.node != record.receiver);
         credential.holders.push(holding);
         credential.holders.sort_unstable();
+        credential.epoch_made.give(record.receiver);
         if let Some(key) = &mut credential.key {
             key.public_key_package = with_share(&key.public_key_package, record.receiver, verifying_share)?;
         }
@@ -181,6 +182,39 @@ pub(super) fn confirm<S: StateStore>(
     }
     end(state, body.ceremony, &record)?;
     Ok(Applied::Done)
+}
+
+/// A node has these shares no more: they count as missing from now on, so that coordinators ask others and the node may ask for repair. It costs
+/// nobody but the node that says it anything but the work of giving them again.
+pub(super) fn lose<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<SharesLost>,
+) -> Result<Applied, Stop> {
+    check_signature(context, message)?;
+    let (node, shares) = (message.node, &message.body.shares);
+    if shares.is_empty() || shares.len() > CEREMONY_CREDENTIALS_MAX || !shares.is_sorted_by(|left, right| left < right) {
+        return Err(Refusal::TooLarge { what: "shares (1 or more, ascending)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 }.into());
+    }
+    let mut found = false;
+    for (id, epoch) in shares {
+        let Some(mut credential) = state.credential(*id)? else { continue };
+        let holders = if credential.epoch == *epoch {
+            &mut credential.holders
+        } else {
+            match &mut credential.previous {
+                Some(previous) if previous.epoch == *epoch => &mut previous.holders,
+                Some(_) | None => continue,
+            }
+        };
+        let count = holders.len();
+        holders.retain(|holding| holding.node != node);
+        if holders.len() < count {
+            found = true;
+            credentials::write_unversioned(state, *id, &credential);
+        }
+    }
+    if found { Ok(Applied::Done) } else { Err(Refusal::ShareNotHeld { node }.into()) }
 }
 
 /// Ends an attempt. The receiver may at any time; a helper that must before the deadline steps behind the others; after the deadline those

@@ -5,9 +5,9 @@ use warifu_protocol::{BootId, ClusterRecord, CredentialId, NodeId, Order, OrderC
 
 use super::apply::{Context, Stop};
 use super::reader::{Registry, encode, key, table};
-use super::records::{NodeRecord, StoreNumbers};
+use super::records::{CredentialRecord, NodeRecord, StoreNumbers};
 use super::store::{Overlay, StateStore};
-use super::{nodes, plan};
+use super::{ceremonies, nodes, plan, versions};
 use crate::pki::TrustAnchor;
 
 /// Credentials that are looked at in one read: bounds memory, since there may be hundreds of thousands.
@@ -26,7 +26,12 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
             plan::follow(state, &revised, order.body.digest(), None)??;
             for gone in context.cluster.node_ids().into_iter().filter(|id| revised.node(*id).is_none()) {
                 check_shares(state, &revised, gone)?;
+                ceremonies::leave(state, &Context { cluster: &revised, ..*context }, gone)?;
                 state.delete(key(table::NODE, &[&[gone.get()]]));
+                versions::forget(state, gone);
+            }
+            for back in revised.node_ids().into_iter().filter(|id| context.cluster.node(*id).is_none() && revised.store_number(*id) > 0) {
+                check_refreshed(state, back)?;
             }
         }
         OrderCommand::ReplaceStore { node, store } => {
@@ -36,12 +41,14 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
             }
             plan::follow(state, &revised, order.body.digest(), Some(node.id))??;
             check_shares(state, &revised, node.id)?;
+            ceremonies::leave(state, &Context { cluster: &revised, ..*context }, node.id)?;
             nodes::write(state, node.id, &admitted(*store, revised.store_number(node.id)));
         }
         _ => {}
     }
     state.put(key(table::ROSTER_ORDER, &[&revised.revision().to_be_bytes()]), encode(order));
     state.put(key(table::CLUSTER, &[]), encode(&revised));
+    versions::settle(state)?;
     Ok(Applied::Done)
 }
 
@@ -63,19 +70,38 @@ const fn admitted(store: StoreId, store_number: u32) -> NodeRecord {
 fn check_shares<S: StateStore>(state: &Overlay<'_, S>, revised: &ClusterRecord, leaving: NodeId) -> Result<(), Stop> {
     let needed = revised.threshold.0;
     let stores = StoreNumbers::of(revised);
+    each_in_use(state, |credential, record| {
+        if !record.holders.iter().any(|holding| holding.node == leaving) {
+            return Ok(());
+        }
+        let remaining = stores.holders(&record.holders).into_iter().filter(|holder| *holder != leaving).count() as u8;
+        if remaining < needed { Err(Refusal::SharesLost { credential, remaining, needed }) } else { Ok(()) }
+    })
+}
+
+/// Refuses to let the identifier of a removed node come back while shares that the removed one was given still count: they would be taken for
+/// those of the new one, and never be refreshed.
+fn check_refreshed<S: StateStore>(state: &Overlay<'_, S>, node: NodeId) -> Result<(), Stop> {
+    each_in_use(
+        state,
+        |credential, record| {
+            if record.epoch_made.given.contains(&node) { Err(Refusal::RefreshPending { node, credential }) } else { Ok(()) }
+        },
+    )
+}
+
+/// Looks at every credential whose key is in use.
+fn each_in_use<S: StateStore>(
+    state: &Overlay<'_, S>,
+    check: impl Fn(CredentialId, &CredentialRecord) -> Result<(), Refusal>,
+) -> Result<(), Stop> {
     let mut after: Option<CredentialId> = None;
     loop {
         let page = state.credentials(after, PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = Some(*last);
-        for (credential, record) in page {
-            if !record.needs_shares() || !record.holders.iter().any(|holding| holding.node == leaving) {
-                continue;
-            }
-            let remaining = stores.holders(&record.holders).into_iter().filter(|holder| *holder != leaving).count() as u8;
-            if remaining < needed {
-                return Err(Refusal::SharesLost { credential, remaining, needed }.into());
-            }
+        for (credential, record) in page.iter().filter(|(_, record)| record.needs_shares()) {
+            check(*credential, record)?;
         }
     }
 }

@@ -28,6 +28,16 @@ pub trait StateStore {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError>;
 }
 
+impl<S: StateStore + ?Sized> StateStore for &S {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateStoreError> {
+        (**self).get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Pairs, StateStoreError> {
+        (**self).scan(from, to, limit)
+    }
+}
+
 /// A map in memory: for the simulator and for tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryStore(pub BTreeMap<Vec<u8>, Vec<u8>>);

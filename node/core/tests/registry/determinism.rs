@@ -29,6 +29,7 @@ fn life() -> &'static Life {
                 earlier: Vec::new(),
                 audit_size: 1,
                 raft_index: 0,
+                log_version: 1,
             };
             world.must(Command::NodeStarted(identity(cluster, number).sign(started)));
         }

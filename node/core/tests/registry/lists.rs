@@ -1,7 +1,7 @@
 //! How revocation lists come into the log, and what they do there.
 
 use der::asn1::ObjectIdentifier;
-use warifu_core::registry::Registry;
+use warifu_core::registry::{Registry, crls_missing};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES, CRL_UPLOAD_MILLIS_MAX, CRL_UPLOADS_MAX};
 use warifu_protocol::wire::{Applied, CredentialState};
@@ -234,4 +234,18 @@ fn every_list_that_covers_a_certificate_is_asked() {
         let opening = world.opening(statement, &card);
         world.refuses("on a list that is stale", "card-revoked", Command::SessionOpened(opening));
     }
+}
+
+#[test]
+fn a_pinned_ca_without_a_list_is_named_until_its_first_list_is_active() {
+    let mut world = World::founded();
+    let missing = |world: &World| crls_missing(&world.store).unwrap().into_iter().collect::<Vec<_>>();
+    let named = missing(&world);
+    assert_eq!(named.len(), 3, "{named:?}");
+    assert!(named.iter().any(|issuer| issuer.contains("Trial JPKI CA")), "{named:?}");
+    let list = world.card_ca.crl(1, world.now, &[]);
+    world.must_load_list(&list, 1);
+    assert!(missing(&world).len() == 2 && !missing(&world).iter().any(|issuer| issuer.contains("JPKI")), "{:?}", missing(&world));
+    world.renew_lists(2);
+    assert_eq!(missing(&world), Vec::<String>::new());
 }

@@ -16,8 +16,6 @@ fn good_entry(world: &mut World) -> Vec<u8> {
 fn bytes_that_are_no_entry_are_refused_and_change_nothing() {
     let mut world = World::founded();
     let good = good_entry(&mut world);
-    let mut version_2 = good.clone();
-    version_2[0] = 2;
     let mut huge = good.clone();
     huge.resize(LOG_ENTRY_BYTES_MAX + 1, 0);
     let mut largest = good.clone();
@@ -26,7 +24,6 @@ fn bytes_that_are_no_entry_are_refused_and_change_nothing() {
     let cases = [
         ("nothing", Vec::new()),
         ("a trailing byte", [&good[..], &[0]].concat()),
-        ("version 2", version_2),
         ("larger than an entry", huge),
         ("trailing up to the bound", largest),
         ("a command that does not exist", unknown_command),
@@ -39,15 +36,6 @@ fn bytes_that_are_no_entry_are_refused_and_change_nothing() {
         world.refuses_bytes(&format!("cut to {len} bytes"), "malformed", good[..len].to_vec(), false);
     }
     world.apply_bytes(good).verdict.outcome.unwrap();
-}
-
-#[test]
-fn an_unreadable_entry_is_told_from_a_newer_one() {
-    let mut world = World::founded();
-    let mut bytes = good_entry(&mut world);
-    bytes[0] = 2;
-    let refusal = world.refuses_bytes("version 2", "malformed", bytes, false);
-    assert!(refusal.to_string().contains("upgrade"), "{refusal}");
 }
 
 fn apply_to(store: &mut MemoryStore, bytes: &[u8]) -> EntryOutcome {

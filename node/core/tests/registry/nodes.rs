@@ -9,7 +9,15 @@ use crate::support::{World, identity, node, rebuilt_root};
 /// A start that comes after all others which the tests know of.
 fn started(world: &World, number: u8, edit: impl FnOnce(&mut NodeStarted)) -> NodeSigned<NodeStarted> {
     let earlier = (1..=9).map(boot).collect();
-    let mut body = NodeStarted { store: StoreId::new([1; 16]), incarnation: 3, boot: boot(3), earlier, audit_size: 10, raft_index: 20 };
+    let mut body = NodeStarted {
+        store: StoreId::new([1; 16]),
+        incarnation: 3,
+        boot: boot(3),
+        earlier,
+        audit_size: 10,
+        raft_index: 20,
+        log_version: 1,
+    };
     edit(&mut body);
     identity(world.cluster(), number).sign(body)
 }

@@ -1,6 +1,6 @@
 //! Orders to refresh shares: what they may name.
 
-use warifu_core::registry::{Overlay, Registry, encode, key, table};
+use warifu_core::registry::Registry;
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{CredentialId, OrderCommand};
 
@@ -25,11 +25,7 @@ fn a_refresh_names_credentials_in_use_that_the_same_t_plus_1_nodes_hold_and_no_o
     let put = |world: &mut World, count: usize| {
         let mut record = whole.clone();
         record.holders.truncate(count);
-        let mut overlay = Overlay::new(&world.store);
-        overlay.put(key(table::CREDENTIAL, &[second.as_ref()]), encode(&record));
-        let changes = overlay.into_changes();
-        world.store.write(&changes);
-        world.store = crate::support::reload(&world.store);
+        world.put_credential(second, &record);
     };
     put(&mut world, 3);
     world.refuses_order("held by t nodes only", "holders-too-few", refresh(&[second]));

@@ -11,25 +11,25 @@ use warifu_protocol::{
 
 use crate::support::{Ca, HOUR, Signer, World, identity, node, node_entry};
 
-fn policy(edit: impl FnOnce(&mut Policy)) -> OrderCommand {
+pub(crate) fn policy(edit: impl FnOnce(&mut Policy)) -> OrderCommand {
     let mut policy = Policy::default();
     edit(&mut policy);
     OrderCommand::UpdatePolicy { policy }
 }
 
 /// The roster as it stands, changed.
-fn roster(world: &World, edit: impl FnOnce(&mut Vec<NodeEntry>)) -> OrderCommand {
+pub(crate) fn roster(world: &World, edit: impl FnOnce(&mut Vec<NodeEntry>)) -> OrderCommand {
     let cluster = world.store.cluster().unwrap();
     let mut nodes = cluster.nodes;
     edit(&mut nodes);
     OrderCommand::UpdateRoster { nodes, coordinators: cluster.coordinators, officers: cluster.officers }
 }
 
-fn without(world: &World, number: u8) -> OrderCommand {
+pub(crate) fn without(world: &World, number: u8) -> OrderCommand {
     roster(world, |nodes| nodes.retain(|entry| entry.id != node(number)))
 }
 
-fn new_keys(number: u8, generation: u8) -> NodeEntry {
+pub(crate) fn new_keys(number: u8, generation: u8) -> NodeEntry {
     let mut entry = node_entry(number);
     entry.tls_spki = SpkiHash::new([0x80 + 16 * generation + number; 32]);
     entry.identity = Signer::ed25519(0x20 + 16 * generation + number).public();
@@ -37,7 +37,7 @@ fn new_keys(number: u8, generation: u8) -> NodeEntry {
     entry
 }
 
-fn replacement(number: u8, generation: u8) -> OrderCommand {
+pub(crate) fn replacement(number: u8, generation: u8) -> OrderCommand {
     OrderCommand::ReplaceStore { node: new_keys(number, generation), store: StoreId::new([0x90 + generation; 16]) }
 }
 
@@ -47,7 +47,7 @@ fn growing() -> World {
 }
 
 /// Consensus does what the plan says.
-fn reach(world: &mut World) {
+pub(crate) fn reach(world: &mut World) {
     let plans = world.store.membership_plans().unwrap();
     let mut overlay = Overlay::new(&world.store);
     membership_applied(&mut overlay, &[plans.current.voters], &plans.current.nodes).unwrap();
@@ -61,7 +61,7 @@ fn voters(world: &World) -> Vec<u8> {
 
 fn start(store: u8, boot: u8) -> NodeStarted {
     let (store, boot) = (StoreId::new([store; 16]), BootId::new([boot; 16]));
-    NodeStarted { store, incarnation: 1, boot, audit_size: 1, raft_index: 1, earlier: Vec::new() }
+    NodeStarted { store, incarnation: 1, boot, audit_size: 1, raft_index: 1, earlier: Vec::new(), log_version: 1 }
 }
 
 #[test]
@@ -288,15 +288,7 @@ fn no_credential_is_left_with_fewer_shares_than_sign() {
     let holders = [1, 2, 3].map(|number| warifu_core::registry::Holding { node: node(number), store_number: 0 }).to_vec();
     let mut record = world.credential(physician.credential);
     record.holders = holders;
-    let mut put = |record: &_| {
-        let key = warifu_core::registry::key(warifu_core::registry::table::CREDENTIAL, &[physician.credential.as_ref()]);
-        let mut overlay = Overlay::new(&world.store);
-        overlay.put(key, warifu_core::registry::encode(record));
-        let changes = overlay.into_changes();
-        world.store.write(&changes);
-        world.store = crate::support::reload(&world.store);
-    };
-    put(&record);
+    world.put_credential(physician.credential, &record);
     let order = without(&world, 2);
     let refusal = world.refuses_order("a holder goes", "shares-lost", order);
     assert_eq!(refusal, Refusal::SharesLost { credential: physician.credential, remaining: 2, needed: 3 });

@@ -1,7 +1,7 @@
 //! What officers read before they approve.
 
 use warifu_core::describe;
-use warifu_protocol::{AuthenticatorKind, Blob, OrderCommand};
+use warifu_protocol::{AuthenticatorKind, Blob, KeyImport, OrderCommand};
 
 use crate::support::{Card, World, signing_params};
 
@@ -46,4 +46,18 @@ fn an_officer_reads_what_a_card_says_of_its_holder_and_that_a_my_number_card_say
         assert!(text.contains(fact), "{fact} is missing:\n{text}");
     }
     assert!(!text.contains(&format!("{:032}", 72)), "the number in its subject is nobody's business:\n{text}");
+}
+
+#[test]
+fn an_officer_reads_that_a_key_existed_whole_before_it_is_imported() {
+    let mut world = World::equipped();
+    let import = crate::imports::import(1);
+    let key = import.group_key().unwrap().to_string();
+    let text = words(&mut world, OrderCommand::Import { import: import.clone() });
+    for fact in ["dr-1", "Hanako Iryo", "HPKI-1", &key, "sites 1 2 3 4 5, of which 3 sign", "a copy of it, can sign", "with your names"] {
+        assert!(text.contains(fact), "{fact} is missing:\n{text}");
+    }
+    assert!(text.starts_with("IMPORT A KEY THAT EXISTED WHOLE BEFORE"), "{text}");
+    let nothing = OrderCommand::Import { import: KeyImport { commitment: Vec::new(), ..import } };
+    assert!(words(&mut world, nothing).contains("NONE: every node will refuse this"));
 }

@@ -25,3 +25,4 @@ pub use limits::*;
 pub use role::{PeerId, Role};
 pub use server::{BindError, RpcHandler, Server};
 pub use streams::{BodyError, BodyStream};
+pub use verify::{Chain, KnownKeys, PinnedClients, spki_hash};

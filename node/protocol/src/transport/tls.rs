@@ -10,7 +10,7 @@ use super::directory::PeerDirectory;
 use super::identity::TlsIdentity;
 use super::limits::{HANDSHAKES_MAX, IDLE_MAX, KEEP_ALIVE};
 use super::role::Role;
-use super::verify::{PinnedClients, PinnedServer};
+use super::verify::{Chain, KnownKeys, PinnedClients, PinnedServer};
 use crate::SpkiHash;
 
 /// Bytes of one stream that a peer may send ahead of their being read: a path of 100 ms fills 300 Mbit/s with it.
@@ -26,6 +26,15 @@ pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
     let mut crypto = provider::default_provider();
     crypto.kx_groups = vec![provider::kx_group::X25519MLKEM768, provider::kx_group::X25519];
     Arc::new(crypto)
+}
+
+/// The peers of a directory, as keys.
+struct InDirectory(Arc<dyn PeerDirectory>);
+
+impl KnownKeys for InDirectory {
+    fn knows(&self, spki: &SpkiHash) -> bool {
+        self.0.by_spki(spki).is_some()
+    }
 }
 
 /// Settings of a server that admits the directory's peers.
@@ -44,7 +53,7 @@ pub(super) fn server_config(
 
 fn server_tls(identity: &TlsIdentity, directory: Arc<dyn PeerDirectory>, roles: &[Role]) -> Result<rustls::ServerConfig, rustls::Error> {
     let crypto = crypto_provider();
-    let verifier = PinnedClients { directory, algorithms: crypto.signature_verification_algorithms };
+    let verifier = PinnedClients::new(Arc::new(InDirectory(directory)), Chain::Refused, &crypto);
     let mut tls = rustls::ServerConfig::builder_with_provider(crypto)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))

@@ -4,21 +4,45 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
 use sha2::Digest;
 use x509_cert::der::{Decode, Encode};
 
-use super::directory::PeerDirectory;
 use super::limits::CERTIFICATE_BYTES_MAX;
 use crate::SpkiHash;
 
-/// Accepts clients whose key stands in the directory.
-pub(super) struct PinnedClients {
-    pub(super) directory: Arc<dyn PeerDirectory>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
+/// Which keys a server lets in.
+pub trait KnownKeys: Send + Sync {
+    /// Whether a client with this key may complete the handshake.
+    fn knows(&self, spki: &SpkiHash) -> bool;
+}
+
+/// What a server makes of certificates that a client sends beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// Identities are single self-signed certificates; a chain is a mistake or an attempt to make us parse more, and is refused.
+    Refused,
+    /// The client's certificate was issued by somebody whose chain it sends by habit; nothing of the chain is read.
+    Ignored,
+}
+
+/// Lets exactly the known keys in, over TLS 1.3 only; names, dates and issuers of certificates do not count. A certificate larger than
+/// [`CERTIFICATE_BYTES_MAX`] is refused before it is parsed. The handshake signature is verified under the very bytes whose hash was looked up.
+pub struct PinnedClients {
+    known: Arc<dyn KnownKeys>,
+    chain: Chain,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PinnedClients {
+    /// `crypto` is the provider of the server configuration that the verifier goes into.
+    #[must_use]
+    pub fn new(known: Arc<dyn KnownKeys>, chain: Chain, crypto: &CryptoProvider) -> Self {
+        Self { known, chain, algorithms: crypto.signature_verification_algorithms }
+    }
 }
 
 /// Accepts the one server whose key has this hash.
@@ -38,13 +62,16 @@ pub(super) fn spki_der(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Erro
 }
 
 /// SHA-256 of the SubjectPublicKeyInfo of a certificate.
-pub(super) fn spki_hash(certificate: &CertificateDer<'_>) -> Result<SpkiHash, Error> {
+///
+/// # Errors
+///
+/// The certificate is larger than [`CERTIFICATE_BYTES_MAX`], or no X.509 certificate in DER.
+pub fn spki_hash(certificate: &CertificateDer<'_>) -> Result<SpkiHash, Error> {
     spki_der(certificate).map(|der| SpkiHash::new(sha2::Sha256::digest(der).into()))
 }
 
-/// Identities are single self-signed certificates; a chain is a mistake or an attempt to make us parse more.
-fn sole_spki_hash(certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<SpkiHash, Error> {
-    if !intermediates.is_empty() {
+fn pinned_spki_hash(certificate: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], chain: Chain) -> Result<SpkiHash, Error> {
+    if chain == Chain::Refused && !intermediates.is_empty() {
         return Err(CertificateError::UnknownIssuer.into());
     }
     spki_hash(certificate)
@@ -82,10 +109,10 @@ impl ClientCertVerifier for PinnedClients {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let spki = sole_spki_hash(end_entity, intermediates)?;
-        match self.directory.by_spki(&spki) {
-            Some(_) => Ok(ClientCertVerified::assertion()),
-            None => Err(CertificateError::UnknownIssuer.into()),
+        if self.known.knows(&pinned_spki_hash(end_entity, intermediates, self.chain)?) {
+            Ok(ClientCertVerified::assertion())
+        } else {
+            Err(CertificateError::UnknownIssuer.into())
         }
     }
 
@@ -121,7 +148,7 @@ impl ServerCertVerifier for PinnedServer {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if sole_spki_hash(end_entity, intermediates)? == self.expected {
+        if pinned_spki_hash(end_entity, intermediates, Chain::Refused)? == self.expected {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(CertificateError::UnknownIssuer.into())

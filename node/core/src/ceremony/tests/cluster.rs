@@ -9,16 +9,18 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use warifu_protocol::wire::{CeremonyReply, CredentialState, RepairScalars, Round2};
 use warifu_protocol::{
-    Blob, BootId, CeremonyAbort, CeremonyAccusation, CeremonyId, ClusterId, Command, CredentialId, Epoch, LogEntry, NodeEntry, NodeId,
-    NodeSigned, ObjectVersion, OrderId, Policy, RetiredNode, SpkiHash, StoreId, SubjectFields, Threshold, UnixMillis,
+    BootId, CeremonyAbort, CeremonyAccusation, CeremonyId, ClusterId, Command, CredentialId, Epoch, LogEntry, NodeEntry, NodeId,
+    NodeSigned, ObjectVersion, OrderId, Origin, Policy, RetiredNode, SealingKey, SpkiHash, StoreId, SubjectFields, Threshold, UnixMillis,
 };
 
+use zeroize::Zeroizing;
+
 use crate::ceremony::repair::Repairs;
-use crate::ceremony::{CeremonyEffect, Dkg, OpenShare};
+use crate::ceremony::{CeremonyEffect, Dkg, Imports, OpenShare};
 use crate::identity::NodeIdentity;
 use crate::registry::{
-    CeremonyKind, CeremonyRecord, CeremonyStep, ClusterRecord, CredentialRecord, MemoryStore, NodeRecord, Overlay, Registry, apply, encode,
-    key, table,
+    CeremonyKind, CeremonyRecord, CeremonyStep, ClusterRecord, CredentialRecord, EpochMade, MemoryStore, NodeRecord, Overlay, Registry,
+    apply, encode, key, table,
 };
 use crate::signer::ShareRecord;
 
@@ -50,6 +52,9 @@ pub(in crate::ceremony) enum Message {
 pub(in crate::ceremony) struct Site {
     pub(in crate::ceremony) dkg: Dkg,
     pub(in crate::ceremony) repairs: Repairs,
+    pub(in crate::ceremony) imports: Imports,
+    /// Both parts of its private sealing key, as its disk has them.
+    pub(in crate::ceremony) sealing: [Zeroizing<Vec<u8>>; 2],
     pub(in crate::ceremony) identity: NodeIdentity,
     pub(in crate::ceremony) store: MemoryStore,
     pub(in crate::ceremony) applied: usize,
@@ -81,14 +86,18 @@ pub(in crate::ceremony) fn identity(number: u8) -> NodeIdentity {
 
 impl Cluster {
     pub(in crate::ceremony) fn new(seed: u64) -> Self {
-        let store = founded();
+        let sealing: Vec<SealingKey> = (1..=NODES).map(|_| SealingKey::generate().unwrap()).collect();
+        let store = founded(&sealing);
         let sites = (1..=NODES)
-            .map(|number| {
+            .zip(sealing)
+            .map(|(number, key)| {
                 let identity = identity(number);
+                let sealing = key.secret().unwrap();
+                let imports = Imports::new(identity.clone(), key);
                 let rng = ChaCha20Rng::seed_from_u64(seed * 100 + u64::from(number));
                 let (dkg, repairs) = (Dkg::new(identity.clone()), Repairs::new(identity.clone()));
                 let (store, shares) = (store.clone(), Shares::new());
-                (node(number), Site { dkg, repairs, identity, store, applied: 0, shares, alive: true, rng })
+                (node(number), Site { dkg, repairs, imports, sealing, identity, store, applied: 0, shares, alive: true, rng })
             })
             .collect();
         Self {
@@ -193,15 +202,20 @@ impl Cluster {
 
     /// As if an order had opened a refresh of both credentials at every node.
     pub(in crate::ceremony) fn open_refresh(&mut self, id: CeremonyId) {
-        let candidates = self.holders(1, CREDENTIALS[0]);
+        self.open_refresh_of(id, &CREDENTIALS);
+    }
+
+    pub(in crate::ceremony) fn open_refresh_of(&mut self, id: CeremonyId, credentials: &[CredentialId]) {
+        let candidates = self.holders(1, credentials[0]);
         let record = CeremonyRecord {
             kind: CeremonyKind::Refresh,
+            opened_by: None,
             participants: candidates.clone(),
             candidates,
             attempt: 1,
             deadline: self.now.plus(Policy::default().ceremony_millis_max),
             step: CeremonyStep::Round1,
-            credentials: CREDENTIALS.to_vec(),
+            credentials: credentials.to_vec(),
             round1: Vec::new(),
             round2: Vec::new(),
             confirmed: Vec::new(),
@@ -210,7 +224,7 @@ impl Cluster {
         };
         self.put_ceremony(id, &record);
         for site in self.sites.values_mut() {
-            for credential in CREDENTIALS {
+            for credential in credentials {
                 site.store.0.insert(key(table::CREDENTIAL_CEREMONY, &[credential.as_ref()]), encode(&id));
             }
         }
@@ -237,6 +251,8 @@ impl Cluster {
         let site = self.site(number);
         site.dkg = Dkg::new(site.identity.clone());
         site.repairs = Repairs::new(site.identity.clone());
+        let [x25519, ml_kem] = &site.sealing;
+        site.imports = Imports::new(site.identity.clone(), SealingKey::from_secret(x25519, ml_kem).unwrap());
     }
 
     /// Runs until every living node sees the ceremony at `step` of `attempt`, or panics.
@@ -291,6 +307,7 @@ impl Cluster {
         let site = self.site(number);
         let mut effects = site.dkg.step(now, &site.store, &site.shares, &mut site.rng).unwrap();
         effects.extend(site.repairs.step(now, &site.store, &site.shares, &mut site.rng).unwrap());
+        effects.extend(site.imports.step(now, &site.store).unwrap());
         let identity = site.identity.clone();
         (self.mischief)(&identity, effects)
     }
@@ -300,7 +317,8 @@ impl Cluster {
         for effect in effects {
             match effect {
                 CeremonyEffect::Propose(command) => {
-                    let confirms = matches!(command, Command::CeremonyConfirm(_) | Command::RepairConfirmed(_));
+                    let confirms =
+                        matches!(command, Command::CeremonyConfirm(_) | Command::RepairConfirmed(_) | Command::ImportConfirmed(_));
                     assert!(stored || !confirms, "confirmed before the shares were stored");
                     self.log.push(LogEntry::new(self.now, command).encode().unwrap());
                 }
@@ -356,20 +374,22 @@ impl MemoryStore {
 }
 
 /// The state in which an enrolment of two credentials has just been applied.
-fn founded() -> MemoryStore {
+fn founded(sealing: &[SealingKey]) -> MemoryStore {
     let nodes = (1..=NODES)
-        .map(|number| NodeEntry {
+        .zip(sealing)
+        .map(|(number, key)| NodeEntry {
             id: node(number),
             address: format!("node-{number}:7001"),
             tls_spki: SpkiHash::new([number; 32]),
             identity: identity(number).public_key(),
-            sealing_key: Blob::default(),
+            sealing_key: key.public().clone(),
         })
         .collect();
     let policy = Policy::default();
     let mut store = MemoryStore::default();
     let ceremony = CeremonyRecord {
         kind: CeremonyKind::Generate,
+        opened_by: None,
         candidates: (1..=NODES).map(node).collect(),
         attempt: 1,
         credentials: CREDENTIALS.to_vec(),
@@ -411,6 +431,7 @@ fn founded() -> MemoryStore {
             certificate_listed: false,
             version: ObjectVersion(1),
             epoch: Epoch(1),
+            epoch_made: EpochMade::default(),
             enrolled_by: OrderId::new([1; 16]),
             ceremony: CEREMONY,
             holders: Vec::new(),
@@ -420,6 +441,8 @@ fn founded() -> MemoryStore {
             authenticators: Vec::new(),
             ever_bound: false,
             pending: Vec::new(),
+            origin: Origin::Generated,
+            destroy_at: None,
         };
         store.0.insert(key(table::CREDENTIAL, &[id.as_ref()]), encode(&credential));
     }

@@ -5,9 +5,8 @@ use rand_core::SeedableRng as _;
 use warifu_protocol::{Blob, CeremonyAccusation, CeremonyId, Command, LogEntry, NodeId};
 
 use super::cluster::{CEREMONY, CREDENTIALS, Cluster, NODES, START, identity, node};
-use crate::ceremony::{
-    ATTEMPTS_MAX, CEREMONIES_BEGUN_MAX, CeremonyEffect, DEADLINE_GRACE_MILLIS, PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS, round2_hash,
-};
+use super::mischief::{is_no_abort, node_2_lies_to_node_3};
+use crate::ceremony::{ATTEMPTS_MAX, CEREMONIES_BEGUN_MAX, CeremonyEffect, DEADLINE_GRACE_MILLIS, PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS};
 use crate::registry::CeremonyStep;
 
 fn all_participants() -> Vec<NodeId> {
@@ -41,36 +40,7 @@ fn late_repeated_and_reordered_messages_do_no_harm() {
 #[test]
 fn a_lie_in_round_2_is_proved_and_its_author_left_out() {
     let mut cluster = Cluster::new(2);
-    // Node 2 sends node 3 the packages of node 4, consistently with the hash that it logs, in the first attempt.
-    cluster.mischief = Box::new(|who, mut effects| {
-        if who.node() != node(2) {
-            return effects;
-        }
-        effects.retain(is_no_abort);
-        let packages = effects.iter().find_map(|effect| match effect {
-            CeremonyEffect::SendRound2 { to, message } if *to == node(4) && message.body.attempt == 1 => {
-                Some(message.body.packages.clone())
-            }
-            _ => None,
-        });
-        let Some(packages) = packages else { return effects };
-        for effect in &mut effects {
-            match effect {
-                CeremonyEffect::SendRound2 { to, message } if *to == node(3) => {
-                    let mut body = message.body.clone();
-                    body.packages = packages.clone();
-                    *message = identity(2).sign(body);
-                }
-                CeremonyEffect::Propose(Command::CeremonyRound2Hash(message)) => {
-                    let mut body = message.body.clone();
-                    body.hashes.iter_mut().filter(|(to, _)| *to == node(3)).for_each(|(_, hash)| *hash = round2_hash(&packages));
-                    *message = identity(2).sign(body);
-                }
-                _ => {}
-            }
-        }
-        effects
-    });
+    cluster.mischief = Box::new(node_2_lies_to_node_3);
     cluster.run_until(2, CeremonyStep::Done);
     let accusations = cluster.accusations();
     assert_eq!((cluster.aborts().len(), accusations.len(), accusations[0].node), (0, 1, node(3)));
@@ -125,11 +95,6 @@ fn a_fast_clock_costs_nobody_its_place() {
     cluster.site(5).alive = true;
     cluster.run_until(1, CeremonyStep::Done);
     assert_eq!(cluster.record(1).participants, all_participants());
-}
-
-/// A liar does not give itself away: it keeps quiet about its own log entries being others than it made.
-fn is_no_abort(effect: &CeremonyEffect) -> bool {
-    !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_)))
 }
 
 #[test]

@@ -1,9 +1,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cluster;
+mod import;
 mod key_generation;
 mod messages;
+mod mischief;
 mod refresh;
 mod repair;
 
-pub(super) use cluster::{CREDENTIALS, Cluster, START, node};
+pub(super) use cluster::{CREDENTIALS, Cluster, START, identity, node};

@@ -3,7 +3,8 @@ use rand_core::SeedableRng as _;
 use warifu_protocol::{Blob, CeremonyId, Command, Epoch, EpochReceipt, EpochRetired, LogEntry, Refusal};
 
 use super::cluster::{CREDENTIALS, Cluster, identity, node};
-use crate::ceremony::{CeremonyEffect, round2_hash};
+use super::mischief::{is_no_abort, node_2_lies_to_node_3};
+use crate::ceremony::CeremonyEffect;
 use crate::registry::{CeremonyRecord, CeremonyStep, Overlay, Registry as _, apply, table};
 
 const REFRESH: CeremonyId = CeremonyId::new([0xfe; 16]);
@@ -97,7 +98,7 @@ fn a_package_of_another_threshold_names_its_sender_and_a_refresh_goes_on_without
         let mut cluster = refreshing(102);
         let bad = Blob(bad);
         cluster.mischief = Box::new(move |who, mut effects| {
-            effects.retain(|effect| who.node() != node(2) || !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_))));
+            effects.retain(|effect| who.node() != node(2) || is_no_abort(effect));
             for effect in &mut effects {
                 if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
                     && who.node() == node(2)
@@ -120,36 +121,7 @@ fn a_package_of_another_threshold_names_its_sender_and_a_refresh_goes_on_without
 #[test]
 fn a_lie_in_round_2_of_a_refresh_is_found_and_its_author_left_out() {
     let mut cluster = refreshing(103);
-    // Node 2 sends node 3 the packages of node 4, consistently with the hash that it logs.
-    cluster.mischief = Box::new(|who, mut effects| {
-        if who.node() != node(2) {
-            return effects;
-        }
-        effects.retain(|effect| !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_))));
-        let packages = effects.iter().find_map(|effect| match effect {
-            CeremonyEffect::SendRound2 { to, message } if *to == node(4) && message.body.attempt == 1 => {
-                Some(message.body.packages.clone())
-            }
-            _ => None,
-        });
-        let Some(packages) = packages else { return effects };
-        for effect in &mut effects {
-            match effect {
-                CeremonyEffect::SendRound2 { to, message } if *to == node(3) => {
-                    let mut body = message.body.clone();
-                    body.packages = packages.clone();
-                    *message = identity(2).sign(body);
-                }
-                CeremonyEffect::Propose(Command::CeremonyRound2Hash(message)) => {
-                    let mut body = message.body.clone();
-                    body.hashes.iter_mut().filter(|(to, _)| *to == node(3)).for_each(|(_, hash)| *hash = round2_hash(&packages));
-                    *message = identity(2).sign(body);
-                }
-                _ => {}
-            }
-        }
-        effects
-    });
+    cluster.mischief = Box::new(node_2_lies_to_node_3);
     run_until(&mut cluster, CeremonyStep::Done);
     assert!(cluster.accusations().iter().any(|accusation| (accusation.node, accusation.body.culprit) == (node(3), node(2))));
     assert_eq!(cluster.holders(1, CREDENTIALS[0]), [1, 3, 4, 5].map(node));

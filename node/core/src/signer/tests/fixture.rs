@@ -12,13 +12,13 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{CredentialState, SignAnswer, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
     Blob, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, Name, NodeEntry, NodeId,
-    ObjectVersion, OrderId, Policy, PublicKey, Purpose, Request, RetiredNode, SessionId, SignedRequest, SpkiHash, Statement, SubjectFields,
-    TerminalId, Threshold, UnixMillis,
+    ObjectVersion, OrderId, Origin, Policy, PublicKey, Purpose, Request, RetiredNode, SessionId, SignedRequest, SpkiHash, Statement,
+    SubjectFields, TerminalId, Threshold, UnixMillis,
 };
 
 use crate::registry::{
-    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, Holding, MemoryStore, Registry as _, SessionRecord, TerminalRecord,
-    encode, key, table,
+    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, EpochMade, Holding, MemoryStore, Registry as _, SessionRecord,
+    TerminalRecord, encode, key, table,
 };
 use crate::signer::{CheckContext, CheckError, CheckedWork, MonotonicMillis, NoncePools, check, identifier};
 
@@ -134,6 +134,7 @@ impl Fixture {
             certificate_listed: false,
             version: ObjectVersion(4),
             epoch: Epoch(2),
+            epoch_made: EpochMade::default(),
             enrolled_by: OrderId::new([1; 16]),
             ceremony: CeremonyId::new([1; 16]),
             holders: holdings(&[1, 2, 3, 4, 5]),
@@ -153,6 +154,8 @@ impl Fixture {
             authenticators: Vec::new(),
             ever_bound: false,
             pending: Vec::new(),
+            origin: Origin::Generated,
+            destroy_at: None,
         };
         change(&mut record);
         self.store.0.insert(key(table::CREDENTIAL, &[CREDENTIAL.as_ref()]), encode(&record));

@@ -11,10 +11,10 @@ use warifu_core::registry::{
 use warifu_protocol::limits::CRL_CHUNK_BYTES;
 use warifu_protocol::wire::{Applied, CredentialState, Verdict};
 use warifu_protocol::{
-    AnchorKind, Approval, Binding, Blob, BoundCardApproval, CeremonyConfirm, CeremonyId, Challenge, ClusterId, Command, Consent,
+    AnchorKind, Approval, Binding, Blob, BootId, BoundCardApproval, CeremonyConfirm, CeremonyId, Challenge, ClusterId, Command, Consent,
     CoordinatorEntry, CredentialId, Enrolment, Genesis, GenesisBody, GenesisDocument, GenesisSignature, LogEntry, Name, NodeEntry, NodeId,
-    ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, Purpose, Refusal, Round1, Round2Hashes,
-    SessionId, SessionOpening, Sha256, SpkiHash, Statement, SubjectFields, TerminalId, Threshold, UnixMillis,
+    NodeStarted, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, Purpose, Refusal, Round1,
+    Round2Hashes, SessionId, SessionOpening, Sha256, SpkiHash, Statement, StoreId, SubjectFields, TerminalId, Threshold, UnixMillis,
 };
 
 use super::keys::{Card, Signer};
@@ -321,12 +321,14 @@ impl World {
                 self.store.terminal(*terminal).unwrap().map(|record| record.version).unwrap_or_default()
             }
             OrderCommand::Enrol { .. }
+            | OrderCommand::Import { .. }
             | OrderCommand::UpdateCrl { .. }
             | OrderCommand::Suspend { .. }
             | OrderCommand::SuspendBinding { .. }
             | OrderCommand::Destroy { .. }
             | OrderCommand::Revoke { .. }
             | OrderCommand::Refresh { .. }
+            | OrderCommand::RefreshAll { .. }
             | OrderCommand::CloseSession { .. } => ObjectVersion(0),
             OrderCommand::UpdateRoster { .. }
             | OrderCommand::ReplaceStore { .. }
@@ -341,6 +343,29 @@ impl World {
     }
 
     #[track_caller]
+    /// As if a log that nobody knows had led to this record.
+    pub(crate) fn put_credential(&mut self, id: CredentialId, record: &CredentialRecord) {
+        let mut overlay = Overlay::new(&self.store);
+        overlay.put(key(table::CREDENTIAL, &[id.as_ref()]), encode(record));
+        let changes = overlay.into_changes();
+        self.store.write(&changes);
+        self.store = reload(&self.store);
+    }
+
+    /// A node starts on its store.
+    pub(crate) fn must_start(&mut self, number: u8) {
+        let body = NodeStarted {
+            store: StoreId::new([number; 16]),
+            incarnation: 1,
+            boot: BootId::new([number; 16]),
+            audit_size: 1,
+            raft_index: 1,
+            earlier: Vec::new(),
+            log_version: 1,
+        };
+        self.must(Command::NodeStarted(identity(self.cluster(), number).sign(body)));
+    }
+
     pub(crate) fn session(&self, id: SessionId) -> SessionRecord {
         self.store.session(id).unwrap().unwrap()
     }

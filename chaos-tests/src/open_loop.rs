@@ -1,5 +1,6 @@
 //! Documents that keep coming at their own pace while other things happen.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,17 @@ pub struct Phase {
     pub call: Spread,
     /// Why the first that was not signed was not.
     pub first_failure: Option<String>,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attempted, failed, retried, call, first_failure } = self;
+        write!(f, "{call}  ({attempted} documents, {failed} not signed, {retried} asked a second set)")?;
+        match first_failure {
+            Some(reason) => write!(f, "; the first that was not: {reason}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// All that came of a load.
@@ -97,6 +109,25 @@ impl Attempts {
         }
         phase.call = latencies.spread();
         phase
+    }
+
+    /// The documents since `start`, in slices by the instants at which they came.
+    #[must_use]
+    pub fn over_time(&self, start: Instant, slice: Duration) -> Vec<Spread> {
+        let mut slices: Vec<Vec<Duration>> = Vec::new();
+        for attempt in self.0.iter().filter(|attempt| attempt.scheduled >= start && attempt.outcome.is_ok()) {
+            let place = ((attempt.scheduled - start).as_secs_f64() / slice.as_secs_f64()) as usize;
+            if slices.len() <= place {
+                slices.resize_with(place + 1, Vec::new);
+            }
+            slices[place].push(attempt.ended - attempt.scheduled);
+        }
+        let spread = |times: &Vec<Duration>| {
+            let mut latencies = Latencies::default();
+            times.iter().for_each(|time| latencies.record(*time));
+            latencies.spread()
+        };
+        slices.iter().map(spread).collect()
     }
 }
 
@@ -150,5 +181,7 @@ mod tests {
         assert_eq!(phase.first_failure.as_deref(), Some("refused"));
         assert!((phase.call.max_us - 200_000.0).abs() < 1_000.0, "{phase:?}");
         assert_eq!(attempts.between(at(300), at(400)).attempted, 0);
+        let slices = attempts.over_time(start, Duration::from_millis(100));
+        assert_eq!(slices.iter().map(|slice| slice.count).collect::<Vec<_>>(), [1, 1, 1]);
     }
 }

@@ -1,0 +1,112 @@
+//! What the programs have in common: their options, being the daemons of their own clusters, progress, and how they end.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use serde::Serialize;
+use tempfile::TempDir;
+use warifu::local_cluster::{COORDINATOR_COMMAND, NODE_COMMAND};
+
+/// Hidden command of a program that founds clusters: what follows it goes to the code of `warifu`.
+pub(crate) const WARIFU_COMMAND: &str = "__warifu";
+
+/// Where a program works, and how it says what it found.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonOptions {
+    /// Where files are made; on a disk, not in memory. Default: a new directory under the system's temporary one. Removed at the end.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a program needs to found a cluster of processes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ClusterOptions {
+    /// The `warifu` program whose daemons and commands are run. Default: this program, which has their code in it.
+    #[arg(long)]
+    pub program: Option<PathBuf>,
+    /// Directory and output.
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// What came of a run, for people by its text.
+pub trait Outcome: Serialize + fmt::Display {
+    /// Whether what the program holds to be true was so.
+    fn passes(&self) -> bool;
+}
+
+/// The name under which a program tells how far it is, on standard error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress(pub(crate) &'static str);
+
+impl Progress {
+    /// One line.
+    pub(crate) fn tell(self, what: &str) -> anyhow::Result<()> {
+        Ok(writeln!(std::io::stderr().lock(), "{}: {what}", self.0)?)
+    }
+}
+
+impl CommonOptions {
+    /// A directory for a run; removed when it is dropped.
+    pub(crate) fn working_directory(&self, progress: Progress) -> anyhow::Result<TempDir> {
+        let prefix = format!("{}-", progress.0);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix);
+        let Some(parent) = &self.dir else { return Ok(builder.tempdir()?) };
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        Ok(builder.tempdir_in(parent)?)
+    }
+}
+
+impl ClusterOptions {
+    /// The program whose daemons are started.
+    pub(crate) fn program(&self) -> anyhow::Result<PathBuf> {
+        self.program.clone().map_or_else(|| std::env::current_exe().context("this program's own path"), Ok)
+    }
+}
+
+/// Prints what came of a run. The exit code says whether it passes.
+///
+/// # Errors
+/// When nobody listens.
+pub fn finish(outcome: &impl Outcome, json: bool) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, outcome)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{outcome}")?;
+    }
+    Ok(if outcome.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The `main` of a program that founds clusters: under hidden commands it is their daemons and `warifu` itself.
+///
+/// # Errors
+/// When the run fails; there is nothing to print then.
+pub fn main_with_cluster<O: Parser, R: Outcome>(
+    common: impl FnOnce(&O) -> &CommonOptions,
+    run: impl AsyncFnOnce(&O) -> anyhow::Result<R>,
+) -> anyhow::Result<ExitCode> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(command) = arguments.get(1) {
+        if command == WARIFU_COMMAND {
+            arguments.remove(1);
+            return Ok(warifu::run_main(arguments));
+        }
+        if command == NODE_COMMAND || command == COORDINATOR_COMMAND {
+            return Ok(warifu::run_main(arguments));
+        }
+    }
+    let options = O::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(run(&options))?;
+    finish(&outcome, common(&options).json)
+}

@@ -1,0 +1,289 @@
+//! Faults that come by themselves, how they end, and when everything is well again.
+
+use warifu_core::registry::Registry as _;
+use warifu_protocol::wire::CredentialState;
+use warifu_protocol::{NodeId, OrderCommand, StopId};
+
+use super::event::{Event, Fault, Party, Place};
+use super::fact::Fact;
+use super::plan::Faults;
+use super::workload::Acknowledged;
+use super::world::World;
+
+/// How long a cut lasts.
+const CUT_MILLIS: (u64, u64) = (300, 8_000);
+/// How long a disk is full.
+const FULL_MILLIS: (u64, u64) = (500, 6_000);
+/// From taking an image of a disk to putting it back.
+const IMAGE_MILLIS: (u64, u64) = (200, 15_000);
+
+impl World {
+    pub(super) fn fault(&mut self, fault: Fault) {
+        let every = match fault {
+            Fault::Cut => self.faults.cut_every,
+            Fault::Crash => self.faults.crash_every,
+            Fault::Full => self.faults.full_every,
+            Fault::Restore => self.faults.restore_every,
+            Fault::Clone => self.faults.clone_every,
+            Fault::Jump => self.faults.jump_every,
+            Fault::CoordinatorCrash => self.faults.coordinator_crash_every,
+            Fault::Election => self.faults.election_every,
+            Fault::Attack => self.faults.attack_every,
+            Fault::Replace => self.faults.replace_every,
+        };
+        if every == 0 {
+            return;
+        }
+        let after = 1 + self.dice.below(2 * every);
+        self.after(after, Event::Fault(fault));
+        match fault {
+            Fault::Cut => self.cut(),
+            Fault::Crash => {
+                if let Some(place) = self.pick_site() {
+                    self.crash(place);
+                }
+            }
+            Fault::Full => self.fill_disk(),
+            Fault::Restore => self.restore(),
+            Fault::Clone => {}
+            Fault::Jump => self.jump(),
+            Fault::CoordinatorCrash => {
+                let number = self.dice.below(self.coordinators.len() as u64) as usize;
+                self.crash_coordinator(number);
+            }
+            Fault::Election => {
+                self.counters.injected("leader changed", 1);
+                self.depose();
+            }
+            Fault::Attack => self.attack(),
+            Fault::Replace => {
+                if let Some(place) = self.pick_site() {
+                    self.replace_site(place.node);
+                }
+            }
+        }
+    }
+
+    fn pick_site(&mut self) -> Option<Place> {
+        let places: Vec<Place> = self.reached.values().copied().collect();
+        self.dice.pick(&places).copied()
+    }
+
+    fn cut(&mut self) {
+        let mut parties: Vec<Party> = self.reached.values().map(|place| Party::Site(*place)).collect();
+        parties.extend((0..self.coordinators.len()).map(Party::Coordinator));
+        let (least, most) = CUT_MILLIS;
+        let until = self.now + self.dice.between(least, most);
+        let (from, to) = (self.dice.pick(&parties).copied(), self.dice.pick(&parties).copied());
+        let (Some(from), Some(to)) = (from, to) else { return };
+        if from == to {
+            // A whole site is cut off, both ways.
+            for other in parties {
+                self.cuts.insert((from, other), until);
+                self.cuts.insert((other, from), until);
+            }
+            self.counters.injected("site cut off", 1);
+        } else {
+            self.cuts.insert((from, to), until);
+            self.counters.injected("one-way cut", 1);
+        }
+    }
+
+    fn fill_disk(&mut self) {
+        let (least, most) = FULL_MILLIS;
+        let until = self.now + self.dice.between(least, most);
+        if let Some(site) = self.pick_site().and_then(|place| self.sites.get_mut(&place)) {
+            site.full_until = until;
+            self.counters.injected("disk full", 1);
+        }
+    }
+
+    fn jump(&mut self) {
+        let most = 2 * self.faults.skew_max.max(3_000);
+        let skew = self.dice.below(2 * most + 1) as i64 - most as i64;
+        let Some(place) = self.pick_site() else { return };
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let by = site.skew.abs_diff(skew);
+        site.skew = skew;
+        if by > warifu_node::clock::JUMP.as_millis() as u64
+            && let Some(process) = &site.process
+        {
+            process.pools.lock().drop_all();
+        }
+        self.counters.injected("clock jumped", 1);
+    }
+
+    /// Takes an image of a disk, or puts one back. No more sites at once are set back than may lie.
+    fn restore(&mut self) {
+        let held: Vec<Place> = self.sites.iter().filter(|(_, site)| site.image.is_some()).map(|(place, _)| *place).collect();
+        let Some(place) = held.first().copied() else {
+            if let Some(place) = self.pick_site()
+                && let Some(site) = self.sites.get_mut(&place).filter(|site| !site.is_lost && site.mischief.is_none())
+            {
+                site.image = Some(site.disk.clone());
+                let (least, most) = IMAGE_MILLIS;
+                let after = self.dice.between(least, most);
+                self.after(after, Event::Fault(Fault::Restore));
+            }
+            return;
+        };
+        let set_back = self.suspects.iter().filter(|node| !self.plan.corrupt.contains_key(node)).count();
+        if set_back >= usize::from(self.plan.liars.max(1)) && !self.suspects.contains(&place.node) {
+            if let Some(site) = self.sites.get_mut(&place) {
+                site.image = None;
+            }
+            return;
+        }
+        self.crash(place);
+        let remembered = self.truth().node(place.node).ok().flatten();
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        if site.process.is_some() {
+            return;
+        }
+        let Some(image) = site.image.take() else { return };
+        if image.local.starts.store != site.disk.local.starts.store {
+            return;
+        }
+        site.disk = image;
+        let is_less = remembered.is_some_and(|record| site.disk.is_less_than(&record));
+        self.suspects.insert(place.node);
+        self.counters.injected("old disk put back", 1);
+        self.tell(Fact::Disk { site: place.node, what: "an old image was put back", is_less });
+    }
+
+    /// A site is replaced by order: its old store and keys are worth nothing from then on.
+    pub(super) fn replace_site(&mut self, node: NodeId) {
+        let Some(place) = self.reached.get(&node).copied() else { return };
+        let Some(site) = self.sites.get(&place) else { return };
+        let store_number = site.store_number + 1;
+        if self.sites.values().filter(|site| site.is_lost).count() > usize::from(self.plan.nodes - self.plan.threshold) {
+            return;
+        }
+        let (entry, store) = (self.people.entry(node, store_number), self.store_id(node, store_number));
+        self.counters.injected("site replaced by order", 1);
+        self.order(None, OrderCommand::ReplaceStore { node: entry, store });
+    }
+
+    /// A site whose replacement is in the log is set up on its new store.
+    pub(super) fn follow_replacements(&mut self) {
+        let Ok(cluster) = self.truth().cluster() else { return };
+        let places: Vec<Place> = self.reached.values().copied().collect();
+        for place in places {
+            let (Some(entry), Some(site)) = (cluster.node(place.node), self.sites.get(&place)) else { continue };
+            if entry.identity == site.identity.public_key() {
+                continue;
+            }
+            let store_number = site.store_number + 1;
+            self.crash(place);
+            if !self.plan.corrupt.contains_key(&place.node) {
+                self.suspects.remove(&place.node);
+            }
+            let fresh = self.new_site(place.node, store_number, Some(cluster.clone()));
+            let generation = self.sites.get(&place).map_or(0, |site| site.generation) + 1;
+            self.sites.insert(place, super::site::Site { generation, ..fresh });
+            self.after(300, Event::Start(place));
+        }
+    }
+
+    /// From here on nothing goes wrong any more, and everybody is honest.
+    pub(super) fn end_faults(&mut self) {
+        self.tell(Fact::FaultsOff);
+        self.faults = Faults::none();
+        self.is_quiet = true;
+        self.cuts.clear();
+        let places: Vec<Place> = self.sites.keys().copied().collect();
+        for place in &places {
+            if let Some(site) = self.sites.get_mut(place) {
+                site.skew = 0;
+                site.full_until = 0;
+                site.lag = 0;
+                site.mischief = None;
+                site.image = None;
+            }
+        }
+    }
+
+    /// An operator looks after the sites: a process that is stuck is started again, and a site that was turned away is replaced.
+    fn look_after(&mut self) {
+        let places: Vec<Place> = self.reached.values().copied().collect();
+        for place in places {
+            let Some(site) = self.sites.get(&place) else { continue };
+            let is_alarmed = site.process.as_ref().is_some_and(|process| process.gate.alarm().is_some());
+            if site.is_lost || is_alarmed {
+                let member = self.truth().cluster().ok().and_then(|cluster| cluster.node(place.node).map(|entry| entry.identity));
+                if member == Some(site.identity.public_key()) && !self.is_awaited() {
+                    self.replace_site(place.node);
+                }
+            } else if site.process.as_ref().is_some_and(super::site::Process::has_failed) {
+                self.crash(place);
+            }
+        }
+    }
+
+    /// Called now and then.
+    pub(super) fn tend(&mut self) {
+        self.follow_replacements();
+        if self.is_quiet || self.dice.permille(300) {
+            self.look_after();
+        }
+    }
+
+    /// Whether everything is as it should be some time after the last fault.
+    pub(super) fn is_well(&self) -> bool {
+        self.why_not_well().is_empty()
+    }
+
+    /// What is not well yet; empty when everything is.
+    pub(super) fn why_not_well(&self) -> String {
+        let last = self.log.last();
+        for place in self.reached.values() {
+            let Some(site) = self.sites.get(place) else { continue };
+            let Some(process) = &site.process else { return format!("site {} does not run", place.node) };
+            if !process.gate.is_open() {
+                return format!("site {} may not sign: {:?}", place.node, process.gate.reasons());
+            }
+            if site.disk.state.applied + 3 < last {
+                return format!("site {} has applied {} of {last} entries", place.node, site.disk.state.applied);
+            }
+        }
+        let truth = self.truth();
+        let credentials = truth.credentials(None, usize::MAX).unwrap_or_default();
+        let (stores, ids) = (truth.store_numbers().unwrap_or_default(), self.reached.len());
+        for (id, record) in &credentials {
+            if record.needs_shares() && stores.holders(&record.holders).len() < ids {
+                return format!("credential {id} is held by {:?} only", stores.holders(&record.holders));
+            }
+            if record.previous.is_some() {
+                return format!("credential {id} has two epochs");
+            }
+        }
+        for acknowledged in &self.workload.acknowledged {
+            let is_there = match acknowledged {
+                Acknowledged::Order(order) => truth.order_applied(*order).unwrap_or_default(),
+                Acknowledged::Session(session) => truth.session(*session).is_ok_and(|record| record.is_some()),
+            };
+            if !is_there {
+                return format!("{acknowledged:?} was told to be in the log and is not");
+            }
+        }
+        for (number, holder) in self.workload.holders.iter().enumerate() {
+            let state = truth.credential(holder.credential).ok().flatten().map(|record| record.state);
+            if state != Some(CredentialState::Active) || !holder.has_signed {
+                return format!("holder {number} has not signed since; credential {} is {state:?}", holder.credential);
+            }
+        }
+        if !self.open_holds().is_empty() {
+            return format!("stops are held that the log does not have: {:?}", self.open_holds());
+        }
+        String::new()
+    }
+
+    /// Stops that sites hold and the log does not have.
+    pub(super) fn open_holds(&self) -> Vec<StopId> {
+        let processes = self.reached.values().filter_map(|place| self.sites.get(place)?.process.as_ref());
+        let mut open: Vec<StopId> = processes.flat_map(|process| process.holds.open().into_iter().map(|(stop, _)| stop)).collect();
+        open.sort_unstable();
+        open.dedup();
+        open
+    }
+}

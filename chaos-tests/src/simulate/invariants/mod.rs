@@ -1,0 +1,137 @@
+//! What must be true after every event: one file for each promise, with its source and a breach that it must see.
+
+mod acked_request_has_exactly_one_outcome;
+mod applied_states_agree;
+mod audit_entry_durable_before_signature_share;
+mod audit_on_t_sites_for_each_signature;
+mod blamed_node_was_faulty;
+mod destroyed_never_returns;
+mod epoch_never_goes_back;
+mod expunged_node_never_signs;
+mod fewer_than_threshold_reveals_nothing_signable;
+mod forged_command_changes_nothing;
+mod held_order_survives_a_censoring_leader;
+mod no_share_in_raft_log;
+mod no_signature_after_acknowledged_revocation;
+mod no_signature_without_open_session;
+mod nonce_used_at_most_once;
+mod old_epoch_never_signs_after_shred;
+mod one_active_credential_per_holder;
+mod one_document_per_session_seq;
+mod one_message_per_nonce;
+mod refresh_keeps_group_key;
+mod released_signature_verifies;
+mod rolled_back_store_is_refused;
+mod share_only_for_rendered_bytes;
+mod t_minus_one_learn_nothing;
+#[cfg(test)]
+mod testing;
+mod unconfirmed_node_never_signs;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use warifu_core::registry::MemoryStore;
+use warifu_protocol::{NodeId, UnixMillis};
+
+use super::fact::Fact;
+
+/// What an invariant may know beside the facts.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// n.
+    pub nodes: u8,
+    /// t.
+    pub threshold: u8,
+    /// f.
+    pub liars: u8,
+    /// The true time of day.
+    pub now: UnixMillis,
+    /// Sites that are corrupt, or whose disk was set back: their own shares prove nothing against the cores.
+    pub suspects: &'a BTreeSet<NodeId>,
+    /// What the log comes to.
+    pub truth: &'a MemoryStore,
+    /// Every signing share that a site ever had.
+    pub secrets: &'a BTreeSet<[u8; 32]>,
+}
+
+/// One promise.
+pub trait Invariant {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Looks at what happened.
+    ///
+    /// # Errors
+    /// What broke, in words.
+    fn check(&mut self, fact: &Fact, ground: &Ground<'_>) -> Result<(), String>;
+}
+
+/// A promise that was broken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Violation {
+    /// Which.
+    pub invariant: &'static str,
+    /// How.
+    pub what: String,
+}
+
+/// All promises.
+pub struct Invariants(Vec<Box<dyn Invariant + Send>>);
+
+impl Invariants {
+    /// Every invariant, with nothing seen yet.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec![
+            Box::new(nonce_used_at_most_once::NonceUsedAtMostOnce::default()),
+            Box::new(one_message_per_nonce::OneMessagePerNonce::default()),
+            Box::new(no_share_in_raft_log::NoShareInRaftLog),
+            Box::new(audit_entry_durable_before_signature_share::AuditEntryDurableBeforeSignatureShare::default()),
+            Box::new(fewer_than_threshold_reveals_nothing_signable::FewerThanThresholdRevealsNothingSignable::default()),
+            Box::new(released_signature_verifies::ReleasedSignatureVerifies),
+            Box::new(epoch_never_goes_back::EpochNeverGoesBack::default()),
+            Box::new(refresh_keeps_group_key::RefreshKeepsGroupKey::default()),
+            Box::new(expunged_node_never_signs::ExpungedNodeNeverSigns::default()),
+            Box::new(blamed_node_was_faulty::BlamedNodeWasFaulty),
+            Box::new(acked_request_has_exactly_one_outcome::AckedRequestHasExactlyOneOutcome::default()),
+            Box::new(share_only_for_rendered_bytes::ShareOnlyForRenderedBytes),
+            Box::new(no_signature_without_open_session::NoSignatureWithoutOpenSession),
+            Box::new(no_signature_after_acknowledged_revocation::NoSignatureAfterAcknowledgedRevocation::default()),
+            Box::new(audit_on_t_sites_for_each_signature::AuditOnTSitesForEachSignature::default()),
+            Box::new(forged_command_changes_nothing::ForgedCommandChangesNothing),
+            Box::new(destroyed_never_returns::DestroyedNeverReturns::default()),
+            Box::new(old_epoch_never_signs_after_shred::OldEpochNeverSignsAfterShred::default()),
+            Box::new(unconfirmed_node_never_signs::UnconfirmedNodeNeverSigns::default()),
+            Box::new(rolled_back_store_is_refused::RolledBackStoreIsRefused::default()),
+            Box::new(one_document_per_session_seq::OneDocumentPerSessionSeq::default()),
+            Box::new(held_order_survives_a_censoring_leader::HeldOrderSurvivesACensoringLeader::default()),
+            Box::new(one_active_credential_per_holder::OneActiveCredentialPerHolder),
+            Box::new(t_minus_one_learn_nothing::TMinusOneLearnNothing::default()),
+            Box::new(applied_states_agree::AppliedStatesAgree::default()),
+        ])
+    }
+
+    /// Their names.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        Self::all().0.iter().map(|invariant| invariant.name()).collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Has each look at a fact; gives what broke.
+    pub fn check(&mut self, fact: &Fact, ground: &Ground<'_>) -> Vec<Violation> {
+        let mut broken = Vec::new();
+        for invariant in &mut self.0 {
+            if let Err(what) = invariant.check(fact, ground) {
+                broken.push(Violation { invariant: invariant.name(), what });
+            }
+        }
+        broken
+    }
+}

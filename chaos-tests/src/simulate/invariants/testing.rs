@@ -1,0 +1,171 @@
+//! Facts as they would look, for the breaches that invariants must see.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use warifu_core::registry::{CredentialRecord, MemoryStore, SessionRecord, encode, key, table};
+use warifu_protocol::wire::{CredentialState, SignItem, SignWork, SignerCommitments};
+use warifu_protocol::{
+    Blob, BootId, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, Name, NodeId,
+    NonceId, ObjectVersion, OrderId, PublicKey, Purpose, Request, SessionId, Sha256, SignedRequest, Statement, StoreId, SubjectFields,
+    TerminalId, UnixMillis,
+};
+
+use super::{Ground, Invariant};
+use crate::simulate::fact::{Fact, Released, ShareGiven, Unshown};
+
+pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+pub(super) const CREDENTIAL: CredentialId = CredentialId::new([0xcc; 16]);
+pub(super) const MESSAGE: &[u8] = b"a message";
+/// A site that is not honest.
+pub(super) const SUSPECT: u8 = 9;
+
+pub(super) fn node(number: u8) -> NodeId {
+    NodeId::new(number).expect("a node id")
+}
+
+pub(super) fn nonce(number: u8) -> NonceId {
+    NonceId::new([number; 16])
+}
+
+pub(super) fn coordinator() -> Name {
+    "coordinator-1".parse().expect("a name")
+}
+
+pub(super) fn ground(truth: &MemoryStore) -> Ground<'_> {
+    static SUSPECTS: OnceLock<BTreeSet<NodeId>> = OnceLock::new();
+    static SECRETS: BTreeSet<[u8; 32]> = BTreeSet::new();
+    let suspects = SUSPECTS.get_or_init(|| BTreeSet::from([node(SUSPECT)]));
+    Ground { nodes: 5, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS }
+}
+
+/// Feeds facts, over an empty state.
+pub(super) fn check_all(mut invariant: impl Invariant, facts: &[Fact]) -> Result<(), String> {
+    let truth = MemoryStore::default();
+    facts.iter().try_for_each(|fact| invariant.check(fact, &ground(&truth)))
+}
+
+pub(super) fn committed(index: u64, kind: &'static str, forged: bool, refused: Option<String>, bytes: Vec<u8>) -> Fact {
+    Fact::Committed { index, kind, forged, refused, root: Sha256::new([0; 32]), bytes: Unshown(bytes) }
+}
+
+pub(super) fn durable(site: u8, pair: u8, rendered: u8) -> Fact {
+    Fact::AuditDurable { site: node(site), nonce: nonce(pair), rendered: Sha256::new([rendered; 32]) }
+}
+
+/// The share of a document that a site gives with a nonce.
+pub(super) fn given(site: u8, pair: u8, change: impl FnOnce(&mut ShareGiven)) -> Fact {
+    let signer = |number: u8, pair: u8| SignerCommitments { node: node(number), nonce: nonce(pair), commitments: Blob(vec![number]) };
+    let signers = vec![signer(site, pair)];
+    let mut given = ShareGiven {
+        site: node(site),
+        store: StoreId::new([1; 16]),
+        boot: BootId::new([1; 16]),
+        coordinator: coordinator(),
+        item: SignItem {
+            work: SignWork::Document { request: request(), certificate: CertificateHash::new([2; 32]) },
+            epoch: Epoch(1),
+            signers,
+        },
+        share: [0; 32],
+        clock: NOW,
+        applied: 0,
+        session_closed: Some(false),
+        credential_state: Some(CredentialState::Active),
+    };
+    change(&mut given);
+    Fact::ShareGiven(Box::new(given))
+}
+
+/// Makes a share one of the session in [`with_session`], of one signer set of sites 1, 2 and 3.
+pub(super) fn in_session(given: &mut ShareGiven, change: &dyn Fn(&mut ShareGiven)) {
+    let SignWork::Document { request, .. } = &mut given.item.work else { return };
+    request.request.session = session_id();
+    given.item.signers =
+        (1..=3).map(|number| SignerCommitments { node: node(number), nonce: nonce(number), commitments: Blob(vec![number]) }).collect();
+    change(given);
+}
+
+pub(super) fn signed(signers: &[u8]) -> Fact {
+    let request = request().request;
+    Fact::Signed(Box::new(Released {
+        coordinator: coordinator(),
+        credential: CREDENTIAL,
+        request: Some((request.session, request.seq, request.hash())),
+        message: Unshown(MESSAGE.to_vec()),
+        signature: [0; 64],
+        signers: signers.iter().map(|site| node(*site)).collect(),
+    }))
+}
+
+fn request() -> SignedRequest {
+    let request = Request {
+        session: SessionId::new([1; 32]),
+        seq: 1,
+        kind: DocumentKind::Prescription,
+        document_id: "a".parse().expect("an id"),
+        digest: DocumentDigest::new([2; 32]),
+        signing_time: NOW,
+    };
+    SignedRequest { request, signature: Blob(vec![0; 64]) }
+}
+
+fn statement() -> Statement {
+    Statement {
+        cluster: ClusterId::new([7; 32]),
+        credential: CREDENTIAL,
+        session_key: PublicKey::Ed25519([1; 32]),
+        facility: "clinic-1".parse().expect("a name"),
+        terminal: TerminalId::new([1; 16]),
+        purpose: Purpose::EPrescription,
+        not_before: NOW,
+        not_after: NOW.plus(3_600_000),
+        max_signatures: 10,
+        nonce: Challenge::new([1; 32]),
+    }
+}
+
+pub(super) fn session_id() -> SessionId {
+    statement().session()
+}
+
+/// A state with one open session.
+pub(super) fn with_session() -> MemoryStore {
+    let mut truth = with_credential(|_| {});
+    let record = SessionRecord { statement: statement(), card: CertificateHash::new([1; 32]), closed: false };
+    truth.0.insert(key(table::SESSION, &[session_id().as_ref()]), encode(&record));
+    truth
+}
+
+/// A state with one active credential.
+pub(super) fn with_credential(change: impl FnOnce(&mut CredentialRecord)) -> MemoryStore {
+    let mut truth = MemoryStore::default();
+    add_credential(&mut truth, CREDENTIAL, change);
+    truth
+}
+
+pub(super) fn add_credential(truth: &mut MemoryStore, id: CredentialId, change: impl FnOnce(&mut CredentialRecord)) {
+    let mut record = CredentialRecord {
+        holder: "holder-1".parse().expect("a name"),
+        subject: SubjectFields::new("JP", None, "Trial Holder", "TRIAL-1").expect("a subject"),
+        state: CredentialState::Active,
+        suspended_by_order: false,
+        certificate_listed: false,
+        version: ObjectVersion(1),
+        epoch: Epoch(1),
+        epoch_made: warifu_core::registry::EpochMade { index: 1, at: NOW, given: Vec::new() },
+        enrolled_by: OrderId::new([1; 16]),
+        ceremony: CeremonyId::new([1; 16]),
+        holders: Vec::new(),
+        previous: None,
+        key: None,
+        certificate: None,
+        authenticators: Vec::new(),
+        ever_bound: true,
+        pending: Vec::new(),
+        origin: warifu_protocol::Origin::Generated,
+        destroy_at: None,
+    };
+    change(&mut record);
+    truth.0.insert(key(table::CREDENTIAL, &[id.as_ref()]), encode(&record));
+}

@@ -1,0 +1,67 @@
+//! A site signs nothing and gives no receipt between a start and its confirmation (design.md section 6).
+
+use std::collections::BTreeSet;
+
+use warifu_protocol::{BootId, NodeId};
+
+use super::{Ground, Invariant};
+use crate::simulate::fact::Fact;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct UnconfirmedNodeNeverSigns {
+    confirmed: BTreeSet<(NodeId, BootId)>,
+    current: std::collections::BTreeMap<NodeId, BootId>,
+}
+
+impl Invariant for UnconfirmedNodeNeverSigns {
+    fn name(&self) -> &'static str {
+        "unconfirmed_node_never_signs"
+    }
+
+    fn check(&mut self, fact: &Fact, _: &Ground<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Started { site, boot, .. } | Fact::Unconfirmed { site, boot } => {
+                self.current.insert(*site, *boot);
+            }
+            Fact::Confirmed { site, boot, .. } => {
+                self.confirmed.insert((*site, *boot));
+            }
+            Fact::Crashed { site } | Fact::Alarmed { site, .. } => {
+                self.current.remove(site);
+            }
+            Fact::ShareGiven(given) => {
+                let is_current = self.current.get(&given.site) == Some(&given.boot);
+                if !is_current || !self.confirmed.contains(&(given.site, given.boot)) {
+                    return Err(format!("site {} gave a share while it was not confirmed", given.site));
+                }
+            }
+            Fact::ReceiptGiven { site, .. } => {
+                // A receipt that was given in an earlier start is said again by a site that is not confirmed: it still holds the object.
+                let _ = site;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_share_before_the_confirmation_or_after_the_next_start_is_a_breach() {
+        let boot = |byte| BootId::new([byte; 16]);
+        let store = warifu_protocol::StoreId::new([1; 16]);
+        let started = |byte| Fact::Started { site: node(1), store, boot: boot(byte) };
+        let confirmed = |byte| Fact::Confirmed { site: node(1), store, boot: boot(byte), index: 1, by: vec![] };
+        let share = |byte| given(1, byte, |given| given.boot = boot(byte));
+        let invariant = UnconfirmedNodeNeverSigns::default;
+        assert_eq!(check_all(invariant(), &[started(1), confirmed(1), share(1)]), Ok(()));
+        assert!(check_all(invariant(), &[started(1), share(1)]).is_err());
+        assert!(check_all(invariant(), &[started(1), confirmed(1), started(2), share(1)]).is_err());
+        assert!(check_all(invariant(), &[started(1), confirmed(1), started(2), share(2)]).is_err());
+    }
+}

@@ -1,0 +1,237 @@
+//! The log: every entry in one order that nobody doubts, brought in by a leader that may be late, choosy or false.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use warifu_core::registry::{self, ApplyError, CeremonyStep, MemoryStore, Overlay, Registry as _, state_root};
+use warifu_protocol::wire::{OrderReply, Verdict};
+use warifu_protocol::{Command, LogEntry, NodeId, Sha256, UnixMillis};
+
+use super::event::{Event, Party, Place, Reply, ReplyTo};
+use super::fact::{Fact, Unshown};
+use super::people::People;
+use super::world::World;
+
+/// Pause of a leader that reaches no majority.
+const COMMIT_RETRY_MILLIS: u64 = 100;
+/// Sites hear of the log so often.
+const REPLICATE_MILLIS: u64 = 40;
+/// From a leader's end to the next leader.
+const ELECTION_MILLIS: (u64, u64) = (600, 2_000);
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    /// A command, as bytes.
+    Command(Arc<[u8]>),
+    /// Consensus reached what applied state asks of it.
+    Membership,
+}
+
+/// The log and what it comes to.
+pub(super) struct TheLog {
+    entries: Vec<(u64, Payload)>,
+    truth: MemoryStore,
+    pub(super) leader: Option<NodeId>,
+    /// Whose elections are under way.
+    pub(super) term: u64,
+    pending: VecDeque<Pending>,
+}
+
+struct Pending {
+    command: Command,
+    at: UnixMillis,
+    forged: bool,
+    reply: Option<(Place, ReplyTo)>,
+    term: u64,
+}
+
+impl TheLog {
+    pub(super) fn found(people: &People) -> anyhow::Result<Self> {
+        let mut truth = MemoryStore::default();
+        let mut overlay = Overlay::new(&truth);
+        registry::found(&mut overlay, &people.genesis)?;
+        let changes = overlay.into_changes();
+        truth.write(&changes);
+        Ok(Self { entries: Vec::new(), truth, leader: None, term: 0, pending: VecDeque::new() })
+    }
+
+    pub(super) const fn truth(&self) -> &MemoryStore {
+        &self.truth
+    }
+
+    /// Number of entries: the last has this index.
+    pub(super) fn last(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// The last index that was committed by an instant.
+    pub(super) fn last_by(&self, at: u64) -> u64 {
+        self.entries.partition_point(|(committed, _)| *committed <= at) as u64
+    }
+
+    pub(super) fn payload(&self, index: u64) -> Option<&Payload> {
+        self.entries.get(usize::try_from(index).ok()?.checked_sub(1)?).map(|(_, payload)| payload)
+    }
+}
+
+/// Applies one entry, as consensus has a node's state do it. Gives what came of a command, and the root after the entry.
+pub(super) fn apply_payload(
+    overlay: &mut Overlay<'_, MemoryStore>,
+    index: u64,
+    payload: &Payload,
+) -> Result<(Option<registry::EntryOutcome>, Sha256), ApplyError> {
+    match payload {
+        Payload::Command(bytes) => {
+            let outcome = registry::apply(overlay, index, bytes)?;
+            let root = outcome.root;
+            Ok((Some(outcome), root))
+        }
+        Payload::Membership => {
+            let plan = overlay.membership_plans()?.current;
+            registry::membership_applied(overlay, &[plan.voters], &plan.nodes)?;
+            Ok((None, state_root::root(overlay)?))
+        }
+    }
+}
+
+impl World {
+    /// A leader takes a command from `place`, or on its own.
+    pub(super) fn take_command(&mut self, leader: Place, command: Command, reply: Option<ReplyTo>) {
+        if self.log.leader != Some(leader.node) || self.reached.get(&leader.node) != Some(&leader) {
+            if let Some(reply) = reply {
+                self.reply(leader, reply, Reply::Order(OrderReply::Unknown { reason: "another node leads".to_owned() }));
+            }
+            return;
+        }
+        // One site's leaders keep stops back; its successors do not.
+        let censor = self.plan.seed % u64::from(self.plan.nodes) + 1;
+        if self.faults.leader_censors && u64::from(leader.node.get()) == censor && command.as_stop().is_some() {
+            self.counters.injected("stop kept back by the leader", 1);
+            return;
+        }
+        let at = self.clock_of(leader);
+        if self.dice.permille(self.faults.leader_forges)
+            && let Some(forged) = super::forgery::forge(&command, &mut self.dice)
+        {
+            self.counters.injected("command forged by the leader", 1);
+            self.append(Pending { command: forged, at, forged: true, reply: None, term: self.log.term });
+        }
+        let reply = reply.map(|reply| (leader, reply));
+        self.append(Pending { command, at, forged: false, reply, term: self.log.term });
+    }
+
+    fn append(&mut self, pending: Pending) {
+        self.log.pending.push_back(pending);
+        let delay = 2 + self.dice.below(2 * self.faults.delay_max);
+        self.after(delay, Event::Commit);
+    }
+
+    pub(super) fn commit(&mut self) {
+        let Some(pending) = self.log.pending.pop_front() else { return };
+        if pending.term != self.log.term && self.dice.permille(500) {
+            // A leader that was lost took it along; nobody can tell.
+            return;
+        }
+        if !self.has_majority(pending.at) {
+            self.log.pending.push_front(pending);
+            self.after(COMMIT_RETRY_MILLIS, Event::Commit);
+            return;
+        }
+        let Pending { command, at, forged, reply, .. } = pending;
+        let kind = command.kind();
+        let ceremony = match &command {
+            Command::CeremonyConfirm(signed) => Some(signed.body.ceremony),
+            _ => None,
+        };
+        let Ok(bytes) = LogEntry::new(at, command).encode() else { return };
+        let verdict = self.commit_payload(Payload::Command(Arc::from(bytes)), kind, forged);
+        let is_over = |id| {
+            let record = self.truth().ceremony(id).ok().flatten();
+            record.is_none_or(|record| matches!(record.step, CeremonyStep::Done | CeremonyStep::Switch))
+        };
+        let is_done = verdict.as_ref().is_some_and(|verdict| verdict.outcome.is_ok());
+        self.counters.ceremonies += u64::from(is_done && (kind == "repair-confirmed" || ceremony.is_some_and(is_over)));
+        if let (Some(verdict), Some((leader, reply))) = (verdict, reply)
+            && self.is_running(leader)
+        {
+            self.reply(leader, reply, Reply::Order(OrderReply::Verdict(verdict)));
+        }
+        // Consensus follows the plan as soon as there is one.
+        if self.truth().membership_plans().is_ok_and(|plans| !plans.reached) {
+            self.commit_payload(Payload::Membership, "membership", false);
+        }
+    }
+
+    fn commit_payload(&mut self, payload: Payload, kind: &'static str, forged: bool) -> Option<Verdict> {
+        let index = self.log.last() + 1;
+        let mut overlay = Overlay::new(&self.log.truth);
+        let (outcome, root) = apply_payload(&mut overlay, index, &payload).expect("a map in memory does not fail");
+        let changes = overlay.into_changes();
+        self.log.truth.write(&changes);
+        let bytes = if let Payload::Command(bytes) = &payload { bytes.to_vec() } else { Vec::new() };
+        self.log.entries.push((self.now, payload));
+        self.counters.entries += 1;
+        let refused = outcome.as_ref().and_then(|outcome| outcome.verdict.outcome.as_ref().err()).map(|refusal| refusal.to_string());
+        self.tell(Fact::Committed { index, kind, forged, refused, root, bytes: Unshown(bytes) });
+        outcome.map(|outcome| outcome.verdict)
+    }
+
+    /// Whether the leader reaches more than half of the sites, and their clocks accept its time.
+    fn has_majority(&self, at: UnixMillis) -> bool {
+        let Some(leader) = self.log.leader.and_then(|leader| self.reached.get(&leader)).copied() else { return false };
+        let skew = self.truth().cluster().map(|cluster| cluster.policy.clock_skew_millis_max).unwrap_or_default();
+        let follows = |place: &&Place| {
+            let (from, to) = (Party::Site(leader), Party::Site(**place));
+            let connected = **place == leader || !(self.is_cut(from, to) || self.is_cut(to, from));
+            self.is_running(**place) && connected && at.distance(self.clock_of(**place)) <= skew
+        };
+        let voters: BTreeSet<NodeId> = self.truth().membership_plans().map(|plans| plans.current.voters).unwrap_or_default();
+        let following = self.reached.values().filter(|place| voters.contains(&place.node)).filter(follows).count();
+        following * 2 > voters.len()
+    }
+
+    pub(super) fn elect(&mut self) {
+        let voters: BTreeSet<NodeId> = self.truth().membership_plans().map(|plans| plans.current.voters).unwrap_or_default();
+        let up: Vec<NodeId> = self
+            .reached
+            .values()
+            .filter(|place| voters.contains(&place.node) && self.is_running(**place))
+            .map(|place| place.node)
+            .collect();
+        let others: Vec<NodeId> = up.iter().copied().filter(|node| Some(*node) != self.log.leader).collect();
+        let candidates = if others.is_empty() { &up } else { &others };
+        if up.len() * 2 > voters.len()
+            && let Some(leader) = self.dice.pick(candidates)
+        {
+            self.log.leader = Some(*leader);
+            self.log.term += 1;
+        } else {
+            self.after(500, Event::Elect);
+        }
+    }
+
+    /// The leader is gone, or is to go.
+    pub(super) fn depose(&mut self) {
+        self.log.leader = None;
+        let (least, most) = ELECTION_MILLIS;
+        let after = self.dice.between(least, most);
+        self.after(after, Event::Elect);
+    }
+
+    /// A site hears of what is committed, unless nothing gets through to it.
+    pub(super) fn replicate(&mut self, place: Place) {
+        let Some(site) = self.sites.get(&place) else { return };
+        let lag = site.lag.min(self.faults.log_lag_max);
+        let pause = REPLICATE_MILLIS + self.dice.below(REPLICATE_MILLIS);
+        self.after(pause, Event::Replicate(place));
+        let Some(leader) = self.log.leader.and_then(|leader| self.reached.get(&leader)).copied() else { return };
+        let (from, to) = (Party::Site(leader), Party::Site(place));
+        let connected = place == leader || !(self.is_cut(from, to) || self.is_cut(to, from));
+        if !connected || !self.is_running(leader) || !self.is_member(place) {
+            return;
+        }
+        let last = self.log.last_by(self.now.saturating_sub(lag));
+        self.hear_of_log(place, last);
+    }
+}

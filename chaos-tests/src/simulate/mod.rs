@@ -1,0 +1,31 @@
+//! `simulate`: whole clusters of the production cores on virtual time, virtual disks and a virtual network, from one seed.
+
+mod attack;
+mod coordinator;
+mod counters;
+mod disk;
+mod event;
+mod fact;
+mod faults;
+mod forgery;
+pub mod invariants;
+mod log;
+mod mischief;
+mod options;
+mod people;
+mod pki;
+mod plan;
+mod report;
+mod run;
+mod seed;
+mod site;
+mod trace;
+mod workload;
+mod world;
+
+pub use counters::Counters;
+pub use fact::{Fact, Released, ShareGiven, Unshown};
+pub use options::Options;
+pub use plan::{Faults, Mischief, Plan, SAFETY_MILLIS};
+pub use report::Report;
+pub use run::{Outcome, run, run_seed};

@@ -1,0 +1,224 @@
+//! What one run is: how large the cluster, who lies, which faults and how often. All of it is drawn from the seed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use warifu_protocol::NodeId;
+
+use super::seed::{Dice, SeedTree};
+
+/// Faults are on for this long by default, in virtual milliseconds.
+pub const SAFETY_MILLIS: u64 = 60_000;
+/// With faults off, everything must be well again within this time: a few retries of a repair, each of up to three deadlines.
+pub(super) const LIVENESS_MILLIS_MAX: u64 = 240_000;
+
+/// What a corrupt site does differently from an honest one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum Mischief {
+    /// Its signature shares are random.
+    FalseShares,
+    /// It refuses whatever it is asked to sign.
+    Refuses,
+    /// Its commitments belong to nothing.
+    FalseCommitments,
+    /// Its round-1 packages are changed.
+    FalseRound1,
+    /// It sends one recipient wrong round-2 packages.
+    FalseRound2,
+    /// It keeps round-2 packages and parts of repairs back.
+    Withholds,
+    /// It accuses others without cause.
+    AccusesFalsely,
+    /// It confirms another outcome.
+    FalseConfirm,
+    /// Its parts of repairs are changed.
+    FalseRepair,
+    /// It signs a state root that it does not have.
+    FalseRoot,
+    /// It gives receipts and goes on signing.
+    FalseReceipts,
+}
+
+impl Mischief {
+    const ALL: [Self; 11] = [
+        Self::FalseShares,
+        Self::Refuses,
+        Self::FalseCommitments,
+        Self::FalseRound1,
+        Self::FalseRound2,
+        Self::Withholds,
+        Self::AccusesFalsely,
+        Self::FalseConfirm,
+        Self::FalseRepair,
+        Self::FalseRoot,
+        Self::FalseReceipts,
+    ];
+}
+
+/// How often what goes wrong. Chances are in a thousand; 0 is never. Times are in virtual milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Faults {
+    /// A message is lost.
+    pub loss: u32,
+    /// A message arrives twice.
+    pub duplicate: u32,
+    /// Longest time on the way.
+    pub delay_max: u64,
+    /// A one-way cut between two parties, about this often.
+    pub cut_every: u64,
+    /// A process is killed, about this often.
+    pub crash_every: u64,
+    /// A process dies just before or after an effect.
+    pub crash_at_effect: u32,
+    /// A write fails, whether or not it got to the disk.
+    pub write_fails: u32,
+    /// A write takes up to five seconds.
+    pub write_slow: u32,
+    /// A disk is full for a while, about this often.
+    pub full_every: u64,
+    /// An old image of a disk is put back, about this often.
+    pub restore_every: u64,
+    /// A copy of a site is started from its disk, about this often.
+    pub clone_every: u64,
+    /// Furthest that clocks are off.
+    pub skew_max: u64,
+    /// A clock jumps, about this often.
+    pub jump_every: u64,
+    /// A coordinator is killed, about this often.
+    pub coordinator_crash_every: u64,
+    /// A leader changes, about this often.
+    pub election_every: u64,
+    /// A leader changes commands that it is given, or brings in its own.
+    pub leader_forges: u32,
+    /// A leader keeps stopping orders back.
+    pub leader_censors: bool,
+    /// A site hears of entries so much later.
+    pub log_lag_max: u64,
+    /// The lying coordinator asks for something it should not, about this often.
+    pub attack_every: u64,
+    /// A site is replaced by order on a new store, about this often.
+    pub replace_every: u64,
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Its seed.
+    pub seed: u64,
+    /// n.
+    pub nodes: u8,
+    /// t.
+    pub threshold: u8,
+    /// f.
+    pub liars: u8,
+    /// Coordinators; the last one lies if [`Faults::attack_every`] is set and there are two.
+    pub coordinators: u8,
+    /// Holders.
+    pub holders: u8,
+    /// How long faults are on.
+    pub safety_millis: u64,
+    /// Corrupt sites, at most t−1.
+    pub corrupt: BTreeMap<NodeId, Mischief>,
+    /// What goes wrong.
+    pub faults: Faults,
+}
+
+impl Plan {
+    /// Draws a run.
+    #[must_use]
+    pub fn draw(seed: u64, safety_millis: u64) -> Self {
+        let tree = SeedTree::new(seed);
+        let mut dice = tree.rng("plan", 0);
+        let nodes = *dice.pick(&[3, 4, 5, 5, 5, 5, 6, 7, 9]).unwrap_or(&5);
+        let majority = nodes / 2 + 1;
+        let threshold = dice.between(u64::from(majority), u64::from((nodes - 1).min(majority + 1))) as u8;
+        let liars = if nodes >= 5 { 1 } else { 0 };
+        let mut plan = Self {
+            seed,
+            nodes,
+            threshold,
+            liars,
+            coordinators: dice.between(1, 3) as u8,
+            holders: dice.between(1, 4) as u8,
+            safety_millis,
+            corrupt: BTreeMap::new(),
+            faults: Faults::draw(&mut tree.rng("faults", 0)),
+        };
+        if dice.permille(500) {
+            // As often at most f, for which stops promise more, as up to t-1.
+            let most = if dice.permille(500) { liars } else { threshold - 1 };
+            for _ in 0..dice.between(0, u64::from(most)) {
+                let site = NodeId::new(dice.between(1, u64::from(nodes)) as u8);
+                if let (Some(site), Some(mischief)) = (site, dice.pick(&Mischief::ALL)) {
+                    plan.corrupt.insert(site, *mischief);
+                }
+            }
+        }
+        plan
+    }
+
+    /// Whether no more sites lie than stops are promised against.
+    #[must_use]
+    pub fn within_liars(&self) -> bool {
+        self.corrupt.len() <= usize::from(self.liars)
+    }
+}
+
+impl Faults {
+    /// Each is on in about every other run, with its own intensity.
+    fn draw(dice: &mut Dice) -> Self {
+        let mut chance = |most: u64| if dice.permille(450) { dice.between(1, most) as u32 } else { 0 };
+        let (loss, duplicate, crash_at_effect) = (chance(150), chance(150), chance(8));
+        let (write_fails, write_slow, leader_forges) = (chance(4), chance(40), chance(200));
+        let mut every = |least: u64, most: u64| if dice.permille(450) { dice.between(least, most) } else { 0 };
+        let (cut_every, crash_every, full_every) = (every(1_500, 15_000), every(4_000, 20_000), every(15_000, 40_000));
+        let (restore_every, clone_every, jump_every) = (every(15_000, 60_000), every(15_000, 60_000), every(8_000, 40_000));
+        let (coordinator_crash_every, election_every) = (every(8_000, 30_000), every(4_000, 20_000));
+        let (attack_every, replace_every) = (every(150, 1_500), every(20_000, 50_000));
+        Self {
+            loss,
+            duplicate,
+            delay_max: if dice.permille(700) { dice.between(5, 400) } else { 5 },
+            cut_every,
+            crash_every,
+            crash_at_effect,
+            write_fails,
+            write_slow,
+            full_every,
+            restore_every,
+            clone_every,
+            skew_max: if dice.permille(400) { dice.between(10, 12_000) } else { 0 },
+            jump_every,
+            coordinator_crash_every,
+            election_every,
+            leader_forges,
+            leader_censors: dice.permille(250),
+            log_lag_max: if dice.permille(500) { dice.between(50, 6_000) } else { 30 },
+            attack_every,
+            replace_every,
+        }
+    }
+
+    /// No faults, as in the liveness phase.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { delay_max: 5, log_lag_max: 30, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_gives_a_cluster_that_a_genesis_accepts_and_no_more_corrupt_sites_than_are_survived() {
+        let mut corrupt = 0;
+        for seed in 0..500 {
+            let plan = Plan::draw(seed, SAFETY_MILLIS);
+            assert!(plan.threshold >= 2 && plan.threshold < plan.nodes && plan.threshold * 2 > plan.nodes, "{plan:?}");
+            assert!(plan.corrupt.len() < usize::from(plan.threshold), "{plan:?}");
+            corrupt += usize::from(!plan.corrupt.is_empty());
+        }
+        assert!(corrupt > 100, "{corrupt} of 500 plans have corrupt sites");
+    }
+}

@@ -1,0 +1,178 @@
+//! Ceremonies, as the daemon drives them: one step at a time, its effects in order, background work only when confirmed.
+
+use frost_ed25519::keys::dkg::round2;
+use warifu_core::ceremony::CeremonyEffect;
+use warifu_core::registry::Registry as _;
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered};
+use warifu_protocol::{Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, StateRoot};
+
+use super::storage::LocalWait;
+use crate::simulate::disk::LocalWrite;
+use crate::simulate::event::{Party, Place, Proposal, Reply, ReplyTo, Request, Then};
+use crate::simulate::fact::{Fact, Unshown};
+use crate::simulate::mischief;
+use crate::simulate::world::World;
+
+/// Time for a peer to take round-2 packages or parts of a repair, as the daemon's.
+const ROUND2_DEADLINE: u64 = 5_000;
+/// Credentials in one repair.
+const REPAIR_BATCH: usize = 64;
+/// Rest between two searches for shares of ended epochs.
+const SWEEP_REST: u64 = 2_000;
+
+impl World {
+    /// The next step of everything under way, unless effects of the last one wait.
+    pub(super) fn ceremony_step(&mut self, place: Place) {
+        let (now, away) = (self.clock_of(place), self.now);
+        let leads = self.log.leader == Some(place.node);
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let (state, shares, mischief) = (&site.disk.state.registry, &site.disk.local, site.mischief);
+        let Some(process) = site.process.as_mut() else { return };
+        if process.is_busy || !process.effects.is_empty() || process.is_admitting() {
+            return;
+        }
+        let rng = &mut process.dice.0;
+        let mut effects = process.dkg.step(now, state, shares, rng).unwrap_or_default();
+        let mut over = Vec::new();
+        if process.gate.is_open() {
+            effects.extend(process.repairs.step(now, state, shares, rng).unwrap_or_default());
+            match process.backlog.next(now, state, REPAIR_BATCH) {
+                Ok(credentials) if !credentials.is_empty() => effects.push(CeremonyEffect::Propose(process.repairs.ask(credentials, rng))),
+                Ok(_) | Err(_) => {}
+            }
+            let limit = leads.then_some(REPAIR_BATCH);
+            effects.extend(process.due.next(now, state, limit, rng).ok().flatten().map(CeremonyEffect::Propose));
+            if away >= process.sweep_at {
+                process.sweep_at = away + SWEEP_REST;
+                over = shares.shares.keys().copied().filter(|(credential, epoch)| is_over(state, *credential, *epoch)).collect();
+            }
+        }
+        if let Some(mischief) = mischief {
+            effects = mischief::distort(mischief, &site.identity, state, effects, &mut process.dice);
+        }
+        process.effects.extend(effects);
+        if !over.is_empty() {
+            self.write_local(place, LocalWrite::Drop(over), LocalWait::Dropped);
+        }
+        self.perform_effects(place);
+    }
+
+    /// Carries effects out in order, until one has to be waited for.
+    fn perform_effects(&mut self, place: Place) {
+        loop {
+            if self.dies_here(place) {
+                return;
+            }
+            let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
+            if process.is_busy {
+                return;
+            }
+            let Some(effect) = process.effects.pop_front() else { return };
+            match effect {
+                CeremonyEffect::StorePending { shares, .. } => {
+                    process.is_busy = true;
+                    self.write_local(place, LocalWrite::Shares(shares), LocalWait::Ceremony);
+                }
+                CeremonyEffect::Propose(command) => {
+                    process.is_busy = true;
+                    self.propose(place, command.clone(), Proposal::Effect(command));
+                }
+                CeremonyEffect::SendRound2 { to, message } => {
+                    if self.sites.get(&place).is_some_and(|site| site.mischief.is_none()) {
+                        let package = |blob: &Blob| round2::Package::deserialize(blob.as_slice()).ok();
+                        let scalars = message.body.packages.iter().filter_map(package);
+                        let scalars = scalars.filter_map(|package| package.signing_share().serialize().try_into().ok()).collect();
+                        let (ceremony, attempt) = (message.body.ceremony, message.body.attempt);
+                        self.tell(Fact::ScalarsSent { from: place.node, to, ceremony, attempt, scalars: Unshown(scalars) });
+                    }
+                    let then = Then::Round2 { to, ceremony: message.body.ceremony, attempt: message.body.attempt };
+                    let request = Request::Ceremony(CeremonyCall::Round2(Box::new(message)));
+                    self.call(Party::Site(place), to, request, ROUND2_DEADLINE, then);
+                }
+                CeremonyEffect::SendRepair { to, message } => {
+                    let part = &message.part.body;
+                    if self.sites.get(&place).is_some_and(|site| site.mischief.is_none()) {
+                        let (ceremony, attempt, scalars) = (part.ceremony, part.attempt, message.scalars.clone());
+                        self.tell(Fact::ScalarsSent { from: place.node, to, ceremony, attempt, scalars: Unshown(scalars) });
+                    }
+                    let then = Then::Repair { to, ceremony: part.ceremony, attempt: part.attempt, kind: part.kind };
+                    let request = Request::Ceremony(CeremonyCall::Repair(Box::new(message)));
+                    self.call(Party::Site(place), to, request, ROUND2_DEADLINE, then);
+                }
+            }
+        }
+    }
+
+    /// Shares are durable, or not: then the rest of the list is dropped.
+    pub(super) fn shares_stored(&mut self, place: Place, is_stored: bool) {
+        let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
+        process.is_busy = false;
+        if !is_stored {
+            process.effects.clear();
+        }
+        self.perform_effects(place);
+    }
+
+    pub(super) fn effect_proposed(&mut self, place: Place, command: &Command, reply: &OrderReply) {
+        let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
+        process.is_busy = false;
+        if let OrderReply::Verdict(verdict) = reply {
+            match (command, verdict.outcome.is_ok()) {
+                (Command::RepairStarted(started), false) => process.repairs.refused(started.body.ceremony),
+                (Command::RepairConfirmed(confirmed), true) => {
+                    let count = process.repairs.repaired(confirmed.body.ceremony);
+                    process.backlog.repaired(count);
+                }
+                _ => {}
+            }
+        }
+        self.perform_effects(place);
+    }
+
+    pub(super) fn round2_answered(&mut self, place: Place, to: (NodeId, CeremonyId, u32), reply: Option<Reply>) {
+        let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
+        if matches!(reply, Some(Reply::Ceremony(CeremonyReply::Taken))) {
+            process.dkg.round2_acknowledged(to.1, to.2, to.0);
+        }
+    }
+
+    pub(super) fn repair_answered(&mut self, place: Place, to: (NodeId, CeremonyId, u32, RepairPartKind), reply: Option<Reply>) {
+        let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
+        if matches!(reply, Some(Reply::Ceremony(CeremonyReply::Taken))) {
+            process.repairs.acknowledged(to.1, to.2, to.3, to.0);
+        }
+    }
+
+    /// Another site asks.
+    pub(super) fn ceremony_called(&mut self, place: Place, from: ReplyTo, call: CeremonyCall) {
+        let Party::Site(asker) = from.party else { return };
+        let (now, mischief) = (self.clock_of(place), self.sites.get(&place).and_then(|site| site.mischief));
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let state = &site.disk.state.registry;
+        let Some(process) = site.process.as_mut() else { return };
+        let _ = now;
+        let reply = match call {
+            CeremonyCall::Round2(message) => process.dkg.handle_round2(asker.node, *message, state).unwrap_or(CeremonyReply::NotYet),
+            CeremonyCall::Repair(_) if !process.gate.is_open() => CeremonyReply::NotYet,
+            CeremonyCall::Repair(message) => process.repairs.handle(asker.node, *message, state).unwrap_or(CeremonyReply::NotYet),
+            CeremonyCall::Remembered => CeremonyReply::Remembered(
+                state.node(asker.node).ok().flatten().map(|record| Remembered { store: record.store, boot: record.boot }),
+            ),
+            CeremonyCall::StateRoot { boot, index } => match (state.root_at(index), state.node(asker.node)) {
+                (Ok(Some(root)), Ok(Some(record))) if record.boot == boot && record.started_at == index => {
+                    let root = mischief::root(mischief, root);
+                    CeremonyReply::StateRoot(site.identity.sign(StateRoot { boot, index, root }))
+                }
+                (Ok(Some(_)), Ok(_)) => CeremonyReply::Refused(Refusal::NodeRolledBack { node: asker.node }),
+                _ => CeremonyReply::NotYet,
+            },
+            CeremonyCall::StateMark { .. } => CeremonyReply::NotYet,
+        };
+        self.reply(place, from, Reply::Ceremony(reply));
+    }
+}
+
+/// Whether shares of this epoch are worth nothing any more; those of an epoch that is still to come are of a refresh under way.
+fn is_over(state: &warifu_core::registry::MemoryStore, credential: CredentialId, epoch: Epoch) -> bool {
+    state.credential(credential).ok().flatten().is_some_and(|record| epoch < record.epoch && record.holders_of(epoch).is_none())
+}

@@ -1,0 +1,129 @@
+//! Signature shares: the daemon's own batch, between this disk and this network.
+
+use warifu_core::ceremony::OpenShare as _;
+use warifu_core::registry::Registry as _;
+use warifu_node::service::ShareGiver;
+use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, SIGN_BATCH_MAX};
+use warifu_protocol::wire::{FreshCommitments, NodeStatus, OrderReply, SignAnswer, SignItem, SignReply, SignWork};
+use warifu_protocol::{Checkpoint, Name, Refusal, Sha256};
+
+use super::storage::{LocalWait, SignWait};
+use crate::simulate::disk::{LocalOutcome, LocalWrite};
+use crate::simulate::event::{Place, Reply, ReplyTo};
+use crate::simulate::fact::{Fact, ShareGiven};
+use crate::simulate::mischief;
+use crate::simulate::world::World;
+
+impl World {
+    pub(super) fn give_commitments(&mut self, place: Place, from: ReplyTo, coordinator: &Name, count: u16) {
+        let commitments = self.fresh_commitments(place, coordinator, count);
+        self.reply(place, from, Reply::Sign(SignReply { answers: Vec::new(), commitments }));
+    }
+
+    fn fresh_commitments(&mut self, place: Place, coordinator: &Name, count: u16) -> Vec<FreshCommitments> {
+        let boot_now = self.boot_clock();
+        let Some(site) = self.sites.get_mut(&place) else { return Vec::new() };
+        let mischief = site.mischief;
+        let Some(process) = site.process.as_mut() else { return Vec::new() };
+        let count = usize::from(count).min(COMMITMENTS_PER_REPLY_MAX);
+        if count == 0 || !process.gate.is_open() {
+            return Vec::new();
+        }
+        let mut fresh = process.pools.get_mut().make(boot_now, coordinator, count, &mut process.dice.0);
+        mischief::commitments(mischief, &mut fresh, &mut process.dice);
+        let nonces = fresh.iter().map(|one| one.nonce).collect();
+        self.tell(Fact::NoncesOffered { site: place.node, coordinator: coordinator.clone(), nonces });
+        fresh
+    }
+
+    pub(super) fn sign_batch(&mut self, place: Place, from: ReplyTo, coordinator: Name, items: Vec<SignItem>, refill: u16) {
+        let (now, boot_now) = (self.clock_of(place), self.boot_clock());
+        if items.len() > SIGN_BATCH_MAX {
+            let refusal = Refusal::TooLarge { what: "items in a batch".to_owned(), limit: SIGN_BATCH_MAX as u64 };
+            let answers = vec![SignAnswer::Refused(refusal); SIGN_BATCH_MAX];
+            return self.reply(place, from, Reply::Sign(SignReply { answers, commitments: Vec::new() }));
+        }
+        let Some(site) = self.sites.get(&place) else { return };
+        let Some(process) = &site.process else { return };
+        let giver =
+            ShareGiver { node: place.node, gate: &process.gate, holds: &process.holds, pools: &process.pools, refusals: &process.refusals };
+        let view = || Ok(&site.disk.state.registry);
+        let (batch, writes) = giver.prepare(view, &coordinator, items.clone(), now, boot_now);
+        let wait = SignWait { batch, items, coordinator, from, refill };
+        self.write_local(place, LocalWrite::Audit(writes), LocalWait::Shares(Box::new(wait)));
+    }
+
+    /// The audit entries are on the disk, or cannot be written.
+    pub(super) fn sign_recorded(&mut self, place: Place, wait: SignWait, outcome: Option<LocalOutcome>) {
+        let SignWait { batch, items, coordinator, from, refill } = wait;
+        let boot_now = self.boot_clock();
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let Some(process) = &site.process else { return };
+        let giver =
+            ShareGiver { node: place.node, gate: &process.gate, holds: &process.holds, pools: &process.pools, refusals: &process.refusals };
+        let local = &site.disk.local;
+        let share = |credential, epoch| local.open_share(credential, epoch).ok_or(SignAnswer::Refused(Refusal::ShareMissing));
+        let mut answers = giver.answer(batch, outcome.map(|outcome| outcome.spends), || boot_now, share);
+        mischief::answers(site.mischief, &mut answers, &mut site.dice);
+        for (item, answer) in items.into_iter().zip(&answers) {
+            if let SignAnswer::Share(share) = answer {
+                self.share_leaves(place, &coordinator, item, *share);
+            }
+        }
+        let commitments = self.fresh_commitments(place, &coordinator, refill);
+        if !self.dies_here(place) {
+            self.reply(place, from, Reply::Sign(SignReply { answers, commitments }));
+        }
+    }
+
+    fn share_leaves(&mut self, place: Place, coordinator: &Name, item: SignItem, share: [u8; 32]) {
+        self.counters.shares += 1;
+        let clock = self.clock_of(place);
+        let Some(site) = self.sites.get(&place) else { return };
+        let Some(process) = &site.process else { return };
+        let state = &site.disk.state.registry;
+        let session = match &item.work {
+            SignWork::Document { request, .. } => state.session(request.request.session).ok().flatten(),
+            SignWork::Csr { .. } => None,
+        };
+        let credential = match &item.work {
+            SignWork::Document { .. } => session.as_ref().map(|session| session.statement.credential),
+            SignWork::Csr { credential } => Some(*credential),
+        };
+        let record = credential.and_then(|credential| state.credential(credential).ok().flatten());
+        let given = ShareGiven {
+            site: place.node,
+            store: site.disk.local.starts.store,
+            boot: process.gate.boot(),
+            coordinator: coordinator.clone(),
+            item,
+            share,
+            clock,
+            applied: site.disk.state.applied,
+            session_closed: session.map(|session| session.closed),
+            credential_state: record.map(|record| record.state),
+        };
+        self.tell(Fact::ShareGiven(Box::new(given)));
+    }
+
+    pub(super) fn give_status(&mut self, place: Place, from: ReplyTo) {
+        let Some(site) = self.sites.get(&place) else { return };
+        let Some(process) = &site.process else { return };
+        let status = NodeStatus {
+            node: place.node,
+            cluster: self.people.cluster(),
+            boot: process.gate.boot(),
+            confirmed: process.gate.is_open(),
+            reasons: process.gate.reasons(),
+            leader: self.log.leader,
+            term: self.log.term,
+            applied: site.disk.state.applied,
+            last_log: process.known,
+            now: self.clock_of(place),
+            audit: Checkpoint { size: site.disk.local.audit.len() as u64, root: Sha256::new([0; 32]) },
+            shares_given: 0,
+            version: "simulated".to_owned(),
+        };
+        self.reply(place, from, Reply::Order(OrderReply::Status(Box::new(status))));
+    }
+}

@@ -1,0 +1,308 @@
+//! A whole cluster on virtual time: the queue of what is to come, the network, and who is told what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use warifu_core::registry::MemoryStore;
+use warifu_protocol::{NodeId, UnixMillis};
+
+use super::coordinator::Coordinator;
+use super::counters::Counters;
+use super::event::{Call, CallId, Event, Fault, Packet, Party, Place, Reply, ReplyTo, Request, Then};
+use super::fact::Fact;
+use super::invariants::{Ground, Invariants, Violation};
+use super::log::TheLog;
+use super::people::People;
+use super::pki::EPOCH;
+use super::plan::{Faults, Plan};
+use super::seed::{Dice, SeedTree};
+use super::site::Site;
+use super::trace::Trace;
+use super::workload::Workload;
+
+/// Events in one run: a bound on a run that turns in circles.
+const EVENTS_MAX: u64 = 2_000_000;
+
+/// Longest until every site has deleted the shares of epochs that are over.
+const SWEPT_MILLIS: u64 = 5_000;
+
+/// One run.
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) tree: SeedTree,
+    pub(super) people: People,
+    /// What goes wrong now.
+    pub(super) faults: Faults,
+    pub(super) now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+    pub(super) sites: BTreeMap<Place, Site>,
+    /// Which process messages to a site reach.
+    pub(super) reached: BTreeMap<NodeId, Place>,
+    pub(super) coordinators: Vec<Coordinator>,
+    pub(super) log: TheLog,
+    calls: BTreeMap<CallId, Call>,
+    next_call: CallId,
+    pub(super) cuts: BTreeMap<(Party, Party), u64>,
+    network: Dice,
+    pub(super) dice: Dice,
+    pub(super) workload: Workload,
+    pub(super) trace: Trace,
+    invariants: Invariants,
+    pub(super) violations: Vec<Violation>,
+    /// Every signing share that a site ever had.
+    pub(super) secrets: BTreeSet<[u8; 32]>,
+    /// Sites that are, or were, not what an honest site is: corrupt, or copied.
+    pub(super) suspects: BTreeSet<NodeId>,
+    pub(super) counters: Counters,
+    pub(super) is_quiet: bool,
+}
+
+impl World {
+    /// Founds the cluster of a plan; nothing runs yet.
+    ///
+    /// # Errors
+    /// When the genesis or the trial PKI fails.
+    pub(super) fn found(plan: Plan, keep_facts: bool) -> anyhow::Result<Self> {
+        let tree = SeedTree::new(plan.seed);
+        let people = People::found(&plan)?;
+        let log = TheLog::found(&people)?;
+        let coordinators =
+            (0..usize::from(plan.coordinators)).map(|number| Coordinator::new(number, &plan, &tree)).collect::<Result<_, _>>()?;
+        let workload = Workload::new(&plan, &tree)?;
+        let suspects = plan.corrupt.keys().copied().collect();
+        let mut world = Self {
+            faults: plan.faults.clone(),
+            now: 0,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            sites: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            coordinators,
+            log,
+            calls: BTreeMap::new(),
+            next_call: 0,
+            cuts: BTreeMap::new(),
+            network: tree.rng("network", 0),
+            dice: tree.rng("world", 0),
+            workload,
+            trace: Trace::new(keep_facts),
+            invariants: Invariants::all(),
+            violations: Vec::new(),
+            secrets: BTreeSet::new(),
+            suspects,
+            counters: Counters::default(),
+            is_quiet: false,
+            plan,
+            tree,
+            people,
+        };
+        world.place_sites();
+        Ok(world)
+    }
+
+    /// Runs both phases; ends at the first broken invariant.
+    pub(super) fn run(&mut self) {
+        let sites: Vec<Place> = self.sites.keys().copied().collect();
+        for place in sites {
+            let after = self.dice.below(200);
+            self.after(after, Event::Start(place));
+            self.after(after, Event::Replicate(place));
+        }
+        for coordinator in 0..self.coordinators.len() {
+            self.after(100, Event::StartCoordinator(coordinator));
+        }
+        self.after(0, Event::Elect);
+        self.after(300, Event::Work);
+        self.schedule_faults();
+        self.run_until(self.plan.safety_millis, |_| false);
+        if !self.violations.is_empty() {
+            return;
+        }
+        self.end_faults();
+        let healed = self.run_until(self.now + super::plan::LIVENESS_MILLIS_MAX, Self::is_well);
+        if self.violations.is_empty() {
+            if healed {
+                self.counters.healed_after_millis = self.now - self.plan.safety_millis;
+                // Time for every site to find what is over.
+                self.run_until(self.now + SWEPT_MILLIS, |_| false);
+                let left =
+                    self.sites.iter().flat_map(|(place, site)| site.disk.local.shares.keys().map(|(id, epoch)| (place.node, *id, *epoch)));
+                let left = left.collect();
+                self.tell(Fact::SharesLeft { shares: left });
+                let open_holds = self.open_holds();
+                self.tell(Fact::Healed { open_holds });
+            } else {
+                let reason = self.why_not_well();
+                self.violations.push(Violation { invariant: "everything_is_well_again_once_faults_are_off", what: reason });
+            }
+        }
+    }
+
+    fn run_until(&mut self, end: u64, is_over: impl Fn(&Self) -> bool) -> bool {
+        let mut checked_at = self.now;
+        while let Some(next) = self.queue.first_entry() {
+            if next.key().0 > end {
+                break;
+            }
+            let ((at, _), event) = next.remove_entry();
+            self.now = self.now.max(at);
+            self.counters.events += 1;
+            self.handle(event);
+            if !self.violations.is_empty() || self.counters.events > EVENTS_MAX {
+                return false;
+            }
+            // Looking at everything costs more than an event.
+            if self.now >= checked_at + 500 {
+                checked_at = self.now;
+                if is_over(self) {
+                    return true;
+                }
+            }
+        }
+        self.now = end;
+        false
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Packet(packet) => self.arrive(*packet),
+            Event::Expire(call) => self.answered(call, None),
+            Event::Tick { place, generation } => self.site_tick(place, generation),
+            Event::Written { place, generation, store } => self.written(place, generation, store),
+            Event::Replicate(place) => self.replicate(place),
+            Event::Commit => self.commit(),
+            Event::Elect => self.elect(),
+            Event::Start(place) => self.start_site(place),
+            Event::StartCoordinator(coordinator) => self.start_coordinator(coordinator),
+            Event::CoordinatorTick { coordinator, generation } => self.coordinator_tick(coordinator, generation),
+            Event::Job { coordinator, generation, job } => self.job_due(coordinator, generation, job),
+            Event::Work => self.work(),
+            Event::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    /// The true time of day.
+    pub(super) const fn unix(&self) -> UnixMillis {
+        EPOCH.plus(self.now)
+    }
+
+    pub(super) fn after(&mut self, millis: u64, event: Event) {
+        self.scheduled += 1;
+        self.queue.insert((self.now + millis, self.scheduled), event);
+    }
+
+    /// Records what happened, and has every invariant look at it.
+    pub(super) fn tell(&mut self, fact: Fact) {
+        self.trace.record(self.now, &fact);
+        let ground = Ground {
+            nodes: self.plan.nodes,
+            threshold: self.plan.threshold,
+            liars: self.plan.liars,
+            now: EPOCH.plus(self.now),
+            suspects: &self.suspects,
+            truth: self.log.truth(),
+            secrets: &self.secrets,
+        };
+        let found = self.invariants.check(&fact, &ground);
+        self.counters.checks += self.invariants.count();
+        self.violations.extend(found);
+    }
+
+    /// What the log comes to.
+    pub(super) const fn truth(&self) -> &MemoryStore {
+        self.log.truth()
+    }
+
+    /// Calls a site. `then` hears of the answer, or that there was none by the deadline.
+    pub(super) fn call(&mut self, from: Party, to: NodeId, request: Request, deadline: u64, then: Then) {
+        let Some(generation) = self.generation(from) else { return };
+        self.next_call += 1;
+        let call = self.next_call;
+        self.calls.insert(call, Call { from, generation, then });
+        self.after(deadline, Event::Expire(call));
+        let reached = self.reached.get(&to).copied().unwrap_or(Place { node: to, copy: 0 });
+        self.send(from, Party::Site(reached), Packet::Request { from, to, call, request });
+    }
+
+    /// Answers a call.
+    pub(super) fn reply(&mut self, from: Place, to: ReplyTo, reply: Reply) {
+        let packet = Packet::Reply { from, to: to.party, call: to.call, reply };
+        self.send(Party::Site(from), to.party, packet);
+    }
+
+    /// Whether a message can get from one to the other now.
+    pub(super) fn is_cut(&self, from: Party, to: Party) -> bool {
+        self.cuts.get(&(from, to)).is_some_and(|until| self.now < *until)
+    }
+
+    fn send(&mut self, from: Party, to: Party, packet: Packet) {
+        self.counters.messages += 1;
+        if self.is_cut(from, to) || self.network.permille(self.faults.loss) {
+            self.counters.injected("message lost", 1);
+            return;
+        }
+        let copies = 1 + usize::from(self.network.permille(self.faults.duplicate));
+        self.counters.injected("message doubled", copies as u64 - 1);
+        for _ in 1..copies {
+            let delay = 1 + self.network.below(3 * self.faults.delay_max);
+            self.after(delay, Event::Packet(Box::new(packet.clone())));
+        }
+        let delay = 1 + self.network.below(self.faults.delay_max);
+        self.after(delay, Event::Packet(Box::new(packet)));
+    }
+
+    fn arrive(&mut self, packet: Packet) {
+        match packet {
+            Packet::Request { from, to, call, request } => {
+                // Whoever has the address now gets it.
+                let Some(place) = self.reached.get(&to).copied() else { return };
+                self.asked(place, ReplyTo { party: from, call }, request);
+            }
+            Packet::Reply { from, to, call, reply } => {
+                if self.calls.get(&call).is_some_and(|waiting| waiting.from == to) && self.is_of_roster(to, from) {
+                    self.answered(call, Some((from.node, reply)));
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, call: CallId, reply: Option<(NodeId, Reply)>) {
+        let Some(Call { from, generation, then }) = self.calls.remove(&call) else { return };
+        if self.generation(from) != Some(generation) {
+            return;
+        }
+        let reply = reply.map(|(_, reply)| reply);
+        match from {
+            Party::Site(place) => self.site_answered(place, then, reply),
+            Party::Coordinator(coordinator) => self.coordinator_answered(coordinator, then, reply),
+        }
+    }
+
+    /// The number of a party's running process.
+    fn generation(&self, party: Party) -> Option<u64> {
+        match party {
+            Party::Site(place) => self.sites.get(&place).filter(|site| site.process.is_some()).map(|site| site.generation),
+            Party::Coordinator(number) => self.coordinators.get(number).filter(|one| one.is_up).map(|one| one.generation),
+        }
+    }
+
+    fn schedule_faults(&mut self) {
+        let faults = &self.faults;
+        let every = [
+            (faults.cut_every, Fault::Cut),
+            (faults.crash_every, Fault::Crash),
+            (faults.full_every, Fault::Full),
+            (faults.restore_every, Fault::Restore),
+            (faults.clone_every, Fault::Clone),
+            (faults.jump_every, Fault::Jump),
+            (faults.coordinator_crash_every, Fault::CoordinatorCrash),
+            (faults.election_every, Fault::Election),
+            (faults.attack_every, Fault::Attack),
+            (faults.replace_every, Fault::Replace),
+        ];
+        for (every, fault) in every.into_iter().filter(|(every, _)| *every > 0) {
+            let after = self.dice.below(2 * every);
+            self.after(after, Event::Fault(fault));
+        }
+    }
+}

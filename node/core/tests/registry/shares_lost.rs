@@ -1,0 +1,67 @@
+//! A node says that it has shares no more: they count as missing, and nobody else is touched by it.
+
+use warifu_core::registry::Registry;
+use warifu_protocol::{CeremonyId, Command, CredentialId, Epoch, NodeSigned, RepairStart, SharesLost};
+
+use crate::support::{World, identity, node};
+
+fn lost(world: &World, by: u8, shares: &[(CredentialId, Epoch)]) -> NodeSigned<SharesLost> {
+    identity(world.cluster(), by).sign(SharesLost { shares: shares.to_vec() })
+}
+
+fn holders(world: &World, id: CredentialId) -> Vec<u8> {
+    let stores = world.store.store_numbers().unwrap();
+    stores.holders(&world.credential(id).holders).iter().map(|node| node.get()).collect()
+}
+
+#[test]
+fn a_lost_share_counts_as_missing_and_is_repaired() {
+    let (mut world, credentials) = World::generated();
+    let mut ids = credentials.map(|holder| holder.credential);
+    ids.sort_unstable();
+    let [first, second] = ids;
+    (1..=5).for_each(|number| world.must_start(number));
+    let repair = RepairStart { ceremony: CeremonyId::new([1; 16]), credentials: vec![first] };
+    let repair = Command::RepairStarted(identity(world.cluster(), 2).sign(repair));
+    world.refuses("a repair of what is there", "share-not-missing", repair.clone());
+    let version = world.credential(first).version;
+
+    let good = lost(&world, 2, &[(first, Epoch(1))]);
+    let mut forged = good.clone();
+    forged.signature.0[0] ^= 1;
+    let mut in_anothers_name = good.clone();
+    in_anothers_name.node = node(3);
+    for (case, code, message) in [
+        ("a forged signature", "signature-invalid", forged),
+        ("another's share", "signature-invalid", in_anothers_name),
+        ("from outside the roster", "node-unknown", lost(&world, 9, &[(first, Epoch(1))])),
+        ("nothing", "too-large", lost(&world, 2, &[])),
+        ("one twice", "too-large", lost(&world, 2, &[(first, Epoch(1)); 2])),
+        ("descending", "too-large", lost(&world, 2, &[(second, Epoch(1)), (first, Epoch(1))])),
+        ("too many", "too-large", lost(&world, 2, &[(first, Epoch(1)); 257])),
+        ("of an epoch that is not there", "share-not-held", lost(&world, 2, &[(first, Epoch(7))])),
+        ("of a key that is not there", "share-not-held", lost(&world, 2, &[(CredentialId::new([0xff; 16]), Epoch(1))])),
+    ] {
+        world.refuses(case, code, Command::SharesLost(message));
+    }
+    world.must(Command::SharesLost(good.clone()));
+    assert_eq!((holders(&world, first), holders(&world, second)), (vec![1, 3, 4, 5], vec![1, 2, 3, 4, 5]));
+    assert_eq!(world.credential(first).version, version, "nothing that an order could be about");
+    assert!(world.credential(first).epoch_made.given.contains(&node(2)), "it was given one all the same");
+    world.refuses("again", "share-not-held", Command::SharesLost(good));
+    world.must(repair);
+}
+
+#[test]
+fn shares_that_are_lost_again_and_again_do_not_crowd_out_a_credentials_life() {
+    let (mut world, [physician, _]) = World::generated();
+    let id = physician.credential;
+    let before = world.store.history(id).unwrap();
+    for number in 1..=5 {
+        let message = lost(&world, number, &[(id, Epoch(1))]);
+        world.must(Command::SharesLost(message));
+    }
+    let after = world.store.history(id).unwrap();
+    assert_eq!((after.len(), &after[..before.len()]), (before.len() + 1, &before[..]));
+    assert_eq!(holders(&world, id), Vec::<u8>::new());
+}

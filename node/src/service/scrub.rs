@@ -1,0 +1,93 @@
+//! The look through this node's own shares: one that the log says is here and that is damaged or gone is said to be lost.
+
+use std::collections::BTreeSet;
+
+use warifu_core::ceremony::{CeremonyEffect, PROPOSE_RETRY_MILLIS};
+use warifu_core::registry::{CredentialRecord, Registry as _, StateStoreError, StoreNumbers};
+use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
+use warifu_protocol::{Command, CredentialId, Epoch, NodeId, SharesLost, UnixMillis};
+
+use super::ceremony::CeremonyService;
+use crate::local::{LocalStore, LocalStoreError};
+use crate::state::StateView;
+
+/// Shares that one look opens: some milliseconds of work.
+const PAGE: usize = 128;
+/// Rest between two passes: opening every share finds what the disk has changed, and a disk does not change daily.
+const REST_MILLIS: u64 = 60 * 60 * 1000;
+
+/// Where the look is, and what it has found. Losing it loses no more than the current pass.
+#[derive(Debug, Default)]
+pub(super) struct Scrub {
+    after: Option<CredentialId>,
+    rest_until: UnixMillis,
+    lost: BTreeSet<(CredentialId, Epoch)>,
+    said_at: Option<UnixMillis>,
+}
+
+impl CeremonyService {
+    /// Looks at one page, and says what is lost. Shares that did not open when they were to be used count too.
+    pub(super) fn scrub(&self, view: &StateView, now: UnixMillis) -> Option<CeremonyEffect> {
+        let mut scrub = self.scrub.lock();
+        if let Err(error) = scrub.look(view, &self.local, self.identity.node(), now) {
+            tracing::error!(error = &error as &dyn std::error::Error, "this node's shares cannot be looked through");
+        }
+        let is_said = scrub.said_at.is_some_and(|at| now.distance(at) < PROPOSE_RETRY_MILLIS);
+        if scrub.lost.is_empty() || is_said {
+            return None;
+        }
+        scrub.said_at = Some(now);
+        let shares: Vec<_> = scrub.lost.iter().copied().take(CEREMONY_CREDENTIALS_MAX).collect();
+        tracing::warn!(count = shares.len(), "shares of this node are damaged or gone: they are said to be lost and will be repaired");
+        Some(CeremonyEffect::Propose(Command::SharesLost(self.identity.sign(SharesLost { shares }))))
+    }
+}
+
+/// Why the look cannot go on.
+#[derive(Debug, thiserror::Error)]
+enum ScrubError {
+    #[error(transparent)]
+    State(#[from] StateStoreError),
+    #[error(transparent)]
+    Local(#[from] LocalStoreError),
+}
+
+impl Scrub {
+    fn look(&mut self, view: &StateView, local: &LocalStore, own: NodeId, now: UnixMillis) -> Result<(), ScrubError> {
+        let stores = view.store_numbers()?;
+        self.lost.extend(local.damaged_shares()?);
+        let mut held = BTreeSet::new();
+        for (credential, epoch) in std::mem::take(&mut self.lost) {
+            if view.credential(credential)?.is_some_and(|record| is_held(&record, epoch, &stores, own)) {
+                held.insert((credential, epoch));
+            }
+        }
+        self.lost = held;
+        // A clock that was set back must not make the rest longer than it is.
+        if now < self.rest_until && now.plus(REST_MILLIS) >= self.rest_until {
+            return Ok(());
+        }
+        let page = view.credentials(self.after, PAGE)?;
+        let is_last = page.len() < PAGE;
+        for (credential, record) in page {
+            let epochs = [Some(record.epoch), record.previous.as_ref().map(|previous| previous.epoch)];
+            for epoch in epochs.into_iter().flatten().filter(|epoch| is_held(&record, *epoch, &stores, own)) {
+                match local.share(credential, epoch) {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(LocalStoreError::Share { .. }) => drop(self.lost.insert((credential, epoch))),
+                    Err(other) => return Err(other.into()),
+                }
+            }
+            self.after = Some(credential);
+        }
+        if is_last {
+            self.after = None;
+            self.rest_until = now.plus(REST_MILLIS);
+        }
+        Ok(())
+    }
+}
+
+fn is_held(record: &CredentialRecord, epoch: Epoch, stores: &StoreNumbers, own: NodeId) -> bool {
+    record.needs_shares() && record.holders_of(epoch).is_some_and(|holders| stores.holds(holders, own))
+}
