@@ -196,6 +196,11 @@ impl Fleet {
         nodes
     }
 
+    /// Whether the node is in the roster.
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.nodes.contains_key(&node)
+    }
+
     /// Takes commitments of t holders out of their pools: those who are expected to answer soonest, with a little chance in it so that equals share
     /// the load.
     pub(crate) fn choose(

@@ -45,6 +45,11 @@ impl Refusals {
         self.by_node.is_empty()
     }
 
+    /// Nodes that refused.
+    pub(crate) fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
     pub(crate) fn contains(&self, node: NodeId) -> bool {
         self.by_node.contains_key(&node)
     }

@@ -170,6 +170,8 @@ impl Signing {
                 self.attempts.insert(id, attempt);
                 self.lacks_set = false;
             }
+            // Nobody is left to ask by this view, which may be why: waiting would bring nobody either.
+            Err(_) if !self.is_hopeful() && self.is_contradicted(fleet) => self.finish(Err(SignFailure::ViewStale)),
             Err(_) => self.launch_at = Some(now.plus(SIGNERS_RETRY_MILLIS)),
         }
     }
@@ -305,6 +307,13 @@ impl Signing {
         } else if self.stale.agreed(quorum).is_some() || self.holders_left() < usize::from(self.rules.threshold.0) {
             self.finish(Err(SignFailure::ViewStale));
         }
+    }
+
+    /// Whether an honest node contradicts the view, or too few of its holders are left in the cluster that do not.
+    fn is_contradicted(&self, fleet: &Fleet) -> bool {
+        let holders = self.job.key.holders().iter();
+        let left = holders.filter(|holder| fleet.has(**holder) && !self.stale.contains(**holder)).count();
+        self.stale.len() > usize::from(self.rules.liars) || left < usize::from(self.rules.threshold.0)
     }
 
     /// Holders by this view that have not contradicted it. Without t of them no set is left to ask, whatever the others would say.

@@ -258,6 +258,46 @@ fn a_view_is_stale_at_once_when_too_few_of_its_holders_are_left_that_do_not_cont
     }
 }
 
+#[test]
+fn a_view_is_stale_at_once_when_a_holder_by_it_has_left_the_cluster_and_another_contradicts_it() {
+    for seed in 0..10 {
+        let mut world = World::new(5, 3, 1, seed);
+        // The fourth site was removed, and the keys were refreshed among the others; the fifth and the second have not answered yet that it is so.
+        world.fleet.set_nodes([1, 2, 3, 5].map(node));
+        for number in [1, 3, 5] {
+            world.behave(number, Behaviour::Refuses(Refusal::ShareMissing));
+        }
+        let key = GroupKey::clone(&world.key).held_by(&[1, 2, 3, 4].map(node)).expect("enough holders");
+        let job = Job::csr(CredentialId::new([1; 16]), support::MESSAGE.to_vec(), Epoch(1), Arc::new(key));
+        let before = world.now;
+        assert_eq!(world.sign_job(job), Err(SignFailure::ViewStale));
+        assert!(world.now.since(before) < HEDGE_MILLIS_MAX, "nothing is waited for");
+    }
+}
+
+#[test]
+fn a_view_that_an_honest_node_contradicts_is_stale_when_the_others_cannot_be_asked() {
+    for seed in 0..10 {
+        let mut world = World::new(5, 3, 1, seed);
+        world.behave(4, Behaviour::Down);
+        for number in [1, 5] {
+            world.behave(number, Behaviour::Refuses(Refusal::ShareMissing));
+        }
+        let before = world.now;
+        assert_eq!(world.sign(), Err(SignFailure::ViewStale));
+        assert!(world.now.since(before) < HEDGE_MILLIS_MAX, "nothing is waited for");
+    }
+}
+
+#[test]
+fn one_liar_cannot_make_a_view_stale_while_others_may_come_back() {
+    let mut world = World::new(5, 3, 1, 17);
+    world.behave(1, Behaviour::Refuses(Refusal::ShareMissing));
+    world.behave(4, Behaviour::Down);
+    world.behave(5, Behaviour::Down);
+    assert!(matches!(world.sign(), Err(SignFailure::Unavailable { .. })));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -83,8 +83,14 @@ async fn gather_with_view<T>(
         let (job, rest) = make(views.signing_view(credential).await?.as_ref())?;
         match gather(nodes, job).await {
             Ok(signed) => return Ok((rest, signed)),
-            Err(SignFailure::ViewStale) if views_left > 0 => views.forget(credential),
-            Err(failure) => return Err(sign_problem(&failure)),
+            Err(failure) => {
+                if failure == SignFailure::ViewStale {
+                    views.forget(credential);
+                }
+                if failure != SignFailure::ViewStale || views_left == 0 {
+                    return Err(sign_problem(&failure));
+                }
+            }
         }
     }
 }
