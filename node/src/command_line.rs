@@ -61,7 +61,7 @@ enum NodeCommand {
         genesis: Option<PathBuf>,
     },
     /// Put a backup's sealed shares onto this node's empty, replaced store, while the node is stopped; prints JSON. The store must still be admitted by
-    /// order before it signs.
+    /// order before it signs; then its shares count again.
     Restore {
         /// The node's configuration.
         #[arg(long)]

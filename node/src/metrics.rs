@@ -60,6 +60,8 @@ pub struct NodeMetrics {
     pub shares_repaired: IntCounter,
     /// Shares that this node said it had lost.
     pub shares_lost: IntCounter,
+    /// See [`Self::new`].
+    pub shares_found: IntCounter,
     /// Keys that are due for a refresh without an order of their own.
     pub refreshes_due: IntGauge,
     /// 1 while consensus has another membership than the orders lead to, or a member does not vote.
@@ -151,6 +153,7 @@ impl NodeMetrics {
                 "warifu_node_shares_lost_total",
                 "Shares of this node that were found damaged or gone and said to be lost",
             )?,
+            shares_found: counter("warifu_node_shares_found_total", "Shares that a backup brought back to this node and that count again")?,
             refreshes_due: gauge("warifu_node_refreshes_due", "Keys that are due for a refresh in the background")?,
             members_changing: gauge("warifu_node_members_changing", "1 while members change or one of them does not vote yet")?,
             shares_superseded: counter("warifu_node_shares_superseded_total", "Shares of ended epochs that were deleted")?,

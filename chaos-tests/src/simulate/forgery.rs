@@ -59,6 +59,7 @@ pub(super) fn forge(command: &Command, dice: &mut Dice) -> Option<Command> {
         Command::SharesLost(signed) => forge_signed(signed, dice),
         Command::ImportConfirmed(signed) => forge_signed(signed, dice),
         Command::ImportAborted(signed) => forge_signed(signed, dice),
+        Command::SharesFound(signed) => forge_signed(signed, dice),
         // Pieces of a list are recognised by their hash: a wrong one is refused like a late one.
         Command::CrlChunk { bytes, .. } => flip(bytes),
     }

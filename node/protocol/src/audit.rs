@@ -240,6 +240,7 @@ impl Command {
             Self::SharesLost(_) => "shares-lost",
             Self::ImportConfirmed(_) => "import-confirmed",
             Self::ImportAborted(_) => "import-aborted",
+            Self::SharesFound(_) => "shares-found",
         }
     }
 }

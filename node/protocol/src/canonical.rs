@@ -72,6 +72,8 @@ pub const TAG_EPOCH_RETIRED: &str = "warifu-epoch-retired-v1";
 pub const TAG_REFRESH_START: &str = "warifu-refresh-start-v1";
 /// A node's word that it has shares no more.
 pub const TAG_SHARES_LOST: &str = "warifu-shares-lost-v1";
+/// A node's word that it has shares again.
+pub const TAG_SHARES_FOUND: &str = "warifu-shares-found-v1";
 /// What the shares of an imported key are sealed for.
 pub const TAG_IMPORT_PACKET: &str = "warifu-import-packet-v1";
 /// What the participants of an import confirm the hash of.

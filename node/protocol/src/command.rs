@@ -11,7 +11,7 @@ use crate::wire::Round2;
 use crate::{
     Blob, BootId, CeremonyId, ClusterId, CredentialId, EpochReceipt, EpochRetired, ImportAbort, ImportConfirm, NodeId, Order, OrderId,
     PublicKey, RefreshStart, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm, RepairStart, SessionClosing, SessionOpening,
-    Sha256, SharesLost, SignatureInvalid, StoreId, UnixMillis,
+    Sha256, SharesFound, SharesLost, SignatureInvalid, StoreId, UnixMillis,
 };
 
 /// Newest version of [`LogEntry`] that this program knows: of its encoding, and of what applying it does. Whatever changes either raises it, and
@@ -151,6 +151,8 @@ pub enum Command {
     ImportConfirmed(NodeSigned<ImportConfirm>),
     /// A participant says that an import has come to nothing.
     ImportAborted(NodeSigned<ImportAbort>),
+    /// A node has shares again.
+    SharesFound(NodeSigned<SharesFound>),
 }
 
 /// Something that only nodes say; it has one tag.

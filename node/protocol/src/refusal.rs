@@ -560,6 +560,14 @@ pub enum Refusal {
         /// What is in use.
         needs: u16,
     },
+    /// A node says that it has shares of which the log already says so, or that no log could count.
+    #[error(
+        "none of the shares that node {node} says it has is one that it lacks by the log's word, of a key that is in use and in no ceremony"
+    )]
+    SharesNotWanted {
+        /// Who.
+        node: NodeId,
+    },
 }
 
 impl Refusal {
@@ -670,6 +678,7 @@ impl Refusal {
             | Self::HoldsTooMany { .. }
             | Self::ShareNotMissing { .. }
             | Self::ShareNotHeld { .. }
+            | Self::SharesNotWanted { .. }
             | Self::RefreshNotDue { .. }
             | Self::AccusationUnfounded { .. } => Fault::Node,
             Self::CrlMissing { .. }

@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{
-    TAG_REPAIR_ABORT, TAG_REPAIR_ACCUSATION, TAG_REPAIR_COMMITMENTS, TAG_REPAIR_CONFIRM, TAG_REPAIR_PART, TAG_REPAIR_START, TAG_SHARES_LOST,
+    TAG_REPAIR_ABORT, TAG_REPAIR_ACCUSATION, TAG_REPAIR_COMMITMENTS, TAG_REPAIR_CONFIRM, TAG_REPAIR_PART, TAG_REPAIR_START,
+    TAG_SHARES_FOUND, TAG_SHARES_LOST,
 };
 use crate::{CeremonyId, CredentialId, Epoch, NodeId, NodeSigned, NodeStatement, Sha256};
 
@@ -20,6 +21,17 @@ pub struct SharesLost {
 
 impl NodeStatement for SharesLost {
     const TAG: &'static str = TAG_SHARES_LOST;
+}
+
+/// A node has shares that the log says it lacks, since a backup was restored: they fit the public keys that the log has, and count from then on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SharesFound {
+    /// Whose shares, and of which epoch: 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`], ascending.
+    pub shares: Vec<(CredentialId, Epoch)>,
+}
+
+impl NodeStatement for SharesFound {
+    const TAG: &'static str = TAG_SHARES_FOUND;
 }
 
 /// A node asks for the shares that it lacks. The helpers follow from the state.

@@ -22,8 +22,8 @@ use warifu_protocol::{
     NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand,
     OrderId, Origin, Policy, PublicKey, Purpose, Receipt, RefreshStart, Refusal, RepairAbort, RepairAccusation, RepairCommitments,
     RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening,
-    Sha256, SharesLost, SignedRequest, SpkiHash, StateMark, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject, StoreId,
-    SubjectFields, TerminalId, UnixMillis, closing_message,
+    Sha256, SharesFound, SharesLost, SignedRequest, SpkiHash, StateMark, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject,
+    StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -357,6 +357,7 @@ fn what_nodes_sign_is_frozen() {
         let due = RefreshStart { ceremony: CEREMONY, credentials: vec![CREDENTIAL] };
         golden.bytes("refresh start", &message(&due), "8405242a68bb08e3");
         golden.bytes("shares lost", &message(&SharesLost { shares: vec![(CREDENTIAL, Epoch(2))] }), "198f1e15361eda99");
+        golden.bytes("shares found", &message(&SharesFound { shares: vec![(CREDENTIAL, Epoch(2))] }), "eb5c12063ebdeedc");
         golden.bytes("import confirmed", &message(&import_confirm()), "d60a46e3bed917da");
         golden.bytes("import aborted", &message(&import_abort(ImportFailure::PacketUnusable)), "fb1839d6a4c038fd");
         let (order, ceremony) = (OrderId::new([0x0d; 16]), CEREMONY);
@@ -407,6 +408,8 @@ fn log_entries_are_frozen() {
         entry("refresh started", Command::RefreshStarted(signed(due)), "9bf12b691213fb1e");
         let lost = SharesLost { shares: vec![(CREDENTIAL, Epoch(2))] };
         entry("shares lost", Command::SharesLost(signed(lost)), "f6c4dec754cac765");
+        let found = SharesFound { shares: vec![(CREDENTIAL, Epoch(2))] };
+        entry("shares found", Command::SharesFound(signed(found)), "140275e501a9b606");
     });
 }
 

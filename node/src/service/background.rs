@@ -125,6 +125,7 @@ impl CeremonyService {
                 self.backlog.lock().repaired(count);
                 self.background.metrics.shares_repaired.inc_by(count);
             }
+            Command::SharesFound(found) if applied => self.background.metrics.shares_found.inc_by(found.body.shares.len() as u64),
             Command::SharesLost(lost) if applied => self.background.metrics.shares_lost.inc_by(lost.body.shares.len() as u64),
             _ => {}
         }

@@ -1,11 +1,12 @@
-//! The look through this node's own shares: one that the log says is here and that is damaged or gone is said to be lost.
+//! The look through this node's own shares: one that the log says is here and that is damaged or gone is said to be lost, and one that the log says
+//! is not here and that a backup brought back is said to be found.
 
 use std::collections::BTreeSet;
 
 use warifu_core::ceremony::{CeremonyEffect, PROPOSE_RETRY_MILLIS};
 use warifu_core::registry::{CredentialRecord, Registry as _, StateStoreError, StoreNumbers};
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
-use warifu_protocol::{Command, CredentialId, Epoch, NodeId, SharesLost, UnixMillis};
+use warifu_protocol::{Command, CredentialId, Epoch, NodeId, SharesFound, SharesLost, UnixMillis};
 
 use super::ceremony::CeremonyService;
 use crate::local::{LocalStore, LocalStoreError};
@@ -22,22 +23,29 @@ pub(super) struct Scrub {
     after: Option<CredentialId>,
     rest_until: UnixMillis,
     lost: BTreeSet<(CredentialId, Epoch)>,
+    found: BTreeSet<(CredentialId, Epoch)>,
     said_at: Option<UnixMillis>,
 }
 
 impl CeremonyService {
-    /// Looks at one page, and says what is lost. Shares that did not open when they were to be used count too.
+    /// Looks at one page, and says what is lost or found. Shares that did not open when they were to be used count as lost too.
     pub(super) fn scrub(&self, view: &StateView, now: UnixMillis) -> Option<CeremonyEffect> {
         let mut scrub = self.scrub.lock();
         if let Err(error) = scrub.look(view, &self.local, self.identity.node(), now) {
             tracing::error!(error = &error as &dyn std::error::Error, "this node's shares cannot be looked through");
         }
         let is_said = scrub.said_at.is_some_and(|at| now.distance(at) < PROPOSE_RETRY_MILLIS);
-        if scrub.lost.is_empty() || is_said {
+        if is_said || (scrub.lost.is_empty() && scrub.found.is_empty()) {
             return None;
         }
         scrub.said_at = Some(now);
-        let shares: Vec<_> = scrub.lost.iter().copied().take(CEREMONY_CREDENTIALS_MAX).collect();
+        let named = |shares: &BTreeSet<_>| shares.iter().copied().take(CEREMONY_CREDENTIALS_MAX).collect::<Vec<_>>();
+        if scrub.lost.is_empty() {
+            let shares = named(&scrub.found);
+            tracing::info!(count = shares.len(), "shares of this node were brought back by a backup: they are said to be here again");
+            return Some(CeremonyEffect::Propose(Command::SharesFound(self.identity.sign(SharesFound { shares }))));
+        }
+        let shares = named(&scrub.lost);
         tracing::warn!(count = shares.len(), "shares of this node are damaged or gone: they are said to be lost and will be repaired");
         Some(CeremonyEffect::Propose(Command::SharesLost(self.identity.sign(SharesLost { shares }))))
     }
@@ -63,6 +71,13 @@ impl Scrub {
             }
         }
         self.lost = held;
+        let mut missing = BTreeSet::new();
+        for (credential, epoch) in std::mem::take(&mut self.found) {
+            if may_be_found(view, credential, &stores, own)? == Some(epoch) {
+                missing.insert((credential, epoch));
+            }
+        }
+        self.found = missing;
         // A clock that was set back must not make the rest longer than it is.
         if now < self.rest_until && now.plus(REST_MILLIS) >= self.rest_until {
             return Ok(());
@@ -78,6 +93,12 @@ impl Scrub {
                     Err(other) => return Err(other.into()),
                 }
             }
+            if let Some(epoch) = may_be_found(view, credential, &stores, own)?
+                && let Ok(Some(share)) = local.share(credential, epoch)
+                && share.verifying_share().serialize().ok().as_deref() == record.verifying_share(own).as_ref().map(<[u8; 32]>::as_slice)
+            {
+                self.found.insert((credential, epoch));
+            }
             self.after = Some(credential);
         }
         if is_last {
@@ -86,6 +107,13 @@ impl Scrub {
         }
         Ok(())
     }
+}
+
+/// The epoch of a key in use that the log does not say this node has, while no ceremony changes who has it.
+fn may_be_found(view: &StateView, credential: CredentialId, stores: &StoreNumbers, own: NodeId) -> Result<Option<Epoch>, StateStoreError> {
+    let Some(record) = view.credential(credential)?.filter(CredentialRecord::needs_shares) else { return Ok(None) };
+    let is_free = !stores.holds(&record.holders, own) && view.ceremony_of(credential)?.is_none();
+    Ok(is_free.then_some(record.epoch))
 }
 
 fn is_held(record: &CredentialRecord, epoch: Epoch, stores: &StoreNumbers, own: NodeId) -> bool {

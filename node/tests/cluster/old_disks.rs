@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use warifu_node::admin::{self, AdminReply, AdminRequest};
 use warifu_node::{daemon, upkeep};
+use warifu_protocol::Policy;
 use warifu_protocol::wire::SignAnswer;
 
 use crate::membership::copy_directory;
-use crate::signing::{answer, csr_item, enrolled, until_generated_at};
+use crate::roster::replace;
+use crate::signing::{answer, csr, csr_item, enrol, enrolled, until_credential, until_generated_at};
 use crate::support::{TestCluster, node_id};
 
 /// Changes bytes in the middle of what the file holds, so that pages that are in use are among them.
@@ -72,6 +74,35 @@ async fn a_backup_of_a_running_node_is_restored_but_its_new_store_is_not_let_in_
     let error = format!("{:#}", cluster.ended_node(victim).await.expect_err("refuses to join"));
     assert!(error.contains("another store"), "{error}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_signing_back_when_fewer_than_t_sites_are_left() -> anyhow::Result<()> {
+    let mut cluster = TestCluster::found(5, 4, Policy::default())?;
+    // What a site keeps of its key-encryption key survives its disk.
+    cluster.configure(|config| config.kek.directory = Some(config.kek_directory()));
+    (1..=5).for_each(|id| cluster.start_node(node_id(id), true));
+    cluster.until_confirmed(&[1, 2, 3, 4, 5].map(node_id)).await?;
+    let credential = enrol(&cluster).await?;
+    let victim = node_id(5);
+    until_generated_at(&cluster, &[victim]).await?;
+    let backup = cluster.directory.path().join("backup");
+    match admin::ask(&cluster.config(victim).admin_socket(), &AdminRequest::Backup { out: backup.clone() }).await? {
+        AdminReply::BackedUp(made) => assert_eq!(made.shares, 1),
+        other => anyhow::bail!("{other:?}"),
+    }
+    cluster.stop_node(node_id(4)).await?;
+    replace(&mut cluster, victim, 1, move |config| {
+        let restored = upkeep::restore(config, &backup)?;
+        anyhow::ensure!(restored.backup.shares == 1 && restored.destroyed == 0, "{restored:?}");
+        Ok(())
+    })
+    .await?;
+    let nodes = [1, 2, 3, 5].map(node_id);
+    let back = until_credential(&cluster, node_id(1), "held again", |view| view.holders.contains(&victim)).await?;
+    assert_eq!(back.public_key_package, credential.public_key_package, "the key is the same");
+    until_generated_at(&cluster, &nodes).await?;
+    csr(&cluster, &back, &nodes).await
 }
 
 /// The same node once more, on a copy of its disk and another port.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use warifu_core::registry::{MemoryStore, Overlay, Registry as _, found};
 use warifu_node::admin::{self, AdminReply, AdminRequest};
+use warifu_node::config::NodeConfig;
 use warifu_node::gate::Gate;
 use warifu_node::keys::NodeKeys;
 use warifu_node::raft::{InspectEntries as _, InspectedEntry, InspectedPayload, LogPosition, MembershipView};
@@ -132,15 +133,27 @@ async fn a_site_comes_and_votes_and_another_goes_and_is_let_in_nowhere() -> anyh
 
 /// The node's disk is lost, an order admits it on an empty one with new keys, and it starts on that. Gives where the lost disk is.
 pub(crate) async fn lose_and_replace(cluster: &mut TestCluster, victim: NodeId, version: u64) -> anyhow::Result<PathBuf> {
+    replace(cluster, victim, version, |_| Ok(())).await
+}
+
+/// As [`lose_and_replace`]; the new store is filled before it is admitted.
+pub(crate) async fn replace(
+    cluster: &mut TestCluster,
+    victim: NodeId,
+    version: u64,
+    fill: impl FnOnce(&NodeConfig) -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<PathBuf> {
     cluster.stop_node(victim).await?;
     let old = cluster.config(victim).clone();
     let lost = cluster.directory.path().join(format!("lost-{version}"));
     std::fs::rename(&old.node.data, &lost)?;
     let address = cluster.genesis.node(victim).context("a founder")?.address.clone();
     let keys = cluster.directory.path().join(format!("new-keys-{version}"));
-    let (new_keys, node) = (keys.clone(), old.node);
+    let (new_keys, node) = (keys.clone(), old.node.clone());
     let prepare = move || warifu_node::replacement::prepare(&new_keys, &node.data, &node.genesis, victim, &address);
     let replacement = tokio::task::spawn_blocking(prepare).await??;
+    let filled = old.clone();
+    tokio::task::spawn_blocking(move || fill(&filled)).await??;
     let command = OrderCommand::ReplaceStore { node: replacement.node.clone(), store: replacement.store };
     let other = if victim == node_id(1) { 2 } else { 1 };
     let index = must(cluster, other, cluster.order_at(0xa0 + version as u8, version, command, 2)).await?;

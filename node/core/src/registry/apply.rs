@@ -141,6 +141,7 @@ fn apply_command<S: StateStore>(
         Command::EpochRetired(message) => refreshes::retire(&mut trial, &context, message),
         Command::RefreshStarted(message) => refreshes_due::start(&mut trial, &context, message),
         Command::SharesLost(message) => repairs::lose(&mut trial, &context, message),
+        Command::SharesFound(message) => repairs::find(&mut trial, &context, message),
         Command::ImportConfirmed(message) => imports::confirm(&mut trial, &context, message),
         Command::ImportAborted(message) => imports::abort(&mut trial, &context, message),
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use frost_ed25519::keys::PublicKeyPackage;
 use serde::{Deserialize, Serialize};
 pub use warifu_protocol::ClusterRecord;
 use warifu_protocol::wire::{AuthenticatorView, CredentialState, CredentialView, PendingView, SessionView};
@@ -11,6 +12,7 @@ use warifu_protocol::{
 };
 
 use crate::pki::CrlScope;
+use crate::signer::identifier;
 
 /// A credential.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -448,6 +450,13 @@ impl CredentialRecord {
             return Some(&self.holders);
         }
         self.previous.as_ref().filter(|previous| previous.epoch == epoch).map(|previous| previous.holders.as_slice())
+    }
+
+    /// The public image of a node's share in the current epoch, 32 bytes, if the key has one for it.
+    #[must_use]
+    pub fn verifying_share(&self, node: NodeId) -> Option<[u8; 32]> {
+        let package = PublicKeyPackage::deserialize(self.key.as_ref()?.public_key_package.as_slice()).ok()?;
+        package.verifying_shares().get(&identifier(node))?.serialize().ok()?.try_into().ok()
     }
 
     /// Whether it has a key that signs or may sign again, so that a node without a share of it is to get one.

@@ -7,8 +7,8 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::{CEREMONY_CREDENTIALS_MAX, REPAIR_ATTEMPTS_MAX, REPAIRS_OPEN_MAX};
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{
-    Blob, CeremonyId, CredentialId, NodeId, NodeSigned, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm,
-    RepairPartKind, RepairStart, Sha256, SharesLost,
+    Blob, CeremonyId, CredentialId, Epoch, NodeId, NodeSigned, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm,
+    RepairPartKind, RepairStart, Sha256, SharesFound, SharesLost,
 };
 
 use super::apply::{Context, Stop};
@@ -193,9 +193,7 @@ pub(super) fn lose<S: StateStore>(
 ) -> Result<Applied, Stop> {
     check_signature(context, message)?;
     let (node, shares) = (message.node, &message.body.shares);
-    if shares.is_empty() || shares.len() > CEREMONY_CREDENTIALS_MAX || !shares.is_sorted_by(|left, right| left < right) {
-        return Err(Refusal::TooLarge { what: "shares (1 or more, ascending)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 }.into());
-    }
+    check_named(shares)?;
     let mut found = false;
     for (id, epoch) in shares {
         let Some(mut credential) = state.credential(*id)? else { continue };
@@ -215,6 +213,45 @@ pub(super) fn lose<S: StateStore>(
         }
     }
     if found { Ok(Applied::Done) } else { Err(Refusal::ShareNotHeld { node }.into()) }
+}
+
+/// A node has these shares, which the log does not count: they count from now on. Like a repair it needs the node's word alone, and a false word gives
+/// false signature shares, which are found out by the public key package. What a ceremony is changing is left to the ceremony.
+pub(super) fn find<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    context: &Context<'_>,
+    message: &NodeSigned<SharesFound>,
+) -> Result<Applied, Stop> {
+    check_signature(context, message)?;
+    let (node, shares) = (message.node, &message.body.shares);
+    check_named(shares)?;
+    let stores = state.store_numbers()?;
+    let holding = stores.holding(node).ok_or(Refusal::NodeUnknown { node })?;
+    let mut found = false;
+    for (id, epoch) in shares {
+        let Some(mut credential) = state.credential(*id)?.filter(|credential| credential.needs_shares() && credential.epoch == *epoch)
+        else {
+            continue;
+        };
+        let knows = credential.verifying_share(node).is_some();
+        if !knows || stores.holds(&credential.holders, node) || state.ceremony_of(*id)?.is_some() {
+            continue;
+        }
+        credential.holders.retain(|held| held.node != node);
+        credential.holders.push(holding);
+        credential.holders.sort_unstable();
+        credential.epoch_made.give(node);
+        credentials::write_unversioned(state, *id, &credential);
+        found = true;
+    }
+    if found { Ok(Applied::Done) } else { Err(Refusal::SharesNotWanted { node }.into()) }
+}
+
+fn check_named(shares: &[(CredentialId, Epoch)]) -> Result<(), Refusal> {
+    if shares.is_empty() || shares.len() > CEREMONY_CREDENTIALS_MAX || !shares.is_sorted_by(|left, right| left < right) {
+        return Err(Refusal::TooLarge { what: "shares (1 or more, ascending)".to_owned(), limit: CEREMONY_CREDENTIALS_MAX as u64 });
+    }
+    Ok(())
 }
 
 /// Ends an attempt. The receiver may at any time; a helper that must before the deadline steps behind the others; after the deadline those

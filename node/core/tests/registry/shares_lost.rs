@@ -1,7 +1,7 @@
-//! A node says that it has shares no more: they count as missing, and nobody else is touched by it.
+//! A node says that it has shares no more, or again: they count as missing, or as there, and nobody else is touched by it.
 
 use warifu_core::registry::Registry;
-use warifu_protocol::{CeremonyId, Command, CredentialId, Epoch, NodeSigned, RepairStart, SharesLost};
+use warifu_protocol::{CeremonyId, Command, CredentialId, Epoch, NodeSigned, RepairStart, SharesFound, SharesLost};
 
 use crate::support::{World, identity, node};
 
@@ -64,4 +64,45 @@ fn shares_that_are_lost_again_and_again_do_not_crowd_out_a_credentials_life() {
     let after = world.store.history(id).unwrap();
     assert_eq!((after.len(), &after[..before.len()]), (before.len() + 1, &before[..]));
     assert_eq!(holders(&world, id), Vec::<u8>::new());
+}
+
+fn found(world: &World, by: u8, shares: &[(CredentialId, Epoch)]) -> NodeSigned<SharesFound> {
+    identity(world.cluster(), by).sign(SharesFound { shares: shares.to_vec() })
+}
+
+#[test]
+fn a_share_that_a_backup_brought_back_counts_again_and_only_if_it_was_missing() {
+    let (mut world, credentials) = World::generated();
+    let mut ids = credentials.map(|holder| holder.credential);
+    ids.sort_unstable();
+    let [first, second] = ids;
+    (1..=5).for_each(|number| world.must_start(number));
+    world.refuses("what is not missing", "shares-not-wanted", Command::SharesFound(found(&world, 2, &[(first, Epoch(1))])));
+    world.must(Command::SharesLost(lost(&world, 2, &[(first, Epoch(1)), (second, Epoch(1))])));
+
+    let good = found(&world, 2, &[(first, Epoch(1))]);
+    let mut forged = good.clone();
+    forged.signature.0[0] ^= 1;
+    let mut in_anothers_name = good.clone();
+    in_anothers_name.node = node(3);
+    for (case, code, message) in [
+        ("a forged signature", "signature-invalid", forged),
+        ("another's share", "signature-invalid", in_anothers_name),
+        ("from outside the roster", "node-unknown", found(&world, 9, &[(first, Epoch(1))])),
+        ("nothing", "too-large", found(&world, 2, &[])),
+        ("one twice", "too-large", found(&world, 2, &[(first, Epoch(1)); 2])),
+        ("too many", "too-large", found(&world, 2, &[(first, Epoch(1)); 257])),
+        ("of an epoch that is not there", "shares-not-wanted", found(&world, 2, &[(first, Epoch(7))])),
+        ("of a key that is not there", "shares-not-wanted", found(&world, 2, &[(CredentialId::new([0xff; 16]), Epoch(1))])),
+    ] {
+        world.refuses(case, code, Command::SharesFound(message));
+    }
+    world.must(Command::SharesFound(good.clone()));
+    assert_eq!((holders(&world, first), holders(&world, second)), (vec![1, 2, 3, 4, 5], vec![1, 3, 4, 5]));
+    world.refuses("again", "shares-not-wanted", Command::SharesFound(good));
+
+    // What a repair is giving is left to the repair.
+    let repair = RepairStart { ceremony: CeremonyId::new([1; 16]), credentials: vec![second] };
+    world.must(Command::RepairStarted(identity(world.cluster(), 2).sign(repair)));
+    world.refuses("in a ceremony", "shares-not-wanted", Command::SharesFound(found(&world, 2, &[(second, Epoch(1))])));
 }
