@@ -1,8 +1,8 @@
-//! What other nodes say of this node's state after a start, and when that is enough.
+//! What other nodes say of this node's state after a start, or of a snapshot that it was sent, and when that is enough.
 
 use std::collections::BTreeSet;
 
-use warifu_protocol::{BootId, ClusterRecord, NodeEntry, NodeId, NodeSigned, Sha256, StateRoot};
+use warifu_protocol::{BootId, ClusterRecord, NodeEntry, NodeId, NodeSigned, Sha256, StateMark, StateRoot};
 
 /// The roots that others signed for the entry of one `NodeStarted`. A node counts once, and only under its key in the roster.
 #[derive(Clone, Debug)]
@@ -60,6 +60,81 @@ impl<'a> RootTally<'a> {
             return Some(RootVerdict::Confirmed { by: self.same.iter().copied().collect() });
         }
         (self.other.len() >= needed).then(|| RootVerdict::Diverged { with: self.other.iter().copied().collect() })
+    }
+}
+
+/// What others signed of the state at the position of a snapshot. A node counts once, and only under its key in the snapshot's cluster, which the caller
+/// has found to follow from the one that it knows.
+#[derive(Clone, Debug)]
+pub struct MarkTally {
+    cluster: ClusterRecord,
+    own: NodeId,
+    index: u64,
+    found: Sha256,
+    same: BTreeSet<NodeId>,
+    other: BTreeSet<NodeId>,
+}
+
+/// What the answers come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MarkVerdict {
+    /// More others than may lie had this state there, and no more than may lie another: it may be installed.
+    Vouched,
+    /// More others than may lie had another: it is forged.
+    Contradicted {
+        /// Those that said so, ascending.
+        by: Vec<NodeId>,
+    },
+}
+
+impl MarkTally {
+    /// For node `own`, which was sent a snapshot whose last entry is `index` and whose content has the mark `found`.
+    #[must_use]
+    pub const fn new(cluster: ClusterRecord, own: NodeId, index: u64, found: Sha256) -> Self {
+        Self { cluster, own, index, found, same: BTreeSet::new(), other: BTreeSet::new() }
+    }
+
+    /// The nodes that are to be asked, or asked again.
+    #[must_use]
+    pub fn silent(&self) -> Vec<NodeEntry> {
+        let has_answered = |node: NodeId| node == self.own || self.same.contains(&node) || self.other.contains(&node);
+        self.cluster.nodes.iter().filter(|node| !has_answered(node.id)).cloned().collect()
+    }
+
+    /// Takes the answer of a node that was asked; one that is not valid counts for nothing, and so does a second one.
+    pub fn hear(&mut self, asked: NodeId, signed: &NodeSigned<StateMark>) {
+        let Some(entry) = self.cluster.node(asked).filter(|_| asked != self.own) else { return };
+        let valid = signed.node == asked && signed.body.index == self.index && signed.verify(self.cluster.cluster, &entry.identity).is_ok();
+        if !valid || self.same.contains(&asked) || self.other.contains(&asked) {
+            return;
+        }
+        if signed.body.mark == self.found {
+            self.same.insert(asked);
+        } else {
+            self.other.insert(asked);
+        }
+    }
+
+    /// What the answers so far come to, while so many nodes may still answer this round of questions. `None` while that could change it.
+    #[must_use]
+    pub fn verdict(&self, waiting: usize) -> Option<MarkVerdict> {
+        let liars = usize::from(self.cluster.liars);
+        if self.same.len() > liars && self.other.len() + waiting <= liars {
+            return Some(MarkVerdict::Vouched);
+        }
+        if waiting > 0 {
+            return None;
+        }
+        if self.other.len() > liars {
+            return Some(MarkVerdict::Contradicted { by: self.other.iter().copied().collect() });
+        }
+        None
+    }
+
+    /// Nodes that had this state there, and how many of them are needed.
+    #[must_use]
+    pub fn vouching(&self) -> (usize, usize) {
+        (self.same.len(), usize::from(self.cluster.liars) + 1)
     }
 }
 
@@ -121,6 +196,30 @@ mod tests {
         tally.hear(&cluster.nodes[1], &said(2, BOOT, 4, other));
         let with = vec![NodeId::new(2).unwrap(), NodeId::new(4).unwrap()];
         assert_eq!(tally.hear(&cluster.nodes[3], &said(4, BOOT, 4, other)), Some(RootVerdict::Diverged { with }));
+    }
+
+    #[test]
+    fn a_snapshot_is_vouched_for_by_one_more_than_may_lie_and_forged_when_so_many_contradict_it() {
+        let (cluster, other) = (cluster(), Sha256::new([2; 32]));
+        let mark = |number: u8, index, mark| identity(number).sign(StateMark { index, mark });
+        let id = |number| NodeId::new(number).unwrap();
+        let mut tally = MarkTally::new(cluster, id(1), 4, ROOT);
+        assert_eq!(tally.silent().len(), 4);
+        tally.hear(id(2), &mark(2, 4, ROOT));
+        assert_eq!(tally.verdict(0), None, "one may lie");
+        tally.hear(id(2), &mark(2, 4, ROOT));
+        for (asked, wrong) in [(3, mark(3, 5, ROOT)), (3, mark(4, 4, ROOT)), (1, mark(1, 4, ROOT)), (9, mark(9, 4, ROOT))] {
+            tally.hear(id(asked), &wrong);
+        }
+        assert_eq!((tally.vouching(), tally.silent().len()), ((1, 2), 3), "what is of another entry or node counts for nothing");
+        tally.hear(id(3), &mark(3, 4, ROOT));
+        assert_eq!(tally.verdict(2), None, "two that are still to answer could contradict it");
+        assert_eq!(tally.verdict(1), Some(MarkVerdict::Vouched));
+        tally.hear(id(4), &mark(4, 4, other));
+        assert_eq!(tally.verdict(1), None);
+        assert_eq!(tally.verdict(0), Some(MarkVerdict::Vouched), "one may lie");
+        tally.hear(id(5), &mark(5, 4, other));
+        assert_eq!(tally.verdict(0), Some(MarkVerdict::Contradicted { by: vec![id(4), id(5)] }));
     }
 
     #[test]

@@ -23,5 +23,5 @@ pub use retention::{Retention, SPENT_KEPT_MILLIS};
 pub use rpc::NodeRpc;
 pub use share_batch::{ShareBatch, ShareGiver};
 pub use sign::SignService;
-pub use snapshot_judge::{Announced, SnapshotJudge, SnapshotRefused};
+pub use snapshot_judge::{Announced, SnapshotJudge, SnapshotRefused, explain};
 pub use stop::StopService;

@@ -3,7 +3,7 @@
 //! Whoever claims to lead can send one, so its sender's word is worth nothing: the state that its content makes is computed beside the registry, and the
 //! other nodes are asked what theirs was at that position.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use warifu_core::confirmation::{MarkTally, MarkVerdict};
 use warifu_core::registry::{ClusterRecord, Registry as _};
 use warifu_protocol::cluster::follow_all;
 use warifu_protocol::transport::{PeerClient, Role};
@@ -191,50 +192,32 @@ impl SnapshotJudge {
     /// Asks until enough have answered or the deadline has passed.
     async fn ask(&self, cluster: &ClusterRecord, index: u64, found: Sha256) -> Asked {
         let end = Instant::now() + VOUCH_DEADLINE;
-        let liars = usize::from(cluster.liars);
-        let (mut same, mut other) = (BTreeSet::new(), BTreeSet::new());
+        let mut tally = MarkTally::new(cluster.clone(), self.node, index, found);
         let request = postcard::to_stdvec(&CeremonyCall::StateMark { index }).unwrap_or_default();
         loop {
-            let silent = cluster.nodes.iter().filter(|node| node.id != self.node && !same.contains(&node.id) && !other.contains(&node.id));
-            let mut answers: FuturesUnordered<_> = silent
+            let mut answers: FuturesUnordered<_> = tally
+                .silent()
+                .into_iter()
                 .map(|node| {
                     let request = request.clone();
-                    async move { (node, self.peers.call(node.id, Role::Ceremony, &request, MARK_DEADLINE).await) }
+                    async move { (node.id, self.peers.call(node.id, Role::Ceremony, &request, MARK_DEADLINE).await) }
                 })
                 .collect();
-            let mut heard = Vec::new();
-            let mut waiting = answers.len();
-            while let Some((node, answer)) = answers.next().await {
-                waiting -= 1;
-                if let Ok(Ok(CeremonyReply::StateMark(signed))) = answer.map(|reply| postcard::from_bytes(&reply))
-                    && (signed.node, signed.body.index) == (node.id, index)
-                    && signed.verify(cluster.cluster, &node.identity).is_ok()
-                {
-                    heard.push((node.id, signed.body.mark == found));
+            loop {
+                // Those that are still to answer may not be able to change it.
+                match tally.verdict(answers.len()) {
+                    Some(MarkVerdict::Vouched) => return Asked::Vouched,
+                    Some(MarkVerdict::Contradicted { by }) => return Asked::Contradicted { by },
+                    None => {}
                 }
-                // Those that are still to answer cannot change it.
-                let yes = same.len() + heard.iter().filter(|(_, same)| *same).count();
-                let no = other.len() + heard.iter().filter(|(_, same)| !*same).count();
-                if yes > liars && no + waiting <= liars {
-                    return Asked::Vouched;
+                let Some((node, answer)) = answers.next().await else { break };
+                if let Ok(Ok(CeremonyReply::StateMark(signed))) = answer.map(|reply| postcard::from_bytes(&reply)) {
+                    tally.hear(node, &signed);
                 }
-            }
-            drop(answers);
-            for (node, is_same) in heard {
-                if is_same {
-                    same.insert(node)
-                } else {
-                    other.insert(node)
-                };
-            }
-            if other.len() > liars {
-                return Asked::Contradicted { by: other.into_iter().collect() };
-            }
-            if same.len() > liars {
-                return Asked::Vouched;
             }
             if Instant::now() >= end {
-                return Asked::NotYet { vouching: same.len(), needed: liars + 1 };
+                let (vouching, needed) = tally.vouching();
+                return Asked::NotYet { vouching, needed };
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -242,7 +225,10 @@ impl SnapshotJudge {
 }
 
 /// The cluster of a snapshot, if the orders in it lead there from the known one and its members are planned in it.
-fn explain(known: ClusterRecord, examined: &Examined, members: &MembershipView) -> Result<ClusterRecord, SnapshotRefused> {
+///
+/// # Errors
+/// [`SnapshotRefused::Unexplained`].
+pub fn explain(known: ClusterRecord, examined: &Examined, members: &MembershipView) -> Result<ClusterRecord, SnapshotRefused> {
     let unexplained = |reason: String| SnapshotRefused::Unexplained { reason };
     let followed = follow_all(known, &examined.orders).map_err(|error| unexplained(error.to_string()))?;
     if followed != examined.cluster {
