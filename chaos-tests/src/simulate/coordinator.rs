@@ -9,9 +9,10 @@ use warifu_coordinator_core::{
 };
 use warifu_core::pki::render_csr;
 use warifu_core::registry::Registry as _;
-use warifu_protocol::wire::{CredentialView, FreshCommitments, OrderCall, OrderReply, Read, SignCall, SignReply, View};
+use warifu_protocol::wire::{CredentialView, OrderCall, OrderReply, Read, SignCall, SignReply, View};
 use warifu_protocol::{Command, CredentialId, Name, NodeId, ReceiptQuorum, SignedRequest, StopCommand, StopId};
 
+use super::attack::{Hoard, hoard};
 use super::event::{Event, Party, Reply, Request, StopErrand, Then};
 use super::fact::{Fact, Released, Unshown};
 use super::people::coordinator_name;
@@ -30,8 +31,6 @@ const PROPOSE_DEADLINE: u64 = 10_000;
 const STOP_CALL_DEADLINE: u64 = 2_000;
 const STOP_PURSUE_PAUSE: u64 = 2_000;
 const STOP_PURSUED_FOR: u64 = 600_000;
-/// Commitments of one site that a liar keeps.
-const HOARD_MAX: usize = 8;
 /// A credential may change once while a document of it is signed.
 const VIEWS_MAX: u32 = 2;
 
@@ -45,7 +44,7 @@ pub(super) struct Coordinator {
     pub(super) fleet: Fleet,
     pub(super) dice: Dice,
     /// A liar keeps commitments for itself.
-    pub(super) hoard: BTreeMap<NodeId, Vec<FreshCommitments>>,
+    pub(super) hoard: BTreeMap<NodeId, Hoard>,
     jobs: BTreeMap<u64, Pursuit>,
     views: BTreeMap<CredentialId, CachedView>,
     reading: BTreeMap<CredentialId, Reading>,
@@ -100,7 +99,7 @@ impl Coordinator {
             name: coordinator_name(number)?,
             generation: 0,
             is_up: false,
-            lies: plan.faults.attack_every > 0 && number > 0 && number + 1 == usize::from(plan.coordinators),
+            lies: plan.faults.attack_every > 0 && number + 1 == usize::from(plan.coordinators),
             fleet: Fleet::new([]),
             dice: tree.rng("coordinator", number as u64),
             hoard: BTreeMap::new(),
@@ -507,6 +506,12 @@ impl World {
                 self.sign_replied(number, node, (wanted, asked), reply);
                 self.drive(number, job);
             }
+            Then::Hoard(node) => {
+                let now = self.now;
+                if let Some(Reply::Sign(SignReply { commitments, .. })) = reply {
+                    hoard(coordinator.hoard.entry(node).or_default(), now, commitments);
+                }
+            }
             Then::Status(node) => match reply {
                 Some(Reply::Order(OrderReply::Status(status))) if status.confirmed => coordinator.fleet.ready(node),
                 Some(Reply::Order(OrderReply::Status(_))) => {
@@ -546,9 +551,7 @@ impl World {
                 if coordinator.lies
                     && let Some(one) = commitments.pop()
                 {
-                    let hoard = coordinator.hoard.entry(node).or_default();
-                    hoard.push(one);
-                    hoard.truncate(HOARD_MAX);
+                    hoard(coordinator.hoard.entry(node).or_default(), now, [one]);
                 }
                 let sent = commitments.len().min(wanted);
                 let parsed: Vec<_> = commitments.into_iter().take(wanted).filter_map(|one| Commitments::parse(one).ok()).collect();

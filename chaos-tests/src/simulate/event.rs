@@ -148,6 +148,8 @@ pub(super) enum Then {
         /// When.
         asked: u64,
     },
+    /// A lying coordinator: commitments to keep, whatever else was asked for.
+    Hoard(NodeId),
     /// A coordinator: a site's status.
     Status(NodeId),
     /// A coordinator: a site's view of a credential.
@@ -248,6 +250,8 @@ pub(super) enum Event {
     },
     /// The people do something.
     Work,
+    /// The adversary asks once more.
+    Insist(Box<super::attack::Insistence>),
     /// Something goes wrong.
     Fault(Fault),
 }

@@ -73,8 +73,8 @@ pub enum Fact {
         index: u64,
         /// Kind of its command.
         kind: &'static str,
-        /// Whether nobody who may say it has said it.
-        forged: bool,
+        /// Why it must not take effect, if it must not.
+        void: Option<&'static str>,
         /// Why it was refused.
         refused: Option<String>,
         /// State root after it.
@@ -96,6 +96,8 @@ pub enum Fact {
     NoncesOffered {
         /// Who.
         site: NodeId,
+        /// In which start of it.
+        boot: BootId,
         /// To whom.
         coordinator: Name,
         /// Which pairs.
@@ -134,7 +136,9 @@ pub enum Fact {
         ceremony: CeremonyId,
         /// In which attempt.
         attempt: u32,
-        /// The scalars.
+        /// What they are parts of.
+        what: Sent,
+        /// The scalars, one for each key.
         #[serde(skip)]
         scalars: Unshown<Vec<[u8; 32]>>,
     },
@@ -208,6 +212,28 @@ pub enum Fact {
     },
 }
 
+/// What secret scalars are parts of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Sent {
+    /// Of shares of new keys, or of new shares of old ones.
+    Round2,
+    /// Of what a helper of a repair contributes, to another helper.
+    Delta(RepairOf),
+    /// Of what the site that lacks shares is to have, to that site.
+    Sigma(RepairOf),
+}
+
+/// An attempt at a repair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RepairOf {
+    /// Whose shares, and of which epoch, in the order of the scalars.
+    pub keys: Vec<(CredentialId, Epoch)>,
+    /// Who helps, ascending.
+    pub helpers: Vec<NodeId>,
+    /// Who lacks them.
+    pub receiver: NodeId,
+}
+
 /// A signature share that left a site, with what an onlooker knew of the site at that moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShareGiven {
@@ -223,14 +249,40 @@ pub struct ShareGiven {
     pub item: SignItem,
     /// The share.
     pub share: [u8; 32],
-    /// The site's clock.
-    pub clock: UnixMillis,
     /// The last entry that the site had applied.
     pub applied: u64,
     /// What the site's state said of the session: `None` when it did not know it, otherwise whether it was closed.
     pub session_closed: Option<bool>,
     /// What the site's state said of the credential.
     pub credential_state: Option<CredentialState>,
+    /// What it had said when the site checked the request, before it wrote its audit entry.
+    pub checked: Checked,
+}
+
+/// What a site's state said of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The site's clock.
+    pub clock: UnixMillis,
+    /// The last entry that the site had applied.
+    pub applied: u64,
+    /// Of the session: `None` when it did not know it, otherwise whether it was closed.
+    pub session_closed: Option<bool>,
+    /// Of the credential.
+    pub credential_state: Option<CredentialState>,
+    /// Of the terminal of the session.
+    pub terminal_retired: bool,
+}
+
+/// A card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardLife {
+    /// Its serial.
+    pub serial: u64,
+    /// The end of its certificate.
+    pub ends: UnixMillis,
+    /// The log index at which a list that names it became active.
+    pub listed_at: Option<u64>,
 }
 
 /// A signature that a coordinator gave out.

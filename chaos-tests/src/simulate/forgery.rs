@@ -2,16 +2,16 @@
 
 use ed25519_dalek::SigningKey;
 use warifu_core::identity::NodeIdentity;
-use warifu_protocol::{Blob, Command, CredentialId, NodeSigned, OrderCommand, OrderId, UnixMillis};
+use warifu_protocol::{Blob, Command, CredentialId, NodeSigned, OfficerRole, OrderCommand, OrderId, UnixMillis};
 
-use super::people::sign;
+use super::people::{People, sign};
 use super::seed::Dice;
 
 /// Makes a false command out of a true one; `None` where every change of it would still be somebody's word, or none at all.
-pub(super) fn forge(command: &Command, dice: &mut Dice) -> Option<Command> {
+pub(super) fn forge(command: &Command, people: &People, dice: &mut Dice) -> Option<Command> {
     let mut forged = command.clone();
     match &mut forged {
-        Command::Order(order) => match dice.below(5) {
+        Command::Order(order) => match dice.below(6) {
             // Somebody else's order under these approvals.
             0 => order.body.id = OrderId::new(dice.bytes()),
             1 => order.body.order = another(&order.body.order)?,
@@ -24,6 +24,13 @@ pub(super) fn forge(command: &Command, dice: &mut Dice) -> Option<Command> {
                     order.body.not_after = UnixMillis(order.body.not_after.0 + 1);
                 }
                 order.approvals.iter_mut().for_each(|approval| *approval = first.clone());
+            }
+            // Officers of another role.
+            4 => {
+                order.approvals = match order.body.order.class().default_approvals().role {
+                    OfficerRole::SecurityOfficer => people.approvals(&order.body, OfficerRole::Operator, 2),
+                    _ => people.approvals(&order.body, OfficerRole::SecurityOfficer, 2),
+                }
             }
             // A key that is nobody's.
             _ => {

@@ -41,7 +41,6 @@ pub(super) struct TheLog {
 struct Pending {
     command: Command,
     at: UnixMillis,
-    forged: bool,
     reply: Option<(Place, ReplyTo)>,
     term: u64,
 }
@@ -112,13 +111,14 @@ impl World {
         }
         let at = self.clock_of(leader);
         if self.dice.permille(self.faults.leader_forges)
-            && let Some(forged) = super::forgery::forge(&command, &mut self.dice)
+            && let Some(forged) = super::forgery::forge(&command, &self.people, &mut self.dice)
         {
             self.counters.injected("command forged by the leader", 1);
-            self.append(Pending { command: forged, at, forged: true, reply: None, term: self.log.term });
+            self.adversary.note_forged(&forged);
+            self.append(Pending { command: forged, at, reply: None, term: self.log.term });
         }
         let reply = reply.map(|reply| (leader, reply));
-        self.append(Pending { command, at, forged: false, reply, term: self.log.term });
+        self.append(Pending { command, at, reply, term: self.log.term });
     }
 
     fn append(&mut self, pending: Pending) {
@@ -138,14 +138,18 @@ impl World {
             self.after(COMMIT_RETRY_MILLIS, Event::Commit);
             return;
         }
-        let Pending { command, at, forged, reply, .. } = pending;
+        let Pending { command, at, reply, .. } = pending;
         let kind = command.kind();
         let ceremony = match &command {
             Command::CeremonyConfirm(signed) => Some(signed.body.ceremony),
             _ => None,
         };
-        let Ok(bytes) = LogEntry::new(at, command).encode() else { return };
-        let verdict = self.commit_payload(Payload::Command(Arc::from(bytes)), kind, forged);
+        let void = self.why_void(&command, at);
+        let Ok(bytes) = LogEntry::new(at, command.clone()).encode() else { return };
+        let verdict = self.commit_payload(Payload::Command(Arc::from(bytes)), kind, void);
+        if let Some(Verdict { index, outcome: Ok(_), .. }) = &verdict {
+            self.learn(&command, *index);
+        }
         let is_over = |id| {
             let record = self.truth().ceremony(id).ok().flatten();
             record.is_none_or(|record| matches!(record.step, CeremonyStep::Done | CeremonyStep::Switch))
@@ -159,11 +163,11 @@ impl World {
         }
         // Consensus follows the plan as soon as there is one.
         if self.truth().membership_plans().is_ok_and(|plans| !plans.reached) {
-            self.commit_payload(Payload::Membership, "membership", false);
+            self.commit_payload(Payload::Membership, "membership", None);
         }
     }
 
-    fn commit_payload(&mut self, payload: Payload, kind: &'static str, forged: bool) -> Option<Verdict> {
+    fn commit_payload(&mut self, payload: Payload, kind: &'static str, void: Option<&'static str>) -> Option<Verdict> {
         let index = self.log.last() + 1;
         let mut overlay = Overlay::new(&self.log.truth);
         let (outcome, root) = apply_payload(&mut overlay, index, &payload).expect("a map in memory does not fail");
@@ -173,7 +177,7 @@ impl World {
         self.log.entries.push((self.now, payload));
         self.counters.entries += 1;
         let refused = outcome.as_ref().and_then(|outcome| outcome.verdict.outcome.as_ref().err()).map(|refusal| refusal.to_string());
-        self.tell(Fact::Committed { index, kind, forged, refused, root, bytes: Unshown(bytes) });
+        self.tell(Fact::Committed { index, kind, void, refused, root, bytes: Unshown(bytes) });
         outcome.map(|outcome| outcome.verdict)
     }
 

@@ -40,9 +40,9 @@ pub(super) fn root(mischief: Option<Mischief>, root: Sha256) -> Sha256 {
     if mischief == Some(Mischief::FalseRoot) { Sha256::new([0xad; 32]) } else { root }
 }
 
-/// Whether it gives receipts for stops that it does not hold.
-pub(super) fn pretends_to_obey(mischief: Option<Mischief>) -> bool {
-    mischief == Some(Mischief::FalseReceipts)
+/// Whether it gives a receipt for a stop that it does not hold: every liar does so now and then.
+pub(super) fn pretends_to_obey(mischief: Option<Mischief>, dice: &mut Dice) -> bool {
+    mischief == Some(Mischief::FalseReceipts) || (mischief.is_some() && dice.permille(500))
 }
 
 /// Changes what the ceremonies ask for.

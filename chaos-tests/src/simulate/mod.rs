@@ -1,6 +1,7 @@
 //! `simulate`: whole clusters of the production cores on virtual time, virtual disks and a virtual network, from one seed.
 
 mod attack;
+mod cards;
 mod coordinator;
 mod counters;
 mod disk;
@@ -9,6 +10,7 @@ mod fact;
 mod faults;
 mod forgery;
 pub mod invariants;
+mod knowledge;
 mod log;
 mod mischief;
 mod options;
@@ -24,7 +26,7 @@ mod workload;
 mod world;
 
 pub use counters::Counters;
-pub use fact::{Fact, Released, ShareGiven, Unshown};
+pub use fact::{CardLife, Checked, Fact, Released, RepairOf, Sent, ShareGiven, Unshown};
 pub use options::Options;
 pub use plan::{Faults, Mischief, Plan, SAFETY_MILLIS};
 pub use report::Report;

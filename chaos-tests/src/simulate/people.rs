@@ -15,14 +15,19 @@ use super::plan::Plan;
 
 /// An attempt at a ceremony: short, so that a run sees many.
 const CEREMONY_MILLIS: u64 = 6_000;
+/// Notice of a card that no bound card agrees to.
+const BINDING_DELAY_MILLIS: u64 = 2_000;
 /// Life of an order in a run.
 const ORDER_MILLIS: u64 = 10 * 60 * 1000;
 const OPERATORS: [&str; 2] = ["operator-1", "operator-2"];
 const SECURITY_OFFICERS: [&str; 2] = ["security-1", "security-2"];
 /// Where all trial terminals stand.
 pub(super) const CLINIC: &str = "clinic-1";
-/// The terminal.
-pub(super) const DESK: TerminalId = TerminalId::new([0xd1; 16]);
+
+/// The `number`th terminal of the clinic.
+pub(super) const fn desk(number: u8) -> TerminalId {
+    TerminalId::new([number; TerminalId::LEN])
+}
 
 /// The people around the cluster.
 pub(super) struct People {
@@ -59,7 +64,7 @@ impl People {
             threshold: Threshold(plan.threshold),
             liars: plan.liars,
             minority_threshold: false,
-            policy: Policy { ceremony_millis_max: CEREMONY_MILLIS, ..Policy::default() },
+            policy: policy(),
             nodes: (1..=plan.nodes).filter_map(NodeId::new).map(|id| node_entry(seed, id, 0)).collect(),
             coordinators: coordinators.collect::<anyhow::Result<_>>()?,
             officers: officers
@@ -94,10 +99,10 @@ impl People {
         node_entry(self.seed, site, store)
     }
 
-    /// The key of the terminal.
+    /// The key of a terminal.
     #[must_use]
-    pub(super) fn desk(&self) -> SigningKey {
-        key_of(self.seed, "desk", 0)
+    pub(super) fn desk(&self, terminal: TerminalId) -> SigningKey {
+        key_of(self.seed, "desk", u64::from(terminal.as_bytes()[0]))
     }
 
     /// The key of the `number`th session of the run.
@@ -117,22 +122,43 @@ impl People {
         id: OrderId,
         order: OrderCommand,
     ) -> Result<Order, StateStoreError> {
+        self.order_until(state, now.plus(ORDER_MILLIS), id, order)
+    }
+
+    /// The same with an end of its own.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(super) fn order_until<S: StateStore>(
+        &self,
+        state: &S,
+        not_after: UnixMillis,
+        id: OrderId,
+        order: OrderCommand,
+    ) -> Result<Order, StateStoreError> {
         let rules = Policy::default().rules_for(order.class());
-        let body =
-            OrderBody { cluster: self.cluster(), id, not_after: now.plus(ORDER_MILLIS), object_version: version_of(state, &order)?, order };
+        let body = OrderBody { cluster: self.cluster(), id, not_after, object_version: version_of(state, &order)?, order };
+        let approvals = rules.iter().flat_map(|rule| self.approvals(&body, rule.role, usize::from(rule.count))).collect();
+        Ok(Order { body, approvals, consents: Vec::new() })
+    }
+
+    /// Approvals of so many officers with this role.
+    #[must_use]
+    pub(super) fn approvals(&self, body: &OrderBody, role: OfficerRole, count: usize) -> Vec<Approval> {
         let message = body.message();
-        let of_role = |role| match role {
+        let officers = match role {
             OfficerRole::SecurityOfficer => SECURITY_OFFICERS,
             OfficerRole::Operator | OfficerRole::Administrator | OfficerRole::Auditor => OPERATORS,
         };
-        let approvals = rules
-            .iter()
-            .flat_map(|rule| of_role(rule.role).into_iter().take(usize::from(rule.count)))
-            .filter_map(|id| id.parse::<Name>().ok())
-            .map(|officer| Approval { signature: sign(&officer_key(self.seed, &officer), &message), officer })
-            .collect();
-        Ok(Order { body, approvals, consents: Vec::new() })
+        let names = officers.into_iter().take(count).filter_map(|id| id.parse::<Name>().ok());
+        names.map(|officer| Approval { signature: sign(&officer_key(self.seed, &officer), &message), officer }).collect()
     }
+}
+
+/// The policy that a run begins with: what takes hours or days elsewhere is short.
+#[must_use]
+pub(super) fn policy() -> Policy {
+    Policy { ceremony_millis_max: CEREMONY_MILLIS, binding_delay_millis: BINDING_DELAY_MILLIS, ..Policy::default() }
 }
 
 /// A coordinator's name.
@@ -159,7 +185,11 @@ fn public_bytes(key: &SigningKey) -> [u8; 32] {
     key.verifying_key().to_bytes()
 }
 
-fn version_of<S: StateStore>(state: &S, order: &OrderCommand) -> Result<ObjectVersion, StateStoreError> {
+/// The version of the object that an order is about.
+///
+/// # Errors
+/// When the state cannot be read.
+pub(super) fn version_of<S: StateStore>(state: &S, order: &OrderCommand) -> Result<ObjectVersion, StateStoreError> {
     let credential =
         |id| -> Result<ObjectVersion, StateStoreError> { Ok(state.credential(id)?.map(|record| record.version).unwrap_or_default()) };
     match order {

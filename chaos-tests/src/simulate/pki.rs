@@ -42,7 +42,7 @@ pub(super) struct TrialPki {
     signing: Ca,
     cards: Ca,
     card_key: CardKey,
-    issued: Mutex<BTreeMap<u64, Blob>>,
+    issued: Mutex<BTreeMap<(u64, UnixMillis), Blob>>,
     lists: Mutex<BTreeMap<ListKey, Blob>>,
 }
 
@@ -60,6 +60,8 @@ pub(super) struct Card {
     pub(super) der: Blob,
     /// Its serial.
     pub(super) serial: u64,
+    /// The end of its certificate, a whole second.
+    pub(super) ends: UnixMillis,
 }
 
 impl Card {
@@ -99,18 +101,17 @@ impl TrialPki {
             .into()
     }
 
-    /// The card with this serial. `valid_until` is its certificate's end.
+    /// The card with this serial and this end of its certificate, a whole second.
     ///
     /// # Errors
     /// When rcgen fails.
-    pub(super) fn card(&self, serial: u64, valid_until: UnixMillis) -> anyhow::Result<Card> {
+    pub(super) fn card(&self, serial: u64, ends: UnixMillis) -> anyhow::Result<Card> {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = serial << 1 | u64::from(valid_until > EPOCH.plus(DAY));
-        if let Some(der) = issued.get(&key) {
-            return Ok(Card { der: der.clone(), serial });
+        if let Some(der) = issued.get(&(serial, ends)) {
+            return Ok(Card { der: der.clone(), serial, ends });
         }
         let mut params = base_params();
-        params.not_after = instant!(valid_until);
+        params.not_after = instant!(ends);
         params.distinguished_name.push(DnType::CountryName, DnValue::PrintableString("JP".try_into()?));
         params.distinguished_name.push(DnType::CommonName, format!("{serial:032}"));
         params.serial_number = Some(SerialNumber::from(serial));
@@ -118,8 +119,8 @@ impl TrialPki {
         params.custom_extensions = vec![policies(self.cards.policy())?];
         let public = RawKey(&PKCS_RSA_SHA256, self.card_key.public_key().as_ref().to_vec());
         let der = self.cards.issue(&params, &public)?;
-        issued.insert(key, der.clone());
-        Ok(Card { der, serial })
+        issued.insert((serial, ends), der.clone());
+        Ok(Card { der, serial, ends })
     }
 
     /// As every trial card signs.
@@ -137,9 +138,17 @@ impl TrialPki {
     ///
     /// # Errors
     /// When rcgen fails.
-    pub(super) fn certify(&self, serial: u64, group_key: &[u8; 32], subject: &SubjectFields, role: &str) -> anyhow::Result<Blob> {
+    pub(super) fn certify(
+        &self,
+        serial: u64,
+        group_key: &[u8; 32],
+        subject: &SubjectFields,
+        role: &str,
+        ends: UnixMillis,
+    ) -> anyhow::Result<Blob> {
         let printable = |text: &str| anyhow::Ok(DnValue::PrintableString(text.try_into()?));
         let mut params = base_params();
+        params.not_after = instant!(ends);
         params.distinguished_name.push(DnType::CountryName, printable(subject.country())?);
         if let Some(organization) = subject.organization() {
             params.distinguished_name.push(DnType::OrganizationName, organization);

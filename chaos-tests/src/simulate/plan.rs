@@ -94,8 +94,10 @@ pub struct Faults {
     pub leader_censors: bool,
     /// A site hears of entries so much later.
     pub log_lag_max: u64,
-    /// The lying coordinator asks for something it should not, about this often.
+    /// The adversary, with a coordinator of its own, asks for something it should not get, about this often.
     pub attack_every: u64,
+    /// A stop meets an ambush: those who would stop are cut off from sites that the adversary still reaches.
+    pub ambush: u32,
     /// A site is replaced by order on a new store, about this often.
     pub replace_every: u64,
 }
@@ -111,7 +113,7 @@ pub struct Plan {
     pub threshold: u8,
     /// f.
     pub liars: u8,
-    /// Coordinators; the last one lies if [`Faults::attack_every`] is set and there are two.
+    /// Coordinators; the last one lies if [`Faults::attack_every`] is set, and then there are two at least.
     pub coordinators: u8,
     /// Holders.
     pub holders: u8,
@@ -133,16 +135,18 @@ impl Plan {
         let majority = nodes / 2 + 1;
         let threshold = dice.between(u64::from(majority), u64::from((nodes - 1).min(majority + 1))) as u8;
         let liars = if nodes >= 5 { 1 } else { 0 };
+        let faults = Faults::draw(&mut tree.rng("faults", 0));
+        let least = if faults.attack_every > 0 { 2 } else { 1 };
         let mut plan = Self {
             seed,
             nodes,
             threshold,
             liars,
-            coordinators: dice.between(1, 3) as u8,
+            coordinators: dice.between(least, 3) as u8,
             holders: dice.between(1, 4) as u8,
             safety_millis,
             corrupt: BTreeMap::new(),
-            faults: Faults::draw(&mut tree.rng("faults", 0)),
+            faults,
         };
         if dice.permille(500) {
             // As often at most f, for which stops promise more, as up to t-1.
@@ -174,7 +178,7 @@ impl Faults {
         let (cut_every, crash_every, full_every) = (every(1_500, 15_000), every(4_000, 20_000), every(15_000, 40_000));
         let (restore_every, clone_every, jump_every) = (every(15_000, 60_000), every(15_000, 60_000), every(8_000, 40_000));
         let (coordinator_crash_every, election_every) = (every(8_000, 30_000), every(4_000, 20_000));
-        let (attack_every, replace_every) = (every(150, 1_500), every(20_000, 50_000));
+        let replace_every = every(20_000, 50_000);
         Self {
             loss,
             duplicate,
@@ -194,7 +198,9 @@ impl Faults {
             leader_forges,
             leader_censors: dice.permille(250),
             log_lag_max: if dice.permille(500) { dice.between(50, 6_000) } else { 30 },
-            attack_every,
+            // What an adversary asks for costs little, and finds more than anything else does.
+            attack_every: if dice.permille(750) { dice.between(60, 500) } else { 0 },
+            ambush: if dice.permille(500) { dice.between(100, 700) as u32 } else { 0 },
             replace_every,
         }
     }

@@ -14,7 +14,7 @@ const LAST_SHOWN: usize = 40;
 pub(super) struct Trace {
     hasher: Hasher,
     count: u64,
-    last: VecDeque<(u64, String)>,
+    last: VecDeque<(u64, Fact)>,
     all: Option<Vec<(u64, Fact)>>,
 }
 
@@ -29,18 +29,18 @@ impl Trace {
     ///
     /// # Panics
     /// Never: facts serialize.
-    pub(super) fn record(&mut self, at: u64, fact: &Fact) {
-        let bytes = postcard::to_stdvec(&(at, fact)).expect("facts serialize");
+    pub(super) fn record(&mut self, at: u64, fact: Fact) {
+        let bytes = postcard::to_stdvec(&(at, &fact)).expect("facts serialize");
         self.hasher.update((bytes.len() as u64).to_be_bytes());
         self.hasher.update(&bytes);
         self.count += 1;
-        if self.last.len() == LAST_SHOWN {
-            self.last.pop_front();
-        }
-        self.last.push_back((at, shorten(format!("{fact:?}"))));
         if let Some(all) = &mut self.all {
             all.push((at, fact.clone()));
         }
+        if self.last.len() == LAST_SHOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back((at, fact));
     }
 
     /// Facts so far.
@@ -58,7 +58,7 @@ impl Trace {
     /// The last facts, oldest first.
     #[must_use]
     pub(super) fn last(&self) -> Vec<String> {
-        self.last.iter().map(|(at, fact)| format!("{at:>8} ms  {fact}")).collect()
+        self.last.iter().map(|(at, fact)| format!("{at:>8} ms  {}", shorten(format!("{fact:?}")))).collect()
     }
 
     /// All facts, if they were kept.

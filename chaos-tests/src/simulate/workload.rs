@@ -1,29 +1,34 @@
-//! What the people do: enrol, certify, bind, log in, sign, stop, resume, destroy, refresh; and what they were told.
+//! What the people do: enrol, certify, log in, sign, stop, resume, destroy, refresh; and what they were told. Cards are in a file of their own.
 
 use std::collections::BTreeMap;
 
 use warifu_core::pki::{assemble_csr, verify_csr};
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{CredentialRecord, Registry as _, SessionRecord};
+use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{Applied, CredentialState, Verdict};
 use warifu_protocol::{
-    AuthenticatorKind, Binding, Challenge, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, OrderCommand, OrderId, Purpose,
-    Request, SessionClosing, SessionId, SessionOpening, SignedRequest, Statement, StopCommand, SubjectFields, UnixMillis, closing_message,
+    Blob, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, OrderCommand, OrderId, Request, SessionClosing, SessionId,
+    SignedRequest, StopCommand, SubjectFields, UnixMillis, closing_message,
 };
 
+use super::attack::Stolen;
 use super::coordinator::Wish;
 use super::event::Event;
 use super::fact::Fact;
-use super::people::{CLINIC, DESK, public, sign};
+use super::people::{CLINIC, desk, public, sign};
 use super::pki::{Card, EPOCH, TrialPki};
 use super::plan::Plan;
 use super::seed::{Dice, SeedTree};
 use super::world::World;
 
 /// The people do something about so often.
-const WORK_MILLIS: (u64, u64) = (60, 500);
-/// Signatures in one session: few, so that holders log in again.
-const SESSION_SIGNATURES: u32 = 25;
-const SESSION_MILLIS: u64 = 8 * 60 * 60 * 1000;
+const WORK_MILLIS: (u64, u64) = (20, 200);
+/// Signatures in one session.
+pub(super) const SESSION_SIGNATURES: u32 = 40;
+/// Of these, those that the holder asks for; few, so that holders log in again. The others are left to whoever steals the session.
+pub(super) const SESSION_SIGNATURES_USED: u32 = 20;
+/// Cards of one credential: fewer than the registry takes.
+const CARDS_MAX: usize = 3;
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
 /// Nobody waits longer for an answer before doing something else.
 const PATIENCE_MILLIS: u64 = 15_000;
@@ -44,7 +49,14 @@ pub(super) struct Workload {
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Requests seen on the way, for whoever replays them.
     pub(super) seen: Vec<(CredentialId, SignedRequest)>,
-    lists_wanted: Vec<(bool, u64, Vec<u64>)>,
+    /// Lists of the CAs that are not in the log yet.
+    pub(super) lists_wanted: Vec<WantedList>,
+    /// Serials of cards that their CA has listed.
+    pub(super) revoked: Vec<u64>,
+    /// Cards that are, or will be, of no use: the adversary has them.
+    pub(super) lost: Vec<Card>,
+    /// Number of the terminal that the clinic uses; those before it are retired.
+    pub(super) desk: u8,
     refreshed_at: u64,
     pub(super) last_signed_at: Option<u64>,
 }
@@ -53,15 +65,24 @@ pub(super) struct Workload {
 pub(super) struct Holder {
     number: u64,
     pub(super) credential: CredentialId,
-    card: Card,
+    pub(super) card: Card,
+    /// A second card, which ends soon.
+    pub(super) brief: Option<Card>,
     subject: SubjectFields,
     role: &'static str,
     serial: u64,
-    certificate: Option<warifu_protocol::Blob>,
+    certificate: Option<Blob>,
     pub(super) session: Option<OpenSession>,
     busy_until: u64,
     /// Signed at least one document since faults ended.
     pub(super) has_signed: bool,
+}
+
+impl Holder {
+    /// What this holder signs.
+    const fn kind(&self) -> DocumentKind {
+        if self.number.is_multiple_of(2) { DocumentKind::Prescription } else { DocumentKind::Dispensing }
+    }
 }
 
 /// A session that a holder believes to be open.
@@ -70,6 +91,17 @@ pub(super) struct OpenSession {
     pub(super) key: u64,
     pub(super) next: u32,
     is_open: bool,
+}
+
+/// A list of a CA that is to be brought into the log.
+#[derive(Clone, Debug)]
+pub(super) struct WantedList {
+    /// Whether it is that of the cards' CA.
+    pub(super) of_cards: bool,
+    /// Its number.
+    pub(super) number: u64,
+    /// Serials on it.
+    pub(super) revoked: Vec<u64>,
 }
 
 struct Errand {
@@ -96,6 +128,7 @@ impl Workload {
                     number,
                     credential: CredentialId::new(dice.bytes()),
                     card: TrialPki::get().card(1_000 + number, EPOCH.plus(YEAR))?,
+                    brief: None,
                     subject: SubjectFields::new(
                         "JP",
                         Some("Trial Clinic".to_owned()),
@@ -119,13 +152,17 @@ impl Workload {
             wishes: BTreeMap::new(),
             acknowledged: Vec::new(),
             seen: Vec::new(),
-            lists_wanted: vec![(false, 1, Vec::new()), (true, 1, Vec::new())],
+            lists_wanted: [false, true].map(|of_cards| WantedList { of_cards, number: 1, revoked: Vec::new() }).into(),
+            revoked: Vec::new(),
+            lost: Vec::new(),
+            desk: 0,
             refreshed_at: 0,
             last_signed_at: None,
         })
     }
 
-    fn next(&mut self) -> u64 {
+    /// A number that was not used before.
+    pub(super) fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -150,27 +187,29 @@ impl World {
 
     /// Brings the CAs' lists into the log, before anything else. Says whether it is at it.
     fn bring_lists(&mut self) -> bool {
-        let Some((of_cards, number, revoked)) = self.workload.lists_wanted.first().cloned() else { return false };
+        let Some(wanted) = self.workload.lists_wanted.first().cloned() else { return false };
+        // Nobody logs in before there are lists at all; later ones come beside everything else.
+        let is_first = wanted.number == 1;
         if !self.workload.errands.is_empty() {
-            return true;
+            return is_first;
         }
-        let Ok(der) = TrialPki::get().list(of_cards, number, &revoked) else { return false };
-        let announcement = OrderCommand::update_crl(der.as_slice(), number, None);
-        let already = self.truth().crls().unwrap_or_default().len();
-        if number == 1 && already > usize::from(of_cards) {
+        let Some(der) = self.make_list(&wanted) else { return false };
+        let hash = sha256(&der);
+        if self.truth().crls().unwrap_or_default().iter().any(|crl| *crl.hash.as_bytes() == hash) {
             self.workload.lists_wanted.remove(0);
-            return true;
+            return is_first;
         }
-        self.order(None, announcement);
+        self.order(None, OrderCommand::update_crl(&der, wanted.number, None));
         true
     }
 
     fn equip_clinic(&mut self) -> bool {
         let Ok(facility) = CLINIC.parse() else { return false };
-        let (has_facility, has_desk) = (self.truth().facility(&facility), self.truth().terminal(DESK));
+        let terminal = desk(self.workload.desk);
+        let (has_facility, has_desk) = (self.truth().facility(&facility), self.truth().terminal(terminal));
         let order = match (has_facility, has_desk) {
             (Ok(None), _) => OrderCommand::EnrolFacility { facility },
-            (_, Ok(None)) => OrderCommand::EnrolTerminal { terminal: DESK, facility, key: public(&self.people.desk()) },
+            (_, Ok(None)) => OrderCommand::EnrolTerminal { terminal, facility, key: public(&self.people.desk(terminal)) },
             _ => return false,
         };
         if self.workload.errands.is_empty() {
@@ -200,8 +239,12 @@ impl World {
                     self.order(Some(number), OrderCommand::InstallCertificate { credential, certificate, intermediates: Vec::new() });
                 }
             },
-            CredentialState::Certified => self.bind(number),
-            CredentialState::Active => self.be_active(number, credential),
+            CredentialState::Certified => {
+                if !self.has_card(number, &record) {
+                    self.resume_card(number, credential, &record);
+                }
+            }
+            CredentialState::Active => self.be_active(number, credential, &record),
             CredentialState::Suspended => {
                 if self.is_quiet || self.workload.dice.permille(400) {
                     self.order(Some(number), OrderCommand::Resume { credential });
@@ -217,6 +260,7 @@ impl World {
                 if let Some(holder) = self.workload.holders.get_mut(number) {
                     holder.credential = fresh;
                     holder.certificate = None;
+                    holder.brief = None;
                     holder.session = None;
                     holder.serial += 1;
                 }
@@ -224,69 +268,87 @@ impl World {
         }
     }
 
-    fn be_active(&mut self, number: usize, credential: CredentialId) {
+    fn be_active(&mut self, number: usize, credential: CredentialId, record: &CredentialRecord) {
+        if record.certificate.as_ref().is_some_and(|certificate| certificate.not_after < self.unix()) {
+            // A certificate past its end: the holder begins anew.
+            return self.stop_something(number, OrderCommand::Revoke { credential });
+        }
         let dice = &mut self.workload.dice;
         let what = dice.below(1_000);
         if !self.is_quiet {
             match what {
-                0..20 => return self.stop_something(number, OrderCommand::Suspend { credential }),
-                20..30 => return self.stop_something(number, OrderCommand::Revoke { credential }),
-                30..50 => return self.close_session(number),
-                50..90 if self.now > self.workload.refreshed_at + 8_000 => {
+                0..40 => return self.stop_something(number, OrderCommand::Suspend { credential }),
+                40..60 => return self.stop_something(number, OrderCommand::Revoke { credential }),
+                60..130 => return self.close_session(number),
+                130..170 if self.now > self.workload.refreshed_at + 6_000 => {
                     self.workload.refreshed_at = self.now;
                     return self.order(None, OrderCommand::Refresh { credentials: vec![credential] });
                 }
+                170..182 if record.authenticators.len() < CARDS_MAX => return self.lose_card(number),
+                182..200 if record.authenticators.len() < CARDS_MAX => return self.take_brief_card(number),
+                200..212 => return self.retire_desk(),
+                212..240 => return self.suspend_card(number, credential),
                 _ => {}
             }
+        }
+        if !self.has_card(number, record) {
+            return self.resume_card(number, credential, record);
         }
         let session = self.workload.holders.get(number).and_then(|holder| holder.session.as_ref());
         let is_usable = session.is_some_and(|session| {
             let known = self.truth().session(session.id).ok().flatten();
-            session.is_open && session.next <= SESSION_SIGNATURES && known.is_none_or(|record| !record.closed)
+            let terminal = |id| self.truth().terminal(id).ok().flatten().is_none_or(|terminal| terminal.retired);
+            let is_over = |record: &SessionRecord| {
+                let statement = &record.statement;
+                record.closed || statement.not_after < self.unix().plus(1_000) || terminal(statement.terminal)
+            };
+            session.is_open && session.next <= SESSION_SIGNATURES_USED && known.is_none_or(|record| !is_over(&record))
         });
         if is_usable { self.sign_document(number) } else { self.open_session(number) }
     }
 
-    fn bind(&mut self, number: usize) {
-        let Some(holder) = self.workload.holders.get(number) else { return };
-        let (credential, card) = (holder.credential, holder.card.clone());
-        let nonce = Challenge::new(self.workload.dice.bytes());
-        let binding =
-            Binding { cluster: self.people.cluster(), credential, kind: AuthenticatorKind::MyNumberCard, card: card.hash(), nonce };
-        let card_signature = TrialPki::get().card_sign(&binding.message());
-        let order =
-            OrderCommand::BindAuthenticator { binding, certificate: card.der, intermediates: Vec::new(), card_signature, bound_card: None };
-        self.order(Some(number), order);
+    /// The clinic's terminal is given up; another takes its place.
+    fn retire_desk(&mut self) {
+        let terminal = desk(self.workload.desk);
+        self.workload.desk += 1;
+        self.order(None, OrderCommand::RetireTerminal { terminal });
+    }
+
+    fn suspend_card(&mut self, number: usize, credential: CredentialId) {
+        if let Some(card) = self.workload.holders.get(number).map(|holder| holder.card.hash()) {
+            self.stop_something(number, OrderCommand::SuspendBinding { credential, card });
+        }
+    }
+
+    /// The card was found again.
+    fn resume_card(&mut self, number: usize, credential: CredentialId, record: &CredentialRecord) {
+        let Some(card) = self.workload.holders.get(number).map(|holder| holder.card.hash()) else { return };
+        let is_suspended = record.authenticators.iter().any(|bound| bound.card == card && bound.suspended);
+        let is_idle = self.workload.holders.get(number).is_some_and(|holder| holder.busy_until <= self.now);
+        if is_suspended && is_idle {
+            self.order(Some(number), OrderCommand::ResumeBinding { credential, card });
+        }
     }
 
     fn open_session(&mut self, number: usize) {
-        let key_number = self.workload.next();
-        let (now, nonce) = (self.unix(), Challenge::new(self.workload.dice.bytes()));
-        let Ok(facility) = CLINIC.parse() else { return };
-        let key = self.people.session(key_number);
-        let Some(holder) = self.workload.holders.get_mut(number) else { return };
-        let statement = Statement {
-            cluster: self.people.cluster(),
-            credential: holder.credential,
-            session_key: public(&key),
-            facility,
-            terminal: DESK,
-            purpose: Purpose::EPrescription,
-            not_before: now,
-            not_after: now.plus(SESSION_MILLIS),
-            max_signatures: SESSION_SIGNATURES,
-            nonce,
+        let key = self.workload.next();
+        let now = self.unix();
+        let takes_brief = self.workload.dice.permille(500);
+        let Some(holder) = self.workload.holders.get(number) else { return };
+        let (credential, kind) = (holder.credential, holder.kind());
+        let brief = holder.brief.clone().filter(|card| takes_brief && now.plus(1_000) < card.ends);
+        let is_bound = |card: &Card| {
+            let record = self.truth().credential(credential).ok().flatten();
+            record.is_some_and(|record| record.authenticators.iter().any(|bound| bound.card == card.hash()))
         };
-        holder.session = Some(OpenSession { id: statement.session(), key: key_number, next: 1, is_open: false });
-        let opening = SessionOpening {
-            card_certificate: holder.card.der.clone(),
-            intermediates: Vec::new(),
-            card_signature: TrialPki::get().card_sign(&statement.message()),
-            terminal_signature: sign(&self.people.desk(), &statement.terminal_message()),
-            possession: sign(&key, &statement.possession_message()),
-            ocsp: None,
-            statement,
-        };
+        let card = brief.filter(is_bound).unwrap_or_else(|| holder.card.clone());
+        let terminal = self.workload.desk;
+        let Some(opening) = self.login(credential, &card, terminal, key) else { return };
+        let session = opening.statement.session();
+        if let Some(holder) = self.workload.holders.get_mut(number) {
+            holder.session = Some(OpenSession { id: session, key, next: 1, is_open: false });
+        }
+        self.adversary.steal(Stolen { session, credential, key, kind });
         self.begin_errand(Some(number), Command::SessionOpened(opening));
     }
 
@@ -304,8 +366,7 @@ impl World {
         let seconds = self.unix().as_secs();
         let digest = DocumentDigest::new(self.workload.dice.bytes());
         let Some(holder) = self.workload.holders.get_mut(number) else { return };
-        let (credential, kind) =
-            (holder.credential, if holder.role == "Pharmacist" { DocumentKind::Dispensing } else { DocumentKind::Prescription });
+        let (credential, kind) = (holder.credential, holder.kind());
         let Some(session) = holder.session.as_mut() else { return };
         let (seq, key) = (session.next, self.people.session(session.key));
         session.next += 1;
@@ -334,6 +395,8 @@ impl World {
         let Some((number, wish)) = self.workload.wishes.remove(&job) else { return };
         let is_quiet = self.is_quiet;
         let now = self.now;
+        let brief = (!is_quiet && self.workload.dice.permille(150)).then(|| self.workload.dice.between(15_000, 40_000));
+        let ends = brief.map_or_else(|| EPOCH.plus(YEAR), |millis| UnixMillis(self.unix().plus(millis).as_secs() * 1_000));
         match &outcome {
             Some(Ok(_)) => {
                 self.counters.signed += 1;
@@ -354,7 +417,7 @@ impl World {
                     return;
                 }
                 let Ok((subject, key)) = assemble_csr(&info, &signature).and_then(|csr| verify_csr(&csr)) else { return };
-                holder.certificate = TrialPki::get().certify(holder.serial, &key, &subject, holder.role).ok();
+                holder.certificate = TrialPki::get().certify(holder.serial, &key, &subject, holder.role, ends).ok();
             }
             (Wish::Document(..), Some(Ok(_))) => holder.has_signed |= is_quiet,
             (Wish::Document(..), _) => {}
@@ -375,6 +438,7 @@ impl World {
         }
         self.workload.errands.insert(errand, Errand { holder: Some(number), command: stop.clone().into_command(), tries: 0 });
         let coordinator = self.pick_coordinator();
+        self.notice_stop(coordinator, &stop);
         self.stop(coordinator, errand, stop);
     }
 
@@ -453,9 +517,9 @@ impl World {
 
     /// The one piece of a trial list.
     fn send_list(&mut self, order: OrderId) {
-        let Some((of_cards, number, revoked)) = self.workload.lists_wanted.first().cloned() else { return };
-        if let Ok(bytes) = TrialPki::get().list(of_cards, number, &revoked) {
-            self.begin_errand(None, Command::CrlChunk { order, index: 0, bytes });
+        let Some(wanted) = self.workload.lists_wanted.first().cloned() else { return };
+        if let Some(bytes) = self.make_list(&wanted) {
+            self.begin_errand(None, Command::CrlChunk { order, index: 0, bytes: Blob(bytes) });
         }
     }
 

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use warifu_core::registry::MemoryStore;
 use warifu_protocol::{NodeId, UnixMillis};
 
+use super::attack::Adversary;
 use super::coordinator::Coordinator;
 use super::counters::Counters;
 use super::event::{Call, CallId, Event, Fault, Packet, Party, Place, Reply, ReplyTo, Request, Then};
 use super::fact::Fact;
 use super::invariants::{Ground, Invariants, Violation};
+use super::knowledge::Knowledge;
 use super::log::TheLog;
 use super::people::People;
 use super::pki::EPOCH;
@@ -46,6 +48,8 @@ pub(super) struct World {
     network: Dice,
     pub(super) dice: Dice,
     pub(super) workload: Workload,
+    pub(super) adversary: Adversary,
+    pub(super) known: Knowledge,
     pub(super) trace: Trace,
     invariants: Invariants,
     pub(super) violations: Vec<Violation>,
@@ -85,6 +89,8 @@ impl World {
             network: tree.rng("network", 0),
             dice: tree.rng("world", 0),
             workload,
+            adversary: Adversary::new(&tree),
+            known: Knowledge::default(),
             trace: Trace::new(keep_facts),
             invariants: Invariants::all(),
             violations: Vec::new(),
@@ -97,6 +103,8 @@ impl World {
             people,
         };
         world.place_sites();
+        let cards: Vec<_> = world.workload.holders.iter().map(|holder| holder.card.clone()).collect();
+        cards.iter().for_each(|card| world.know_card(card));
         Ok(world)
     }
 
@@ -177,6 +185,7 @@ impl World {
             Event::CoordinatorTick { coordinator, generation } => self.coordinator_tick(coordinator, generation),
             Event::Job { coordinator, generation, job } => self.job_due(coordinator, generation, job),
             Event::Work => self.work(),
+            Event::Insist(insistence) => self.insist(*insistence),
             Event::Fault(fault) => self.fault(fault),
         }
     }
@@ -193,7 +202,6 @@ impl World {
 
     /// Records what happened, and has every invariant look at it.
     pub(super) fn tell(&mut self, fact: Fact) {
-        self.trace.record(self.now, &fact);
         let ground = Ground {
             nodes: self.plan.nodes,
             threshold: self.plan.threshold,
@@ -202,10 +210,12 @@ impl World {
             suspects: &self.suspects,
             truth: self.log.truth(),
             secrets: &self.secrets,
+            cards: &self.known.cards,
         };
         let found = self.invariants.check(&fact, &ground);
         self.counters.checks += self.invariants.count();
         self.violations.extend(found);
+        self.trace.record(self.now, fact);
     }
 
     /// What the log comes to.

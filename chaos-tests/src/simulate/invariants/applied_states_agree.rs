@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn another_state_at_the_same_entry_is_a_breach() {
-        let entry = committed(1, "", false, None, Vec::new());
+        let entry = committed(1, "", None, None, Vec::new());
         let applied = |byte| Fact::Applied { site: node(1), index: 1, root: Sha256::new([byte; 32]) };
         assert_eq!(check_all(AppliedStatesAgree::default(), &[entry.clone(), applied(0)]), Ok(()));
         assert!(check_all(AppliedStatesAgree::default(), &[entry, applied(1)]).is_err());

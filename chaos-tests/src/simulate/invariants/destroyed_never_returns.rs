@@ -69,7 +69,7 @@ mod tests {
     fn a_destroyed_credential_in_another_state_is_a_breach() {
         let mut invariant = DestroyedNeverReturns::default();
         let (destroyed, active) = (with_credential(|record| record.state = CredentialState::Destroyed), with_credential(|_| {}));
-        let entry = committed(1, "", false, None, Vec::new());
+        let entry = committed(1, "", None, None, Vec::new());
         assert_eq!(invariant.check(&entry, &ground(&destroyed)), Ok(()));
         assert!(invariant.check(&entry, &ground(&active)).is_err());
     }

@@ -41,7 +41,7 @@ mod tests {
     fn an_epoch_that_goes_back_is_a_breach() {
         let mut invariant = EpochNeverGoesBack::default();
         let (second, first) = (with_credential(|record| record.epoch = Epoch(2)), with_credential(|_| {}));
-        let entry = committed(1, "", false, None, Vec::new());
+        let entry = committed(1, "", None, None, Vec::new());
         assert_eq!(invariant.check(&entry, &ground(&second)), Ok(()));
         assert_eq!(invariant.check(&entry, &ground(&second)), Ok(()));
         assert!(invariant.check(&entry, &ground(&first)).is_err());

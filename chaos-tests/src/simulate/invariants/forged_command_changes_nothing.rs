@@ -1,4 +1,5 @@
-//! A command that nobody who may say it has said is refused by every site (design.md G3).
+//! A command that nobody who may say it has said, that took effect before, that is past its end or that was written for another state is refused by
+//! every site (design.md G3, sections 5 and 8).
 
 use super::{Ground, Invariant};
 use crate::simulate::fact::Fact;
@@ -13,8 +14,8 @@ impl Invariant for ForgedCommandChangesNothing {
     }
 
     fn check(&mut self, fact: &Fact, _: &Ground<'_>) -> Result<(), String> {
-        let Fact::Committed { index, kind, forged: true, refused: None, .. } = fact else { return Ok(()) };
-        Err(format!("the forged entry {index} ({kind}) was applied"))
+        let Fact::Committed { index, kind, void: Some(reason), refused: None, .. } = fact else { return Ok(()) };
+        Err(format!("entry {index} ({kind}) took effect, though {reason}"))
     }
 }
 
@@ -24,10 +25,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forged_entry_that_is_applied_is_a_breach() {
+    fn a_void_entry_that_is_applied_is_a_breach() {
         let refused = Some("signature-invalid".to_owned());
-        assert_eq!(check_all(ForgedCommandChangesNothing, &[committed(1, "enrol", true, refused, Vec::new())]), Ok(()));
-        assert_eq!(check_all(ForgedCommandChangesNothing, &[committed(1, "enrol", false, None, Vec::new())]), Ok(()));
-        assert!(check_all(ForgedCommandChangesNothing, &[committed(1, "enrol", true, None, Vec::new())]).is_err());
+        let void = Some("nobody said it");
+        assert_eq!(check_all(ForgedCommandChangesNothing, &[committed(1, "enrol", void, refused, Vec::new())]), Ok(()));
+        assert_eq!(check_all(ForgedCommandChangesNothing, &[committed(1, "enrol", None, None, Vec::new())]), Ok(()));
+        assert!(check_all(ForgedCommandChangesNothing, &[committed(1, "enrol", void, None, Vec::new())]).is_err());
     }
 }

@@ -5,8 +5,10 @@ mod applied_states_agree;
 mod audit_entry_durable_before_signature_share;
 mod audit_on_t_sites_for_each_signature;
 mod blamed_node_was_faulty;
+mod dead_nonce_makes_no_share;
 mod destroyed_never_returns;
 mod epoch_never_goes_back;
+mod evaluations;
 mod expunged_node_never_signs;
 mod fewer_than_threshold_reveals_nothing_signable;
 mod forged_command_changes_nothing;
@@ -23,18 +25,19 @@ mod refresh_keeps_group_key;
 mod released_signature_verifies;
 mod rolled_back_store_is_refused;
 mod share_only_for_rendered_bytes;
+mod stopped_site_gives_no_share;
 mod t_minus_one_learn_nothing;
 #[cfg(test)]
 mod testing;
 mod unconfirmed_node_never_signs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use warifu_core::registry::MemoryStore;
-use warifu_protocol::{NodeId, UnixMillis};
+use warifu_protocol::{CertificateHash, NodeId, UnixMillis};
 
-use super::fact::Fact;
+use super::fact::{CardLife, Fact};
 
 /// What an invariant may know beside the facts.
 #[derive(Clone, Copy)]
@@ -53,6 +56,8 @@ pub struct Ground<'a> {
     pub truth: &'a MemoryStore,
     /// Every signing share that a site ever had.
     pub secrets: &'a BTreeSet<[u8; 32]>,
+    /// Every card.
+    pub cards: &'a BTreeMap<CertificateHash, CardLife>,
 }
 
 /// One promise.
@@ -98,6 +103,8 @@ impl Invariants {
             Box::new(share_only_for_rendered_bytes::ShareOnlyForRenderedBytes),
             Box::new(no_signature_without_open_session::NoSignatureWithoutOpenSession),
             Box::new(no_signature_after_acknowledged_revocation::NoSignatureAfterAcknowledgedRevocation::default()),
+            Box::new(stopped_site_gives_no_share::StoppedSiteGivesNoShare::default()),
+            Box::new(dead_nonce_makes_no_share::DeadNonceMakesNoShare::default()),
             Box::new(audit_on_t_sites_for_each_signature::AuditOnTSitesForEachSignature::default()),
             Box::new(forged_command_changes_nothing::ForgedCommandChangesNothing),
             Box::new(destroyed_never_returns::DestroyedNeverReturns::default()),

@@ -30,7 +30,7 @@ mod tests {
         let truth = warifu_core::registry::MemoryStore::default();
         let mut ground = ground(&truth);
         ground.secrets = &secrets;
-        let entry = |bytes: Vec<u8>| committed(1, "enrol", false, None, bytes);
+        let entry = |bytes: Vec<u8>| committed(1, "enrol", None, None, bytes);
         let mut invariant = NoShareInRaftLog;
         assert_eq!(invariant.check(&entry(vec![4; 100]), &ground), Ok(()));
         assert!(invariant.check(&entry([vec![1; 3], vec![5; 32], vec![2; 3]].concat()), &ground).is_err());

@@ -1,6 +1,6 @@
 //! A document's share needs a session that a card opened, that the site knows and does not know to be closed, at its time, within its numbers, and a credential that is active (design.md G2, section 8).
 
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{CredentialRecord, Registry as _};
 use warifu_protocol::wire::{CredentialState, SignWork};
 
 use super::{Ground, Invariant};
@@ -26,19 +26,38 @@ impl Invariant for NoSignatureWithoutOpenSession {
             |what: &str| Err(format!("site {} gave a share for number {} of session {}: {what}", given.site, body.seq, body.session));
         let Ok(Some(session)) = ground.truth.session(body.session) else { return wrong("no card has opened it") };
         let statement = &session.statement;
-        if given.session_closed != Some(false) {
+        let checked = &given.checked;
+        if checked.session_closed != Some(false) {
             return wrong("the site does not know it, or knows that it is closed");
         }
-        if given.credential_state != Some(CredentialState::Active) {
+        if checked.credential_state != Some(CredentialState::Active) {
             return wrong("the credential is not active");
         }
-        if given.clock > statement.not_after || given.clock.plus(SKEW_MILLIS_MAX) < statement.not_before {
+        if checked.terminal_retired {
+            return wrong("its terminal was given up");
+        }
+        let listed_at = ground.cards.get(&session.card).and_then(|card| card.listed_at);
+        if listed_at.is_some_and(|index| index <= checked.applied) {
+            return wrong("its card is revoked");
+        }
+        // What a stop ended while the audit entry was written gives no share either. Lists and the end of a binding are no stops: they end what
+        // is checked from then on.
+        let is_bound = |record: CredentialRecord| record.authenticators.iter().any(|bound| bound.card == session.card);
+        let by_stop = listed_at.is_none() && ground.truth.credential(statement.credential).ok().flatten().is_some_and(is_bound);
+        if by_stop && (given.session_closed != Some(false) || given.credential_state != Some(CredentialState::Active)) {
+            return wrong("it was stopped before the share was made");
+        }
+        let certificate = ground.truth.credential(statement.credential).ok().flatten().and_then(|record| record.certificate);
+        if certificate.is_none_or(|certificate| checked.clock > certificate.not_after) {
+            return wrong("its certificate is past its end");
+        }
+        if checked.clock > statement.not_after || checked.clock.plus(SKEW_MILLIS_MAX) < statement.not_before {
             return wrong("it is not its time");
         }
         if body.seq == 0 || body.seq > statement.max_signatures {
             return wrong("the number is none of its");
         }
-        if body.signing_time.distance(given.clock) > SKEW_MILLIS_MAX {
+        if body.signing_time.distance(checked.clock) > SKEW_MILLIS_MAX {
             return wrong("the signing time is not now");
         }
         Ok(())
@@ -52,6 +71,8 @@ const SKEW_MILLIS_MAX: u64 = 30_000;
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::simulate::fact::{CardLife, ShareGiven};
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_share_for_a_session_that_no_card_has_opened_is_a_breach() {
@@ -59,14 +80,29 @@ mod tests {
     }
 
     #[test]
-    fn a_share_for_a_closed_session_or_an_inactive_credential_is_a_breach() {
+    fn a_share_for_what_the_site_knows_to_be_over_is_a_breach() {
         let truth = with_session();
-        let check = |change: &dyn Fn(&mut crate::simulate::fact::ShareGiven)| {
+        let check = |change: &dyn Fn(&mut ShareGiven)| {
             NoSignatureWithoutOpenSession.check(&given(1, 1, |given| in_session(given, change)), &ground(&truth))
         };
         assert_eq!(check(&|_| {}), Ok(()));
-        assert!(check(&|given| given.session_closed = Some(true)).is_err());
-        assert!(check(&|given| given.credential_state = Some(CredentialState::Suspended)).is_err());
-        assert!(check(&|given| given.clock = given.clock.plus(SKEW_MILLIS_MAX + 1)).is_err());
+        assert!(check(&|given| given.checked.session_closed = Some(true)).is_err());
+        assert!(check(&|given| given.checked.credential_state = Some(CredentialState::Suspended)).is_err());
+        assert!(check(&|given| given.checked.terminal_retired = true).is_err());
+        assert!(check(&|given| given.checked.clock = NOW.plus(SKEW_MILLIS_MAX + 1)).is_err());
+        assert!(check(&|given| given.checked.clock = NOW.plus(CERTIFIED_MILLIS + 1)).is_err());
+        assert!(check(&|given| given.session_closed = Some(true)).is_err(), "stopped between check and share");
+    }
+
+    #[test]
+    fn a_share_under_a_card_that_is_on_a_list_is_a_breach_once_the_site_has_the_list() {
+        let truth = with_session();
+        let listed = BTreeMap::from([(CARD, CardLife { serial: 1, ends: NOW.plus(3_600_000), listed_at: Some(7) })]);
+        let check = |applied| {
+            let fact = given(1, 1, |given| in_session(given, &|given| given.checked.applied = applied));
+            NoSignatureWithoutOpenSession.check(&fact, &Ground { cards: &listed, ..ground(&truth) })
+        };
+        assert_eq!(check(6), Ok(()));
+        assert!(check(7).is_err());
     }
 }

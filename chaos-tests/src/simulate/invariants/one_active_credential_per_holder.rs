@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn two_living_credentials_of_one_holder_are_a_breach() {
         let mut truth = with_credential(|_| {});
-        let entry = committed(1, "", false, None, Vec::new());
+        let entry = committed(1, "", None, None, Vec::new());
         assert_eq!(OneActiveCredentialPerHolder.check(&entry, &ground(&truth)), Ok(()));
         add_credential(&mut truth, warifu_protocol::CredentialId::new([0xdd; 16]), |_| {});
         assert!(OneActiveCredentialPerHolder.check(&entry, &ground(&truth)).is_err());

@@ -46,7 +46,7 @@ mod tests {
             })
         };
         let mut invariant = RefreshKeepsGroupKey::default();
-        let entry = committed(1, "", false, None, Vec::new());
+        let entry = committed(1, "", None, None, Vec::new());
         assert_eq!(invariant.check(&entry, &ground(&key(1))), Ok(()));
         assert!(invariant.check(&entry, &ground(&key(2))).is_err());
     }

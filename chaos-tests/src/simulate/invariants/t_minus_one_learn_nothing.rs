@@ -1,22 +1,29 @@
-//! t−1 sites learn nothing of a key: a site has its own share of each epoch and nothing that is worth another's (design.md G4, section 7).
+//! t−1 sites learn nothing of a key: all that any t−1 of them received or stored is never worth t values of an epoch's polynomial (design.md G4, section 7).
 //!
-//! Seen by value: no scalar that an honest site sends is a share; none is sent in two attempts or to two sites, since what is drawn for one
-//! recipient hides the share only from the others; and no disk keeps an epoch that is over, which with the next one of other sites would be
-//! as good as t shares of it.
+//! Seen at once, by value: no scalar that an honest site sends is a share; none is sent in two attempts or to two sites, since what is drawn for one
+//! recipient hides the share only from the others. Seen when a run ends, by [rank](super::evaluations): for each epoch that was repaired or that is over
+//! and still on a disk, what each t−1 sites know of its polynomial.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_core::registry::Registry as _;
-use warifu_protocol::{CeremonyId, NodeId};
+use warifu_protocol::{CeremonyId, CredentialId, Epoch, NodeId};
 
+use super::evaluations::{self, Attempt, Part, ScalarBytes};
 use super::{Ground, Invariant};
-use crate::simulate::fact::Fact;
+use crate::simulate::fact::{Fact, RepairOf, Sent};
+
+/// Sets of sites that are looked at for one epoch: all of them in a cluster of up to seven, and as many of a larger one.
+const SETS_MAX: usize = 35;
+/// Attempts of repairs of one epoch that are kept.
+const ATTEMPTS_MAX: usize = 6;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct TMinusOneLearnNothing {
-    shares: BTreeSet<[u8; 32]>,
-    sent: BTreeMap<[u8; 32], (NodeId, NodeId, CeremonyId, u32)>,
+    shares: BTreeSet<ScalarBytes>,
+    sent: BTreeMap<ScalarBytes, (NodeId, NodeId, CeremonyId, u32)>,
+    epochs: BTreeMap<(CredentialId, Epoch), evaluations::Epoch>,
 }
 
 impl Invariant for TMinusOneLearnNothing {
@@ -26,15 +33,21 @@ impl Invariant for TMinusOneLearnNothing {
 
     fn check(&mut self, fact: &Fact, ground: &Ground<'_>) -> Result<(), String> {
         match fact {
-            Fact::SharesStored { site, scalars, .. } => {
-                for scalar in &scalars.0 {
+            Fact::SharesStored { site, shares, scalars, .. } => {
+                for (key, scalar) in shares.iter().zip(&scalars.0) {
                     self.shares.insert(*scalar);
+                    self.epochs.entry(*key).or_default().shares.insert(*site, *scalar);
                     if let Some((from, to, ..)) = self.sent.get(scalar) {
                         return Err(format!("site {from} sent site {to} what site {site} has as its share"));
                     }
                 }
             }
-            Fact::ScalarsSent { from, to, ceremony, attempt, scalars } => {
+            Fact::ScalarsSent { from, to, ceremony, attempt, what, scalars } => {
+                match what {
+                    Sent::Round2 => {}
+                    Sent::Delta(of) => self.note((Part::Delta, *from, *to), (*ceremony, *attempt), of, &scalars.0),
+                    Sent::Sigma(of) => self.note((Part::Sigma, *from, *to), (*ceremony, *attempt), of, &scalars.0),
+                }
                 for scalar in &scalars.0 {
                     if self.shares.contains(scalar) {
                         return Err(format!("site {from} sent site {to} a share"));
@@ -52,9 +65,10 @@ impl Invariant for TMinusOneLearnNothing {
                     let record = ground.truth.credential(*credential).map_err(|error| error.to_string())?;
                     let is_over = record.is_some_and(|record| *epoch < record.epoch && record.holders_of(*epoch).is_none());
                     if is_over && !ground.suspects.contains(site) {
-                        return Err(format!("site {site} keeps its share of the ended epoch {} of {credential}", epoch.0));
+                        self.epochs.entry((*credential, *epoch)).or_default().survivors.insert(*site);
                     }
                 }
+                return self.count(ground);
             }
             _ => {}
         }
@@ -62,15 +76,65 @@ impl Invariant for TMinusOneLearnNothing {
     }
 }
 
+impl TMinusOneLearnNothing {
+    fn note(&mut self, key: (Part, NodeId, NodeId), (ceremony, number): (CeremonyId, u32), of: &RepairOf, scalars: &[ScalarBytes]) {
+        for (credential, scalar) in of.keys.iter().zip(scalars) {
+            let attempts = &mut self.epochs.entry(*credential).or_default().attempts;
+            let place = attempts.iter().position(|attempt| attempt.ceremony == ceremony && attempt.number == number);
+            let place = place.unwrap_or_else(|| {
+                if attempts.len() == ATTEMPTS_MAX {
+                    attempts.remove(0);
+                }
+                let (helpers, receiver) = (of.helpers.clone(), of.receiver);
+                attempts.push(Attempt { ceremony, number, helpers, receiver, sent: BTreeMap::new() });
+                attempts.len() - 1
+            });
+            if let Some(attempt) = attempts.get_mut(place) {
+                attempt.sent.insert(key, *scalar);
+            }
+        }
+    }
+
+    fn count(&self, ground: &Ground<'_>) -> Result<(), String> {
+        let threshold = usize::from(ground.threshold);
+        let sites: Vec<NodeId> = (1..=ground.nodes).filter_map(NodeId::new).collect();
+        let sets = subsets(&sites, threshold - 1);
+        for ((credential, epoch), known) in &self.epochs {
+            if known.attempts.is_empty() && known.survivors.is_empty() {
+                continue;
+            }
+            for set in &sets {
+                let rank = known.known_to(set, threshold);
+                if rank >= threshold {
+                    return Err(format!("sites {set:?} know {rank} independent values of epoch {} of {credential}", epoch.0));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Subsets of this size, at most [`SETS_MAX`], spread over all of them.
+fn subsets(sites: &[NodeId], size: usize) -> Vec<BTreeSet<NodeId>> {
+    let masks: Vec<u32> = (0..1_u32 << sites.len()).filter(|mask| mask.count_ones() as usize == size).collect();
+    let step = masks.len().div_ceil(SETS_MAX).max(1);
+    let chosen = |mask: &u32| sites.iter().enumerate().filter(|(place, _)| mask >> place & 1 == 1).map(|(_, site)| *site).collect();
+    masks.iter().step_by(step).map(chosen).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::*;
     use crate::simulate::fact::Unshown;
-    use warifu_protocol::{Epoch, StoreId};
+    use curve25519_dalek::Scalar;
+    use warifu_protocol::StoreId;
+
+    const T: u8 = 3;
 
     fn sent(to: u8, attempt: u32, byte: u8) -> Fact {
-        Fact::ScalarsSent { from: node(1), to: node(to), ceremony: CeremonyId::new([1; 16]), attempt, scalars: Unshown(vec![[byte; 32]]) }
+        let (ceremony, scalars) = (CeremonyId::new([1; 16]), Unshown(vec![[byte; 32]]));
+        Fact::ScalarsSent { from: node(1), to: node(to), ceremony, attempt, what: Sent::Round2, scalars }
     }
 
     fn stored(site: u8, byte: u8) -> Fact {
@@ -97,5 +161,95 @@ mod tests {
         let left = |epoch| Fact::SharesLeft { shares: vec![(node(1), CREDENTIAL, Epoch(epoch))] };
         assert_eq!(TMinusOneLearnNothing::default().check(&left(3), &ground(&truth)), Ok(()));
         assert!(TMinusOneLearnNothing::default().check(&left(2), &ground(&truth)).is_err());
+    }
+
+    /// The share of a site: of a polynomial with coefficients 5, 7 and 11.
+    fn share(site: u8) -> Scalar {
+        let x = Scalar::from(site);
+        Scalar::from(5_u8) + Scalar::from(7_u8) * x + Scalar::from(11_u8) * x * x
+    }
+
+    fn weight(helpers: [u8; 3], of: u8, at: u8) -> Scalar {
+        let others = || helpers.into_iter().filter(move |other| *other != of).map(Scalar::from);
+        let numerator: Scalar = others().map(|other| Scalar::from(at) - other).product();
+        let denominator: Scalar = others().map(|other| Scalar::from(of) - other).product();
+        numerator * denominator.invert()
+    }
+
+    /// A repair of site `receiver` by three helpers. `delta` gives the part of the first helper for the second, of the third and so on; the last
+    /// part of each helper is what is left, its own.
+    fn attempt(number: u32, helpers: [u8; 3], receiver: u8, delta: impl Fn(u8, u8) -> Scalar) -> Attempt {
+        let mut sent = BTreeMap::new();
+        let mut sigma: BTreeMap<u8, Scalar> = helpers.into_iter().map(|helper| (helper, Scalar::ZERO)).collect();
+        for from in helpers {
+            let mut rest = weight(helpers, from, receiver) * share(from);
+            for to in helpers.into_iter().filter(|to| *to != from) {
+                let part = delta(from, to);
+                rest -= part;
+                sent.insert((Part::Delta, node(from), node(to)), part.to_bytes());
+                *sigma.entry(to).or_insert(Scalar::ZERO) += part;
+            }
+            *sigma.entry(from).or_insert(Scalar::ZERO) += rest;
+        }
+        for (from, sigma) in sigma {
+            sent.insert((Part::Sigma, node(from), node(receiver)), sigma.to_bytes());
+        }
+        let helpers = helpers.map(node).into();
+        Attempt { ceremony: CeremonyId::new([1; 16]), number, helpers, receiver: node(receiver), sent }
+    }
+
+    fn fresh(attempt: u8, from: u8, to: u8) -> Scalar {
+        // Not linear in its numbers: sums of parts must not happen to be equal.
+        let number = Scalar::from(1_000_u32 * u32::from(attempt) + 37 * u32::from(from) + u32::from(to) + 400);
+        number * number * number
+    }
+
+    /// The most that any t−1 of five sites know.
+    fn most_known(attempts: Vec<Attempt>, survivors: &[u8]) -> usize {
+        let shares = (1..=5).map(|site| (node(site), share(site).to_bytes())).collect();
+        let epoch = evaluations::Epoch { shares, attempts, survivors: survivors.iter().map(|site| node(*site)).collect() };
+        let sites: Vec<NodeId> = (1..=5).map(node).collect();
+        subsets(&sites, usize::from(T) - 1).iter().map(|set| epoch.known_to(set, T.into())).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn repairs_as_they_should_be_tell_any_two_of_five_sites_no_more_than_their_own_shares() {
+        assert_eq!(most_known(Vec::new(), &[]), 2);
+        let attempts = vec![
+            attempt(1, [1, 2, 3], 4, |from, to| fresh(1, from, to)),
+            attempt(2, [1, 2, 5], 4, |from, to| fresh(2, from, to)),
+            attempt(3, [2, 3, 5], 4, |from, to| fresh(3, from, to)),
+        ];
+        assert_eq!(most_known(attempts, &[]), 2);
+    }
+
+    #[test]
+    fn a_helper_that_sends_its_raw_share_tells_two_sites_a_third_value() {
+        let raw = attempt(1, [1, 2, 3], 4, |from, to| if (from, to) == (1, 2) { share(1) } else { fresh(1, from, to) });
+        assert_eq!(most_known(vec![raw], &[]), 3);
+        let weighted = |from, to| if (from, to) == (1, 2) { weight([1, 2, 3], 1, 4) * share(1) } else { fresh(1, from, to) };
+        assert_eq!(most_known(vec![attempt(1, [1, 2, 3], 4, weighted)], &[]), 3);
+    }
+
+    #[test]
+    fn a_delta_that_is_used_again_tells_two_sites_a_third_value() {
+        // Helper 1 keeps for itself what it sends to helper 2: then helpers 2 and 3 know all of its parts.
+        let own = weight([1, 2, 3], 1, 4) * share(1);
+        let half = (own - fresh(1, 1, 3)) * Scalar::from(2_u8).invert();
+        let again = attempt(1, [1, 2, 3], 4, |from, to| if (from, to) == (1, 2) { half } else { fresh(1, from, to) });
+        assert_eq!(most_known(vec![again], &[]), 3);
+        // Helper 1 gives its parts of the first attempt to others in the second.
+        let first = attempt(1, [1, 2, 3], 4, |from, to| fresh(1, from, to));
+        let second = attempt(2, [1, 2, 5], 4, |from, to| match (from, to) {
+            (1, 2) => fresh(1, 1, 3),
+            (1, 5) => weight([1, 2, 3], 1, 4) * share(1) - fresh(1, 1, 2) - fresh(1, 1, 3),
+            _ => fresh(2, from, to),
+        });
+        assert_eq!(most_known(vec![first, second], &[]), 3);
+    }
+
+    #[test]
+    fn an_old_epoch_that_survives_on_one_disk_gives_whoever_had_two_shares_a_third() {
+        assert_eq!(most_known(Vec::new(), &[5]), 3);
     }
 }

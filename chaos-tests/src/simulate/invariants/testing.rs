@@ -1,22 +1,26 @@
 //! Facts as they would look, for the breaches that invariants must see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use warifu_core::registry::{CredentialRecord, MemoryStore, SessionRecord, encode, key, table};
+use warifu_core::registry::{AuthenticatorRecord, CertificateRecord, CredentialRecord, MemoryStore, SessionRecord, encode, key, table};
 use warifu_protocol::wire::{CredentialState, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
-    Blob, BootId, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, Name, NodeId,
-    NonceId, ObjectVersion, OrderId, PublicKey, Purpose, Request, SessionId, Sha256, SignedRequest, Statement, StoreId, SubjectFields,
-    TerminalId, UnixMillis,
+    AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch,
+    Name, NodeId, NonceId, ObjectVersion, OrderId, PublicKey, Purpose, Request, SessionId, Sha256, SignedRequest, SpkiHash, Statement,
+    StoreId, SubjectFields, TerminalId, UnixMillis,
 };
 
 use super::{Ground, Invariant};
-use crate::simulate::fact::{Fact, Released, ShareGiven, Unshown};
+use crate::simulate::fact::{CardLife, Checked, Fact, Released, ShareGiven, Unshown};
 
 pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 pub(super) const CREDENTIAL: CredentialId = CredentialId::new([0xcc; 16]);
 pub(super) const MESSAGE: &[u8] = b"a message";
+/// The card that opened the session.
+pub(super) const CARD: CertificateHash = CertificateHash::new([1; 32]);
+/// How long the certificate of the credential lasts.
+pub(super) const CERTIFIED_MILLIS: u64 = 20_000;
 /// A site that is not honest.
 pub(super) const SUSPECT: u8 = 9;
 
@@ -35,8 +39,9 @@ pub(super) fn coordinator() -> Name {
 pub(super) fn ground(truth: &MemoryStore) -> Ground<'_> {
     static SUSPECTS: OnceLock<BTreeSet<NodeId>> = OnceLock::new();
     static SECRETS: BTreeSet<[u8; 32]> = BTreeSet::new();
+    static CARDS: BTreeMap<CertificateHash, CardLife> = BTreeMap::new();
     let suspects = SUSPECTS.get_or_init(|| BTreeSet::from([node(SUSPECT)]));
-    Ground { nodes: 5, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS }
+    Ground { nodes: 5, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS, cards: &CARDS }
 }
 
 /// Feeds facts, over an empty state.
@@ -45,8 +50,8 @@ pub(super) fn check_all(mut invariant: impl Invariant, facts: &[Fact]) -> Result
     facts.iter().try_for_each(|fact| invariant.check(fact, &ground(&truth)))
 }
 
-pub(super) fn committed(index: u64, kind: &'static str, forged: bool, refused: Option<String>, bytes: Vec<u8>) -> Fact {
-    Fact::Committed { index, kind, forged, refused, root: Sha256::new([0; 32]), bytes: Unshown(bytes) }
+pub(super) fn committed(index: u64, kind: &'static str, void: Option<&'static str>, refused: Option<String>, bytes: Vec<u8>) -> Fact {
+    Fact::Committed { index, kind, void, refused, root: Sha256::new([0; 32]), bytes: Unshown(bytes) }
 }
 
 pub(super) fn durable(site: u8, pair: u8, rendered: u8) -> Fact {
@@ -68,10 +73,16 @@ pub(super) fn given(site: u8, pair: u8, change: impl FnOnce(&mut ShareGiven)) ->
             signers,
         },
         share: [0; 32],
-        clock: NOW,
         applied: 0,
         session_closed: Some(false),
         credential_state: Some(CredentialState::Active),
+        checked: Checked {
+            clock: NOW,
+            applied: 0,
+            session_closed: Some(false),
+            credential_state: Some(CredentialState::Active),
+            terminal_retired: false,
+        },
     };
     change(&mut given);
     Fact::ShareGiven(Box::new(given))
@@ -131,8 +142,25 @@ pub(super) fn session_id() -> SessionId {
 
 /// A state with one open session.
 pub(super) fn with_session() -> MemoryStore {
-    let mut truth = with_credential(|_| {});
-    let record = SessionRecord { statement: statement(), card: CertificateHash::new([1; 32]), closed: false };
+    let mut truth = with_credential(|record| {
+        record.certificate = Some(CertificateRecord {
+            der: Blob::default(),
+            hash: CertificateHash::new([2; 32]),
+            not_before: NOW,
+            not_after: NOW.plus(CERTIFIED_MILLIS),
+            roles: Vec::new(),
+            issuer: SpkiHash::new([5; 32]),
+        });
+        record.authenticators.push(AuthenticatorRecord {
+            card: CARD,
+            kind: AuthenticatorKind::MyNumberCard,
+            serial_digest: Sha256::new([6; 32]),
+            spki: SpkiHash::new([7; 32]),
+            issuer: SpkiHash::new([8; 32]),
+            suspended: false,
+        });
+    });
+    let record = SessionRecord { statement: statement(), card: CARD, closed: false };
     truth.0.insert(key(table::SESSION, &[session_id().as_ref()]), encode(&record));
     truth
 }

@@ -2,14 +2,14 @@
 
 use frost_ed25519::keys::dkg::round2;
 use warifu_core::ceremony::CeremonyEffect;
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{Registry as _, RepairRecord};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered};
 use warifu_protocol::{Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, StateRoot};
 
 use super::storage::LocalWait;
 use crate::simulate::disk::LocalWrite;
 use crate::simulate::event::{Party, Place, Proposal, Reply, ReplyTo, Request, Then};
-use crate::simulate::fact::{Fact, Unshown};
+use crate::simulate::fact::{Fact, RepairOf, Sent, Unshown};
 use crate::simulate::mischief;
 use crate::simulate::world::World;
 
@@ -83,7 +83,8 @@ impl World {
                         let scalars = message.body.packages.iter().filter_map(package);
                         let scalars = scalars.filter_map(|package| package.signing_share().serialize().try_into().ok()).collect();
                         let (ceremony, attempt) = (message.body.ceremony, message.body.attempt);
-                        self.tell(Fact::ScalarsSent { from: place.node, to, ceremony, attempt, scalars: Unshown(scalars) });
+                        let what = Sent::Round2;
+                        self.tell(Fact::ScalarsSent { from: place.node, to, ceremony, attempt, what, scalars: Unshown(scalars) });
                     }
                     let then = Then::Round2 { to, ceremony: message.body.ceremony, attempt: message.body.attempt };
                     let request = Request::Ceremony(CeremonyCall::Round2(Box::new(message)));
@@ -91,9 +92,16 @@ impl World {
                 }
                 CeremonyEffect::SendRepair { to, message } => {
                     let part = &message.part.body;
-                    if self.sites.get(&place).is_some_and(|site| site.mischief.is_none()) {
+                    let honest = self.sites.get(&place).filter(|site| site.mischief.is_none());
+                    let repair = honest.and_then(|site| site.disk.state.registry.repair(part.ceremony).ok().flatten());
+                    if let Some(RepairRecord { credentials: keys, helpers, receiver, .. }) = repair {
+                        let of = RepairOf { keys, helpers, receiver };
+                        let what = match part.kind {
+                            RepairPartKind::Delta => Sent::Delta(of),
+                            RepairPartKind::Sigma => Sent::Sigma(of),
+                        };
                         let (ceremony, attempt, scalars) = (part.ceremony, part.attempt, message.scalars.clone());
-                        self.tell(Fact::ScalarsSent { from: place.node, to, ceremony, attempt, scalars: Unshown(scalars) });
+                        self.tell(Fact::ScalarsSent { from: place.node, to, ceremony, attempt, what, scalars: Unshown(scalars) });
                     }
                     let then = Then::Repair { to, ceremony: part.ceremony, attempt: part.attempt, kind: part.kind };
                     let request = Request::Ceremony(CeremonyCall::Repair(Box::new(message)));

@@ -228,6 +228,7 @@ impl World {
             Then::Proposed(proposal) => self.proposed(place, *proposal, reply),
             Then::Commitments { .. }
             | Then::Item { .. }
+            | Then::Hoard(_)
             | Then::Status(_)
             | Then::View { .. }
             | Then::Stop { .. }

@@ -5,12 +5,12 @@ use warifu_core::registry::Registry as _;
 use warifu_node::service::ShareGiver;
 use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, SIGN_BATCH_MAX};
 use warifu_protocol::wire::{FreshCommitments, NodeStatus, OrderReply, SignAnswer, SignItem, SignReply, SignWork};
-use warifu_protocol::{Checkpoint, Name, Refusal, Sha256};
+use warifu_protocol::{Checkpoint, Name, Refusal, Sha256, UnixMillis};
 
 use super::storage::{LocalWait, SignWait};
-use crate::simulate::disk::{LocalOutcome, LocalWrite};
+use crate::simulate::disk::{Disk, LocalOutcome, LocalWrite};
 use crate::simulate::event::{Place, Reply, ReplyTo};
-use crate::simulate::fact::{Fact, ShareGiven};
+use crate::simulate::fact::{Checked, Fact, ShareGiven};
 use crate::simulate::mischief;
 use crate::simulate::world::World;
 
@@ -32,7 +32,8 @@ impl World {
         let mut fresh = process.pools.get_mut().make(boot_now, coordinator, count, &mut process.dice.0);
         mischief::commitments(mischief, &mut fresh, &mut process.dice);
         let nonces = fresh.iter().map(|one| one.nonce).collect();
-        self.tell(Fact::NoncesOffered { site: place.node, coordinator: coordinator.clone(), nonces });
+        let boot = process.gate.boot();
+        self.tell(Fact::NoncesOffered { site: place.node, boot, coordinator: coordinator.clone(), nonces });
         fresh
     }
 
@@ -48,14 +49,15 @@ impl World {
         let giver =
             ShareGiver { node: place.node, gate: &process.gate, holds: &process.holds, pools: &process.pools, refusals: &process.refusals };
         let view = || Ok(&site.disk.state.registry);
+        let checked = items.iter().map(|item| look(&site.disk, item, now)).collect();
         let (batch, writes) = giver.prepare(view, &coordinator, items.clone(), now, boot_now);
-        let wait = SignWait { batch, items, coordinator, from, refill };
+        let wait = SignWait { batch, items, checked, coordinator, from, refill };
         self.write_local(place, LocalWrite::Audit(writes), LocalWait::Shares(Box::new(wait)));
     }
 
     /// The audit entries are on the disk, or cannot be written.
     pub(super) fn sign_recorded(&mut self, place: Place, wait: SignWait, outcome: Option<LocalOutcome>) {
-        let SignWait { batch, items, coordinator, from, refill } = wait;
+        let SignWait { batch, items, checked, coordinator, from, refill } = wait;
         let boot_now = self.boot_clock();
         let Some(site) = self.sites.get_mut(&place) else { return };
         let Some(process) = &site.process else { return };
@@ -65,9 +67,9 @@ impl World {
         let share = |credential, epoch| local.open_share(credential, epoch).ok_or(SignAnswer::Refused(Refusal::ShareMissing));
         let mut answers = giver.answer(batch, outcome.map(|outcome| outcome.spends), || boot_now, share);
         mischief::answers(site.mischief, &mut answers, &mut site.dice);
-        for (item, answer) in items.into_iter().zip(&answers) {
+        for ((item, checked), answer) in items.into_iter().zip(checked).zip(&answers) {
             if let SignAnswer::Share(share) = answer {
-                self.share_leaves(place, &coordinator, item, *share);
+                self.share_leaves(place, &coordinator, item, *share, checked);
             }
         }
         let commitments = self.fresh_commitments(place, &coordinator, refill);
@@ -76,21 +78,12 @@ impl World {
         }
     }
 
-    fn share_leaves(&mut self, place: Place, coordinator: &Name, item: SignItem, share: [u8; 32]) {
+    fn share_leaves(&mut self, place: Place, coordinator: &Name, item: SignItem, share: [u8; 32], checked: Checked) {
         self.counters.shares += 1;
         let clock = self.clock_of(place);
         let Some(site) = self.sites.get(&place) else { return };
         let Some(process) = &site.process else { return };
-        let state = &site.disk.state.registry;
-        let session = match &item.work {
-            SignWork::Document { request, .. } => state.session(request.request.session).ok().flatten(),
-            SignWork::Csr { .. } => None,
-        };
-        let credential = match &item.work {
-            SignWork::Document { .. } => session.as_ref().map(|session| session.statement.credential),
-            SignWork::Csr { credential } => Some(*credential),
-        };
-        let record = credential.and_then(|credential| state.credential(credential).ok().flatten());
+        let Checked { applied, session_closed, credential_state, .. } = look(&site.disk, &item, clock);
         let given = ShareGiven {
             site: place.node,
             store: site.disk.local.starts.store,
@@ -98,10 +91,10 @@ impl World {
             coordinator: coordinator.clone(),
             item,
             share,
-            clock,
-            applied: site.disk.state.applied,
-            session_closed: session.map(|session| session.closed),
-            credential_state: record.map(|record| record.state),
+            applied,
+            session_closed,
+            credential_state,
+            checked,
         };
         self.tell(Fact::ShareGiven(Box::new(given)));
     }
@@ -125,5 +118,27 @@ impl World {
             version: "simulated".to_owned(),
         };
         self.reply(place, from, Reply::Order(OrderReply::Status(Box::new(status))));
+    }
+}
+
+/// What a site's state says of an item.
+fn look(disk: &Disk, item: &SignItem, clock: UnixMillis) -> Checked {
+    let state = &disk.state.registry;
+    let session = match &item.work {
+        SignWork::Document { request, .. } => state.session(request.request.session).ok().flatten(),
+        SignWork::Csr { .. } => None,
+    };
+    let credential = match &item.work {
+        SignWork::Document { .. } => session.as_ref().map(|session| session.statement.credential),
+        SignWork::Csr { credential } => Some(*credential),
+    };
+    let record = credential.and_then(|credential| state.credential(credential).ok().flatten());
+    let is_retired = |terminal| state.terminal(terminal).ok().flatten().is_none_or(|terminal| terminal.retired);
+    Checked {
+        clock,
+        applied: disk.state.applied,
+        terminal_retired: session.as_ref().is_some_and(|session| is_retired(session.statement.terminal)),
+        session_closed: session.map(|session| session.closed),
+        credential_state: record.map(|record| record.state),
     }
 }

@@ -30,9 +30,9 @@ impl World {
             Some(Judged::Standing(Err(refusal))) => return answer(self, StopAnswer::Refused(refusal)),
             Some(Judged::Standing(Ok(standing))) => standing,
         };
-        let Some(site) = self.sites.get(&place) else { return };
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let pretends = mischief::pretends_to_obey(site.mischief, &mut site.dice);
         let Some(process) = &site.process else { return };
-        let pretends = mischief::pretends_to_obey(site.mischief);
         let (known, ended) = match standing {
             StopStanding::Hold { known } => {
                 if !known && process.holds.counts().1 >= HOLDS_UNKNOWN_MAX {

@@ -9,7 +9,7 @@ use warifu_protocol::{AuditEvent, BootId, Name, NodeId, Sha256, StopCommand, Sto
 use super::apply::AppliedBatch;
 use crate::simulate::disk::{LocalOutcome, LocalWrite, StateWrite};
 use crate::simulate::event::{Event, Place, ReplyTo, Store};
-use crate::simulate::fact::{Fact, Unshown};
+use crate::simulate::fact::{Checked, Fact, Unshown};
 use crate::simulate::world::World;
 
 /// Usual time of a durable write.
@@ -68,6 +68,8 @@ pub(super) enum LocalWait {
 pub(super) struct SignWait {
     pub(super) batch: ShareBatch,
     pub(super) items: Vec<SignItem>,
+    /// What the state said of each when it was checked.
+    pub(super) checked: Vec<Checked>,
     pub(super) coordinator: Name,
     pub(super) from: ReplyTo,
     pub(super) refill: u16,
