@@ -1,6 +1,7 @@
 //! The cluster.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,7 +73,15 @@ struct NodeProcess {
     directory: PathBuf,
     http: SocketAddr,
     founded: bool,
+    /// What its next start has in its environment beside what everybody has.
+    environment: Vec<(OsString, OsString)>,
     process: Option<Process>,
+}
+
+impl NodeProcess {
+    const fn new(directory: PathBuf, http: SocketAddr) -> Self {
+        Self { directory, http, founded: false, environment: Vec::new(), process: None }
+    }
 }
 
 impl LocalCluster {
@@ -123,7 +132,7 @@ impl LocalCluster {
         for ((&id, quic), &http) in ids.iter().zip(quic).zip(http) {
             let node_directory = made(&format!("node-{id}"))?;
             entries.push(make_node(&node_directory, id, *quic, http, None)?);
-            nodes.insert(id, NodeProcess { directory: node_directory, http, founded: false, process: None });
+            nodes.insert(id, NodeProcess::new(node_directory, http));
         }
         let (mut coordinator_entries, mut coordinator_processes) = (Vec::new(), Vec::new());
         for (number, addresses) in (1..=coordinators).zip(coordinator_addresses.chunks_exact(2)) {
@@ -165,14 +174,27 @@ impl LocalCluster {
         for id in stopped {
             self.start_node(id)?;
         }
-        for place in 0..self.coordinators.len() {
-            let Some(CoordinatorProcess { directory, process: None, .. }) = self.coordinators.get(place) else { continue };
-            let process = self.daemon(&format!("coordinator {}", place + 1), COORDINATOR_COMMAND, &directory.clone(), &[])?;
-            if let Some(coordinator) = self.coordinators.get_mut(place) {
-                coordinator.process = Some(process);
-            }
+        (0..self.coordinators.len()).try_for_each(|place| self.start_coordinator(place))
+    }
+
+    /// Starts the coordinator at this place, from 0. Nothing happens to one that is running, and where there is none.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Spawn`].
+    pub fn start_coordinator(&mut self, place: usize) -> Result<(), LocalClusterError> {
+        let Some(CoordinatorProcess { directory, process: None, .. }) = self.coordinators.get(place) else { return Ok(()) };
+        let process = self.daemon(&format!("coordinator {}", place + 1), COORDINATOR_COMMAND, directory, &[], &[])?;
+        if let Some(coordinator) = self.coordinators.get_mut(place) {
+            coordinator.process = Some(process);
         }
         Ok(())
+    }
+
+    /// Kills the coordinator at this place, from 0 (SIGKILL). Nothing happens to one that is not running.
+    pub fn kill_coordinator(&mut self, place: usize) {
+        if let Some(process) = self.coordinators.get_mut(place).and_then(|coordinator| coordinator.process.take()) {
+            process.kill();
+        }
     }
 
     /// Starts a node that is not running.
@@ -183,7 +205,7 @@ impl LocalCluster {
         let node = self.nodes.get(&id).ok_or(LocalClusterError::NoNode { node: id })?;
         // Only ever at the first start: a store that is missing later was lost.
         let found: &[&Path] = if node.founded { &[] } else { &[Path::new("--found")] };
-        let process = self.daemon(&format!("node {id}"), NODE_COMMAND, &node.directory, found)?;
+        let process = self.daemon(&format!("node {id}"), NODE_COMMAND, &node.directory, found, &node.environment)?;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.founded = true;
             node.process = Some(process);
@@ -195,6 +217,27 @@ impl LocalCluster {
     pub fn kill_node(&mut self, id: NodeId) {
         if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.take()) {
             process.kill();
+        }
+    }
+
+    /// Asks a node to stop in order, and kills it if it has not stopped after a while. Nothing happens to one that is not running.
+    pub fn stop_node(&mut self, id: NodeId) {
+        if let Some(mut process) = self.nodes.get_mut(&id).and_then(|node| node.process.take()) {
+            process.ask_to_stop();
+            process.wait_stopped(Instant::now() + STOP_DEADLINE);
+        }
+    }
+
+    /// The process id of a node that is running.
+    #[must_use]
+    pub fn node_process(&self, id: NodeId) -> Option<u32> {
+        Some(self.nodes.get(&id)?.process.as_ref()?.id())
+    }
+
+    /// What a node has in its environment from its next start on, beside what this process has.
+    pub fn set_node_environment(&mut self, id: NodeId, environment: Vec<(OsString, OsString)>) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.environment = environment;
         }
     }
 
@@ -319,18 +362,25 @@ impl LocalCluster {
     }
 
     pub(super) fn insert_node(&mut self, id: NodeId, directory: PathBuf, http: SocketAddr) {
-        self.nodes.insert(id, NodeProcess { directory, http, founded: false, process: None });
+        self.nodes.insert(id, NodeProcess::new(directory, http));
     }
 
     pub(super) fn take_node(&mut self, id: NodeId) {
         self.nodes.remove(&id);
     }
 
-    fn daemon(&self, name: &str, command: &str, directory: &Path, more: &[&Path]) -> Result<Process, LocalClusterError> {
+    fn daemon(
+        &self,
+        name: &str,
+        command: &str,
+        directory: &Path,
+        more: &[&Path],
+        environment: &[(OsString, OsString)],
+    ) -> Result<Process, LocalClusterError> {
         let config = directory.join(CONFIG_FILE);
         let mut arguments = vec![Path::new(command), Path::new("--config"), &config, Path::new(EXIT_WITH_STDIN)];
         arguments.extend(more);
-        Process::start(name.to_owned(), &self.program, &arguments, &directory.join(LOG_FILE))
+        Process::start_in(name.to_owned(), &self.program, &arguments, &directory.join(LOG_FILE), environment)
     }
 
     /// What is not ready yet, if anything.

@@ -1,5 +1,6 @@
 //! One daemon's process.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
@@ -24,10 +25,25 @@ impl Process {
     /// # Errors
     /// [`LocalClusterError::Spawn`].
     pub fn start(name: String, program: &Path, arguments: &[&Path], log: &Path) -> Result<Self, LocalClusterError> {
+        Self::start_in(name, program, arguments, log, &[])
+    }
+
+    /// As [`Self::start`], with these variables in its environment beside this process's own.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Spawn`].
+    pub fn start_in(
+        name: String,
+        program: &Path,
+        arguments: &[&Path],
+        log: &Path,
+        environment: &[(OsString, OsString)],
+    ) -> Result<Self, LocalClusterError> {
         let spawn = || {
             let output = OpenOptions::new().create(true).append(true).open(log)?;
             Command::new(program)
                 .args(arguments)
+                .envs(environment.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::piped())
                 .stdout(output.try_clone()?)
                 .stderr(output)
@@ -135,6 +151,17 @@ mod tests {
             }
         };
         assert!(error.contains("last words") && error.contains('7'), "{error}");
+    }
+
+    #[test]
+    fn a_process_has_the_variables_that_it_is_given() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let log = directory.path().join("log");
+        let variables = [("WARIFU_TRIAL".into(), "is set".into())];
+        let arguments = [Path::new("-c"), Path::new("echo \"$WARIFU_TRIAL\"")];
+        let process = Process::start_in("test".to_owned(), Path::new("/bin/sh"), &arguments, &log, &variables).expect("a shell starts");
+        process.wait_stopped(Instant::now() + Duration::from_secs(10));
+        assert_eq!(std::fs::read_to_string(&log).expect("the log"), "is set\n");
     }
 
     #[test]
