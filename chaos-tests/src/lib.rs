@@ -5,6 +5,7 @@ mod commands;
 pub mod custody;
 pub mod measure;
 pub mod open_loop;
+pub mod proxy;
 mod scene;
 pub mod sign_latency;
 pub mod simulate;

@@ -31,3 +31,4 @@ pub use options::Options;
 pub use plan::{Faults, Mischief, Plan, SAFETY_MILLIS};
 pub use report::Report;
 pub use run::{Outcome, run, run_seed};
+pub use seed::{Dice, SeedTree};

@@ -6,18 +6,18 @@ use warifu_protocol::canonical::sha256;
 
 /// Gives every part of a run a generator of its own, so that a draw more in one place changes no other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SeedTree(u64);
+pub struct SeedTree(u64);
 
 impl SeedTree {
     /// The tree of one run.
     #[must_use]
-    pub(super) const fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The generator of the `number`th part of this name.
     #[must_use]
-    pub(super) fn rng(&self, part: &str, number: u64) -> Dice {
+    pub fn rng(&self, part: &str, number: u64) -> Dice {
         let seed = sha256(&[&self.0.to_be_bytes()[..], part.as_bytes(), &number.to_be_bytes()].concat());
         Dice(ChaCha20Rng::from_seed(seed))
     }
@@ -25,31 +25,31 @@ impl SeedTree {
 
 /// A generator with the draws that faults and workload are made of.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(pub ChaCha20Rng);
+pub struct Dice(pub ChaCha20Rng);
 
 impl Dice {
     /// Whether something happens that happens in so many of a thousand cases.
-    pub(super) fn permille(&mut self, chance: u32) -> bool {
+    pub fn permille(&mut self, chance: u32) -> bool {
         chance > 0 && self.0.next_u32() % 1000 < chance
     }
 
     /// A number below `bound`, which is not zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0.next_u64() % bound.max(1)
     }
 
     /// A number from `from` to `to`, both possible.
-    pub(super) fn between(&mut self, from: u64, to: u64) -> u64 {
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
     /// One of several, if there is one.
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         if of.is_empty() { None } else { of.get(self.below(of.len() as u64) as usize) }
     }
 
     /// So many random bytes.
-    pub(super) fn bytes<const LEN: usize>(&mut self) -> [u8; LEN] {
+    pub fn bytes<const LEN: usize>(&mut self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
         self.0.fill_bytes(&mut bytes);
         bytes
