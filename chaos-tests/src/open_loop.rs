@@ -31,7 +31,23 @@ struct Attempt {
     scheduled: Instant,
     ended: Instant,
     /// Sets of sites that the coordinator asked, or why it was not signed.
-    outcome: Result<u32, String>,
+    outcome: Result<u32, NotSigned>,
+}
+
+/// Why a document was not signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotSigned {
+    /// Somebody said no.
+    Refused(String),
+    /// Nobody answered: it may be signed.
+    Unanswered(String),
+}
+
+impl NotSigned {
+    const fn reason(&self) -> &String {
+        let (Self::Refused(reason) | Self::Unanswered(reason)) = self;
+        reason
+    }
 }
 
 /// Signing in one stretch of the run, by the instants at which documents came.
@@ -68,8 +84,18 @@ impl Load {
     /// Begins: `rate` prescriptions a second, under the numbers of one session after the other, until [`Load::stop`] or until all are spent.
     #[must_use]
     pub fn start(sessions: Vec<OpenSession>, rate: u32) -> Self {
+        Self::start_with(sessions, rate, |session, seq| async move {
+            sign(&session, seq).await.map_err(|error| NotSigned::Refused(format!("{error:#}")))
+        })
+    }
+
+    /// As [`Self::start`], with another way to have the document of a number signed: the sets of sites that were asked, or why it is not signed.
+    pub(crate) fn start_with<F>(sessions: Vec<OpenSession>, rate: u32, sign: impl Fn(Arc<OpenSession>, u32) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<u32, NotSigned>> + Send + 'static,
+    {
         let (stop, stopped) = watch::channel(false);
-        Self { stop, running: tokio::spawn(run(sessions, rate, stopped)) }
+        Self { stop, running: tokio::spawn(run(sessions, rate, stopped, sign)) }
     }
 
     /// Whether its sessions' numbers are spent, so that nothing comes any more.
@@ -103,12 +129,42 @@ impl Attempts {
                 }
                 Err(reason) => {
                     phase.failed += 1;
-                    phase.first_failure.get_or_insert_with(|| reason.clone());
+                    phase.first_failure.get_or_insert_with(|| reason.reason().clone());
                 }
             }
         }
         phase.call = latencies.spread();
         phase
+    }
+
+    /// The longest time from `from` to `until` in which no document was signed.
+    #[must_use]
+    pub fn longest_gap(&self, from: Instant, until: Instant) -> Duration {
+        let signed = self.0.iter().filter(|attempt| attempt.outcome.is_ok()).map(|attempt| attempt.ended);
+        let mut instants: Vec<Instant> = signed.filter(|ended| *ended > from && *ended < until).collect();
+        instants.extend([from, until]);
+        instants.sort_unstable();
+        instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// Documents that came from `from` until before `until` and got no answer at all.
+    #[must_use]
+    pub fn unanswered(&self, from: Instant, until: Instant) -> u64 {
+        let came = self.0.iter().filter(|attempt| attempt.scheduled >= from && attempt.scheduled < until);
+        came.filter(|attempt| matches!(attempt.outcome, Err(NotSigned::Unanswered(_)))).count() as u64
+    }
+
+    /// Documents that came in one of these stretches and were signed before its end.
+    #[must_use]
+    pub fn signed_within(&self, stretches: &[(Instant, Instant)]) -> usize {
+        let within = |attempt: &&Attempt| stretches.iter().any(|(from, until)| attempt.scheduled >= *from && attempt.ended < *until);
+        self.0.iter().filter(|attempt| attempt.outcome.is_ok()).filter(within).count()
+    }
+
+    /// Why documents were not signed that were on their way in none of these stretches.
+    pub fn failures_outside(&self, stretches: &[(Instant, Instant)]) -> impl Iterator<Item = (Instant, &str)> {
+        let outside = |attempt: &&Attempt| !stretches.iter().any(|(from, until)| attempt.scheduled < *until && attempt.ended > *from);
+        self.0.iter().filter(outside).filter_map(|attempt| Some((attempt.scheduled, attempt.outcome.as_ref().err()?.reason().as_str())))
     }
 
     /// The documents since `start`, in slices by the instants at which they came.
@@ -131,7 +187,15 @@ impl Attempts {
     }
 }
 
-async fn run(sessions: Vec<OpenSession>, rate: u32, stopped: watch::Receiver<bool>) -> anyhow::Result<Vec<Attempt>> {
+async fn run<F>(
+    sessions: Vec<OpenSession>,
+    rate: u32,
+    stopped: watch::Receiver<bool>,
+    sign: impl Fn(Arc<OpenSession>, u32) -> F,
+) -> anyhow::Result<Vec<Attempt>>
+where
+    F: Future<Output = Result<u32, NotSigned>> + Send + 'static,
+{
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     // A late tick is made up for: the rate is a promise.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -145,9 +209,9 @@ async fn run(sessions: Vec<OpenSession>, rate: u32, stopped: watch::Receiver<boo
             if *stopped.borrow() {
                 break 'sessions;
             }
-            let session = Arc::clone(&session);
+            let signing = sign(Arc::clone(&session), seq);
             attempts.spawn(async move {
-                let outcome = sign(&session, seq).await.map_err(|error| format!("{error:#}"));
+                let outcome = signing.await;
                 Attempt { scheduled, ended: Instant::now(), outcome }
             });
         }
@@ -173,7 +237,7 @@ mod tests {
         let attempts = Attempts(vec![
             attempt(0, 10, Ok(1)),
             attempt(100, 300, Ok(2)),
-            attempt(150, 160, Err("refused".to_owned())),
+            attempt(150, 160, Err(NotSigned::Refused("refused".to_owned()))),
             attempt(200, 210, Ok(1)),
         ]);
         let phase = attempts.between(at(100), at(200));
@@ -181,7 +245,12 @@ mod tests {
         assert_eq!(phase.first_failure.as_deref(), Some("refused"));
         assert!((phase.call.max_us - 200_000.0).abs() < 1_000.0, "{phase:?}");
         assert_eq!(attempts.between(at(300), at(400)).attempted, 0);
+        assert_eq!(attempts.unanswered(at(0), at(400)), 0);
         let slices = attempts.over_time(start, Duration::from_millis(100));
         assert_eq!(slices.iter().map(|slice| slice.count).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(attempts.longest_gap(at(0), at(300)), Duration::from_millis(200), "from 10 to 210");
+        assert_eq!((attempts.signed_within(&[(at(90), at(301))]), attempts.signed_within(&[(at(90), at(300))])), (2, 1));
+        assert_eq!(attempts.failures_outside(&[(at(0), at(150))]).count(), 1);
+        assert_eq!(attempts.failures_outside(&[(at(155), at(158))]).count(), 0, "it was on its way then");
     }
 }

@@ -31,6 +31,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// Founds and starts the cluster; enrols, certifies and binds.
     pub(crate) async fn set(directory: &Path, program: &Path) -> anyhow::Result<Self> {
+        Self::open(Self::found(directory, program, 1).await?).await
+    }
+
+    /// Founds the cluster. Its configurations may be changed before [`Self::open`].
+    pub(crate) async fn found(directory: &Path, program: &Path, coordinators: u8) -> anyhow::Result<LocalCluster> {
         let options = LocalClusterOptions {
             directory: directory.to_owned(),
             nodes: NODES,
@@ -38,10 +43,16 @@ impl Scene {
             policy: Policy { session_signatures_max: SESSION_SIGNATURES_MAX, ..Policy::default() },
             program: program.to_owned(),
         };
-        let mut cluster = tokio::task::spawn_blocking(move || anyhow::Ok(LocalCluster::found(&options)?)).await??;
-        let config = directory.join("coordinator").join("config.toml");
-        let mut file = OpenOptions::new().append(true).open(&config).with_context(|| format!("cannot open {}", config.display()))?;
-        file.write_all(UNLIMITED.as_bytes())?;
+        let cluster =
+            tokio::task::spawn_blocking(move || anyhow::Ok(LocalCluster::found_with_coordinators(&options, coordinators)?)).await??;
+        for directory in (0..coordinators.into()).filter_map(|place| cluster.coordinator_directory(place)) {
+            append(&directory.join("config.toml"), UNLIMITED)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts a founded cluster; enrols, certifies and binds.
+    pub(crate) async fn open(mut cluster: LocalCluster) -> anyhow::Result<Self> {
         cluster.start()?;
         cluster.wait_ready(READY_DEADLINE).await?;
         cluster.publish_crls(1).await?;
@@ -75,6 +86,12 @@ impl Scene {
         let file = self.cluster.directory().join("doctor").join(format!("session-{}.json", self.sessions));
         Ok(self.doctor.log_in(&self.cluster, &file, KeyKind::Ed25519, SESSION_SIGNATURES_MAX).await?)
     }
+}
+
+/// Adds to a configuration.
+pub(crate) fn append(config: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(config).with_context(|| format!("cannot open {}", config.display()))?;
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 async fn physician(cluster: &LocalCluster, name: &str) -> anyhow::Result<Holder> {

@@ -5,7 +5,6 @@
 
 mod floor;
 mod options;
-mod plot;
 mod report;
 mod run;
 

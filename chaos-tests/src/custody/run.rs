@@ -7,12 +7,12 @@ use warifu_protocol::NodeId;
 
 use super::floor::{Floor, floors};
 use super::options::Options;
-use super::plot;
 use super::report::{Bulk, Report};
 use crate::command::Progress;
 use crate::commands::Commands;
 use crate::measure::{load_average, processors};
 use crate::open_loop::{Attempts, Load};
+use crate::plot::{Plot, page};
 use crate::scene::{NODES, Scene, THRESHOLD};
 use crate::site;
 
@@ -26,6 +26,8 @@ const FLOOR_CREDENTIALS: u32 = 200;
 const BULK_DEADLINE: Duration = Duration::from_secs(3_600);
 /// Time for a replaced site to be confirmed on its new store.
 const BACK_DEADLINE: Duration = Duration::from_secs(120);
+/// Time that one point of the plot stands for.
+const SLICE: Duration = Duration::from_secs(2);
 
 /// Sets up a cluster, measures, and takes it down.
 ///
@@ -93,7 +95,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     if let Some(path) = &options.plot {
         let marks: Vec<_> =
             stretches.iter().filter(|one| one.from >= started).map(|one| (one.what, one.from - started, one.until - started)).collect();
-        std::fs::write(path, plot::page(&attempts.over_time(started, plot::SLICE), &marks))?;
+        let slices = attempts.over_time(started, SLICE);
+        let plot = Plot { slice: SLICE, slices: &slices, marks: &marks, failures: &[] };
+        std::fs::write(path, page("custody", &format!("{}{}", plot.legend(), plot.svg())))?;
     }
     let quiet = Duration::from_secs(options.quiet);
     Ok(Report {

@@ -1,0 +1,71 @@
+//! The promises, checked across all disks and all that clients were told. One file for each.
+
+mod acknowledged_is_there;
+mod applied_states_agree;
+mod audit_on_t_sites_for_each_signature;
+mod client_was_never_misled;
+mod evidence;
+mod nonce_used_at_most_once;
+mod one_document_per_session_seq;
+mod receipts_are_on_disk;
+mod released_signature_verifies;
+mod signature_was_begun_before_the_stop;
+mod stores_are_whole;
+#[cfg(test)]
+mod testing;
+mod unconfirmed_node_never_signs;
+
+use serde::Serialize;
+
+pub(super) use evidence::Evidence;
+
+/// What came of one check.
+#[derive(Debug, Clone, Serialize)]
+pub struct Checked {
+    /// The promise.
+    pub invariant: &'static str,
+    /// How many things were looked at; a check that looked at nothing proves nothing.
+    pub looked_at: u64,
+    /// Where it was broken.
+    pub violations: Vec<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+struct Finding {
+    looked_at: u64,
+    violations: Vec<String>,
+}
+
+impl Finding {
+    /// Looks at one more thing.
+    fn look(&mut self, holds: bool, violation: impl FnOnce() -> String) {
+        self.looked_at += 1;
+        if !holds {
+            self.violations.push(violation());
+        }
+    }
+}
+
+/// Makes all checks.
+pub(super) fn check_all(evidence: &Evidence) -> Vec<Checked> {
+    type Check = fn(&Evidence) -> Finding;
+    let checks: [(&str, Check); 11] = [
+        ("released_signature_verifies", released_signature_verifies::check),
+        ("audit_on_t_sites_for_each_signature", audit_on_t_sites_for_each_signature::check),
+        ("nonce_used_at_most_once", nonce_used_at_most_once::check),
+        ("one_document_per_session_seq", one_document_per_session_seq::check),
+        ("signature_was_begun_before_the_stop", signature_was_begun_before_the_stop::check),
+        ("receipts_are_on_disk", receipts_are_on_disk::check),
+        ("unconfirmed_node_never_signs", unconfirmed_node_never_signs::check),
+        ("applied_states_agree", applied_states_agree::check),
+        ("acknowledged_is_there", acknowledged_is_there::check),
+        ("stores_are_whole", stores_are_whole::check),
+        ("client_was_never_misled", client_was_never_misled::check),
+    ];
+    let checked = checks.into_iter().map(|(invariant, check)| {
+        let Finding { looked_at, violations } = check(evidence);
+        Checked { invariant, looked_at, violations }
+    });
+    checked.collect()
+}

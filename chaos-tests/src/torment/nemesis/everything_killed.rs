@@ -1,0 +1,19 @@
+//! Every node killed in one instant, and started again after a while.
+
+use tokio::time::{Instant, sleep};
+
+use super::Injection;
+use crate::torment::stage::Stage;
+
+pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
+    let nodes = Stage::nodes();
+    stage.kill(&nodes);
+    let down = Instant::now();
+    sleep(stage.hold / 2).await;
+    let started = Instant::now();
+    stage.start(&nodes)?;
+    let recoveries = stage.until_serving(&nodes, started).await?;
+    let mut injection = Injection::of(nodes.len() as u32, "all nodes").recovered(recoveries);
+    injection.dark.push((down, started));
+    Ok(injection)
+}

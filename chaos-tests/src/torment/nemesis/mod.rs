@@ -1,0 +1,173 @@
+//! What is done to the cluster, one file for each kind.
+
+mod clock_skew;
+mod coordinator_killed;
+mod disk_wiped;
+mod everything_killed;
+mod killed;
+mod leader_killed;
+mod network;
+mod old_disk;
+mod paused;
+mod revoked;
+mod rolling_restart;
+mod site_loss;
+mod too_many_lost;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio::time::Instant;
+use warifu_protocol::NodeId;
+
+use super::stage::Stage;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nemesis {
+    /// SIGKILL of one to n - t nodes, which are started again.
+    Killed,
+    /// SIGSTOP of one to n - t nodes for a while.
+    Paused,
+    /// SIGKILL of the leader, again and again.
+    LeaderKilled,
+    /// n - t sites away at once, the leader among them.
+    SiteLoss,
+    /// n - t + 1 sites away: nothing may be signed.
+    TooManyLost,
+    /// Every node killed in one instant.
+    EverythingKilled,
+    /// The leader cut off from all other nodes, but not from coordinators.
+    LeaderIsolated,
+    /// The nodes in two parts, the smaller of n - t.
+    Split,
+    /// A site that is heard and hears nobody.
+    Deaf,
+    /// The lines of one site come and go.
+    Flapping,
+    /// 150 ms of round trip and 5 % loss on all lines of n - t sites.
+    SlowSites,
+    /// The same on every line.
+    WideArea,
+    /// Loss, duplicates and reordering on every line.
+    Untidy,
+    /// SIGKILL of one coordinator and then the other, under load.
+    CoordinatorKilled,
+    /// Every node stopped in order and started, one after the other.
+    RollingRestart,
+    /// A site loses its disk and is replaced by order.
+    DiskWiped,
+    /// A site's disk of yesterday in place of today's.
+    OldDisk,
+    /// A site's wall clock is wrong.
+    ClockSkew,
+    /// A physician's key is revoked while lines are untidy.
+    Revoked,
+}
+
+/// How many sites are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Away {
+    /// At most n - t: every document must be signed.
+    Spare,
+    /// More: nothing may be signed meanwhile, and everything afterwards.
+    TooMany,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Injection {
+    /// How often.
+    pub(super) times: u32,
+    /// How long each node took to sign again after its start.
+    pub(super) recoveries: Vec<(NodeId, Duration)>,
+    /// When fewer than t sites were there.
+    pub(super) dark: Vec<(Instant, Instant)>,
+    /// What is worth telling.
+    pub(super) notes: Vec<String>,
+}
+
+impl Injection {
+    fn of(times: u32, note: impl Into<String>) -> Self {
+        Self { times, notes: vec![note.into()], ..Self::default() }
+    }
+
+    fn recovered(mut self, recoveries: BTreeMap<NodeId, Duration>) -> Self {
+        self.recoveries.extend(recoveries);
+        self
+    }
+}
+
+impl Nemesis {
+    /// How many sites it takes away.
+    #[must_use]
+    pub const fn away(self) -> Away {
+        match self {
+            Self::TooManyLost | Self::EverythingKilled => Away::TooMany,
+            Self::Killed
+            | Self::Paused
+            | Self::LeaderKilled
+            | Self::SiteLoss
+            | Self::LeaderIsolated
+            | Self::Split
+            | Self::Deaf
+            | Self::Flapping
+            | Self::SlowSites
+            | Self::WideArea
+            | Self::Untidy
+            | Self::CoordinatorKilled
+            | Self::RollingRestart
+            | Self::DiskWiped
+            | Self::OldDisk
+            | Self::ClockSkew
+            | Self::Revoked => Away::Spare,
+        }
+    }
+
+    /// Whether untidy lines may come on top.
+    #[must_use]
+    pub const fn bears_weather(self) -> bool {
+        matches!(self, Self::Killed | Self::Paused | Self::LeaderKilled | Self::SiteLoss | Self::CoordinatorKilled | Self::RollingRestart)
+    }
+
+    /// As it is written on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Does it, and takes it back.
+    pub(super) async fn strike(self, stage: &mut Stage) -> anyhow::Result<Injection> {
+        match self {
+            Self::Killed => killed::strike(stage).await,
+            Self::Paused => paused::strike(stage).await,
+            Self::LeaderKilled => leader_killed::strike(stage).await,
+            Self::SiteLoss => site_loss::strike(stage).await,
+            Self::TooManyLost => too_many_lost::strike(stage).await,
+            Self::EverythingKilled => everything_killed::strike(stage).await,
+            Self::LeaderIsolated => network::leader_isolated(stage).await,
+            Self::Split => network::split(stage).await,
+            Self::Deaf => network::deaf(stage).await,
+            Self::Flapping => network::flapping(stage).await,
+            Self::SlowSites => network::slow_sites(stage).await,
+            Self::WideArea => network::wide_area(stage).await,
+            Self::Untidy => network::untidy(stage).await,
+            Self::CoordinatorKilled => coordinator_killed::strike(stage).await,
+            Self::RollingRestart => rolling_restart::strike(stage).await,
+            Self::DiskWiped => disk_wiped::strike(stage).await,
+            Self::OldDisk => old_disk::strike(stage).await,
+            Self::ClockSkew => clock_skew::strike(stage).await,
+            Self::Revoked => revoked::strike(stage).await,
+        }
+    }
+}
+
+/// Node ids in words.
+fn named(nodes: &[NodeId]) -> String {
+    let ids: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    format!("{} {}", if ids.len() == 1 { "node" } else { "nodes" }, ids.join(", "))
+}

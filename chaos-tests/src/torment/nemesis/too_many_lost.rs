@@ -1,0 +1,19 @@
+//! One site more than may be away: fewer than t are left, so nothing may be signed; nor is there a majority.
+
+use tokio::time::{Instant, sleep};
+
+use super::{Injection, named};
+use crate::torment::stage::Stage;
+
+pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
+    let nodes = stage.draw(Stage::spare() + 1, None);
+    stage.kill(&nodes);
+    let down = Instant::now();
+    sleep(stage.hold).await;
+    let started = Instant::now();
+    stage.start(&nodes)?;
+    let recoveries = stage.until_serving(&nodes, started).await?;
+    let mut injection = Injection::of(nodes.len() as u32, named(&nodes)).recovered(recoveries);
+    injection.dark.push((down, started));
+    Ok(injection)
+}

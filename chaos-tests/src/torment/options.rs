@@ -1,0 +1,58 @@
+//! Command line of `torment`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::nemesis::Nemesis;
+use crate::command::ClusterOptions;
+
+/// Torments a cluster of real processes while prescriptions are signed, and checks every promise across all disks afterwards.
+///
+/// Five sites with threshold three and two coordinators, each a process, every call between them over a proxy of this program. Exit code 1 if a
+/// promise was broken, if a document was not signed while at most n - t sites were away, or if a time is beyond three times its goal.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "torment", version)]
+#[command(
+    after_help = "Examples:\n  torment --seed 7 --minutes 10 --html torment.html\n  torment --only leader-killed --only split --seconds 60 --json"
+)]
+pub struct Options {
+    /// Which faults, when, on whom. Default: drawn, and printed.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How long, in minutes: rounds are begun until then. At least one of each kind that is asked for is done in any case.
+    #[arg(long, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub minutes: Option<u64>,
+    /// The same in seconds. Default 120.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=36_000))]
+    pub seconds: Option<u64>,
+    /// Only this kind of fault; may be given several times. Default: all.
+    #[arg(long, value_enum)]
+    pub only: Vec<Nemesis>,
+    /// Documents a second, each at its own instant whether or not those before are signed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub rate: u32,
+    /// Seconds for which one fault is held; some hold it twice or half as long.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub hold: u64,
+    /// Seconds without faults at the beginning, with which the rest is compared.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=120))]
+    pub quiet: u64,
+    /// Writes the report with a time-line to this file, as HTML.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// Keeps the cluster's directory, with all disks and logs.
+    #[arg(long)]
+    pub keep: bool,
+    /// Program, directory and output.
+    #[command(flatten)]
+    pub cluster: ClusterOptions,
+}
+
+impl Options {
+    /// How long rounds are begun, in seconds.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.minutes.map(|minutes| minutes * 60).or(self.seconds).unwrap_or(120)
+    }
+}

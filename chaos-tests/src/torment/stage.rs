@@ -1,0 +1,192 @@
+//! The cluster under torment, and what every nemesis does with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
+use warifu_node::admin::{self, AdminReply, AdminRequest};
+use warifu_protocol::NodeId;
+use warifu_protocol::wire::NodeStatus;
+
+use super::desk::Desk;
+use super::oracle::Oracle;
+use crate::commands::Commands;
+use crate::proxy::{Faults, Mesh, Party};
+use crate::scene::{NODES, Scene, THRESHOLD};
+use crate::simulate::Dice;
+
+/// Time for a node to sign again after its start. A late one is in the report; one that never comes ends the run.
+const SERVING_DEADLINE: Duration = Duration::from_secs(60);
+/// Time for the nodes to agree on a leader.
+const LEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// How often nodes are looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// Time for one look.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Coordinators.
+pub(super) const COORDINATORS: u8 = 2;
+
+/// Everything that nemeses use.
+pub(super) struct Stage {
+    pub(super) scene: Scene,
+    pub(super) mesh: Mesh,
+    pub(super) commands: Commands,
+    pub(super) dice: Dice,
+    pub(super) desk: Desk,
+    pub(super) oracle: Oracle,
+    /// A physician whose key is to be revoked, and a session of theirs.
+    pub(super) condemned: Option<(Holder, OpenSession)>,
+    /// Disks that are no node's any more, with the node that they were of: their audit logs count as those of others do.
+    pub(super) lost: Vec<(NodeId, PathBuf)>,
+    /// Nodes that run on a replaced store.
+    pub(super) replaced: BTreeSet<NodeId>,
+    /// How long one fault is held.
+    pub(super) hold: Duration,
+}
+
+impl Stage {
+    /// The cluster.
+    pub(super) const fn cluster(&mut self) -> &mut LocalCluster {
+        &mut self.scene.cluster
+    }
+
+    /// Every node.
+    pub(super) fn nodes() -> Vec<NodeId> {
+        (1..=NODES).filter_map(NodeId::new).collect()
+    }
+
+    /// n - t: as many may be away.
+    pub(super) const fn spare() -> usize {
+        (NODES - THRESHOLD) as usize
+    }
+
+    /// So many nodes, drawn; `first` among them if it is given.
+    pub(super) fn draw(&mut self, count: usize, first: Option<NodeId>) -> Vec<NodeId> {
+        let mut drawn: Vec<NodeId> = first.into_iter().collect();
+        let mut others: Vec<NodeId> = Self::nodes().into_iter().filter(|node| Some(*node) != first).collect();
+        while drawn.len() < count && !others.is_empty() {
+            let place = self.dice.below(others.len() as u64) as usize;
+            drawn.push(others.swap_remove(place));
+        }
+        drawn
+    }
+
+    /// From one to n - t nodes.
+    pub(super) fn draw_spare(&mut self) -> Vec<NodeId> {
+        let count = self.dice.between(1, Self::spare() as u64) as usize;
+        self.draw(count, None)
+    }
+
+    /// The leader as the node with the newest term sees it.
+    pub(super) async fn leader(&self) -> anyhow::Result<NodeId> {
+        let end = Instant::now() + LEADER_DEADLINE;
+        loop {
+            let mut newest = None;
+            for node in self.scene.cluster.running() {
+                if let Some(status) = self.status(node).await
+                    && newest.as_ref().is_none_or(|before: &NodeStatus| before.term <= status.term)
+                {
+                    newest = Some(status);
+                }
+            }
+            if let Some(leader) = newest.and_then(|status| status.leader) {
+                return Ok(leader);
+            }
+            ensure!(Instant::now() < end, "no node sees a leader after {LEADER_DEADLINE:?}");
+            sleep(POLL).await;
+        }
+    }
+
+    /// How a node says that it is, at its own socket.
+    pub(super) async fn status(&self, node: NodeId) -> Option<NodeStatus> {
+        let socket = self.scene.cluster.admin_socket(node);
+        let asked = tokio::time::timeout(LOOK_DEADLINE, admin::ask(&socket, &AdminRequest::Status)).await;
+        match asked.ok()?.ok()? {
+            AdminReply::Status(status) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self, nodes: &[NodeId]) {
+        nodes.iter().for_each(|node| self.cluster().kill_node(*node));
+    }
+
+    /// Starts these nodes.
+    pub(super) fn start(&mut self, nodes: &[NodeId]) -> anyhow::Result<()> {
+        Ok(nodes.iter().try_for_each(|node| self.cluster().start_node(*node))?)
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(super) fn signal(&self, nodes: &[NodeId], signal: Signal) -> anyhow::Result<()> {
+        for node in nodes {
+            let id = self.scene.cluster.node_process(*node).context("the node runs")?;
+            let process = Pid::from_raw(id.cast_signed()).context("a process id")?;
+            kill_process(process, signal).with_context(|| format!("node {node} cannot be signalled"))?;
+        }
+        Ok(())
+    }
+
+    /// Puts faults on every pair of these parties, in both directions.
+    pub(super) fn among(&self, parties: &[Party], others: &[Party], faults: Faults) {
+        for one in parties {
+            for other in others.iter().filter(|other| *other != one) {
+                self.mesh.weather().set_both(*one, *other, faults);
+            }
+        }
+    }
+
+    /// As a party.
+    pub(super) fn parties(nodes: &[NodeId]) -> Vec<Party> {
+        nodes.iter().map(|node| Party::Node(*node)).collect()
+    }
+
+    /// Waits until each of these nodes is confirmed and has given a signature share since its start; how long each took since `since`.
+    pub(super) async fn until_serving(&mut self, nodes: &[NodeId], since: Instant) -> anyhow::Result<BTreeMap<NodeId, Duration>> {
+        let before = nodes.iter().map(|node| (*node, 0)).collect();
+        self.until_more_than(before, since).await
+    }
+
+    /// Waits until every node has given a further signature share, for after a fault that took nobody's process away.
+    pub(super) async fn until_all_serve(&mut self) -> anyhow::Result<()> {
+        let mut before = BTreeMap::new();
+        for node in Self::nodes() {
+            let status = self.status(node).await.with_context(|| format!("node {node} does not answer at its socket"))?;
+            before.insert(node, status.shares_given);
+        }
+        self.until_more_than(before, Instant::now()).await.map(|_| ())
+    }
+
+    /// Waits until each node is confirmed and has given more shares than this; how long each took since `since`.
+    async fn until_more_than(&mut self, before: BTreeMap<NodeId, u64>, since: Instant) -> anyhow::Result<BTreeMap<NodeId, Duration>> {
+        let mut serving = BTreeMap::new();
+        loop {
+            self.cluster().check_processes()?;
+            let mut last = String::new();
+            for (node, shares) in &before {
+                if serving.contains_key(node) {
+                    continue;
+                }
+                match self.status(*node).await {
+                    Some(status) if status.confirmed && status.shares_given > *shares => {
+                        serving.insert(*node, since.elapsed());
+                    }
+                    Some(status) => {
+                        let given = status.shares_given.saturating_sub(*shares);
+                        last = format!("node {node}: confirmed {}, {given} shares given, {}", status.confirmed, status.reasons.join("; "));
+                    }
+                    None => last = format!("node {node} does not answer at its socket"),
+                }
+            }
+            if serving.len() == before.len() {
+                return Ok(serving);
+            }
+            ensure!(since.elapsed() < SERVING_DEADLINE, "not serving after {SERVING_DEADLINE:?}; {last}");
+            sleep(POLL).await;
+        }
+    }
+}
