@@ -291,6 +291,60 @@ async fn a_connection_on_which_nothing_comes_back_is_given_up_within_seconds() {
     }
 }
 
+/// Passes datagrams between one client and a server, but keeps those of a size that only one request has until two of them have come, and then
+/// sends both in one go.
+async fn relay_twice_at_once(server: SocketAddr, kept_sizes: std::ops::Range<usize>) -> SocketAddr {
+    let (front, back) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let address = front.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut up, mut down) = ([0; 65_536], [0; 65_536]);
+        let (mut client, mut kept) = (None, Vec::new());
+        loop {
+            tokio::select! {
+                Ok((len, from)) = front.recv_from(&mut up) => {
+                    client = Some(from);
+                    if kept.len() < 2 && kept_sizes.contains(&len) {
+                        kept.push(up[..len].to_vec());
+                        if let [first, second] = kept.as_slice() {
+                            back.try_send_to(first, server).unwrap();
+                            back.try_send_to(second, server).unwrap();
+                        }
+                    } else {
+                        back.send_to(&up[..len], server).await.unwrap();
+                    }
+                }
+                Ok((len, _)) = back.recv_from(&mut down) => {
+                    front.send_to(&down[..len], client.unwrap()).await.unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_twice_before_it_is_read_is_answered_once() {
+    let world = World::start();
+    let (large, mut entries) = ([7; 700], world.entries());
+    entries.get_mut(&PeerId::Node(node(1))).unwrap().address =
+        relay_twice_at_once(world.server.local_addr(), large.len()..large.len() + 300).await.to_string();
+    world.roster.replace(entries);
+    let client = world.client(&world.node);
+    client.call(node(1), Role::Raft, b"hello", PATIENCE).await.unwrap();
+    let calling = {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(node(1), Role::Raft, &large, PATIENCE).await })
+    };
+    // What is sent and answered after it shows the client that it is lost, so that the client sends it again.
+    let mut calls = 1;
+    while !calling.is_finished() {
+        client.call(node(1), Role::Raft, b"hello", PATIENCE).await.unwrap();
+        calls += 1;
+    }
+    assert_eq!(calling.await.unwrap().unwrap(), [b"node 2|raft|".as_slice(), &large].concat());
+    assert_eq!(world.asked(), calls + 1);
+}
+
 /// Accepts any server: the tests below are about what the server does with a client that is not ours.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);

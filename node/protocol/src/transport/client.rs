@@ -17,6 +17,7 @@ use super::limits::{
     STREAM_HEAD_MAX,
 };
 use super::role::{PeerId, Role};
+use super::streams::read_rest;
 use super::tls;
 use crate::{NodeId, SpkiHash};
 
@@ -363,7 +364,7 @@ async fn read_reply(node: NodeId, role: Role, mut recv: RecvStream) -> Result<Ve
         STATUS_REFUSED => REFUSAL_FRAME_MAX,
         other => return Err(bad(format!("status {other}"))),
     };
-    let body = recv.read_to_end(limit).await.map_err(|error| match error {
+    let body = read_rest(&mut recv, limit).await.map_err(|error| match error {
         ReadToEndError::TooLong => bad(format!("it is larger than {limit} bytes")),
         ReadToEndError::Read(error) => CallError::Lost { node, reason: error.to_string() },
     })?;

@@ -71,7 +71,7 @@ async fn read_parts(mut recv: RecvStream, role: Role) -> Result<Incoming, RpcRef
     let kind =
         parse_header(header).map_err(|_| RpcRefusal::WrongVersion { version: PROTOCOL_VERSION, suite: SUITE_FROST_ED25519_SHA512 })?;
     match kind {
-        KIND_UNARY => match recv.read_to_end(role.frame_max()).await {
+        KIND_UNARY => match read_rest(&mut recv, role.frame_max()).await {
             Ok(body) => Ok(Incoming::Unary(body.into())),
             Err(ReadToEndError::TooLong) => Err(RpcRefusal::TooLarge { limit: role.frame_max() as u64 }),
             Err(ReadToEndError::Read(_)) => Err(RpcRefusal::malformed("the stream broke off")),
@@ -89,6 +89,21 @@ async fn read_parts(mut recv: RecvStream, role: Role) -> Result<Incoming, RpcRef
         }
         other => Err(RpcRefusal::malformed(format!("frame kind {other}"))),
     }
+}
+
+/// Reads a stream, whose beginning was read already, to its end.
+///
+/// In order, as the beginning was: bytes that were sent again may wait in the stream twice, and a change to reading out of order (as
+/// [`RecvStream::read_to_end`] does it) then gives the beginning a second time and never comes to the end.
+pub(super) async fn read_rest(recv: &mut RecvStream, limit: usize) -> Result<Vec<u8>, ReadToEndError> {
+    let mut rest = Vec::new();
+    while let Some(chunk) = recv.read_chunk(STREAM_CHUNK, true).await.map_err(ReadToEndError::Read)? {
+        if chunk.bytes.len() > limit - rest.len() {
+            return Err(ReadToEndError::TooLong);
+        }
+        rest.extend_from_slice(&chunk.bytes);
+    }
+    Ok(rest)
 }
 
 fn broken_header(error: &ReadExactError) -> RpcRefusal {
