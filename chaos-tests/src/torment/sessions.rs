@@ -10,8 +10,8 @@ use warifu::clock::now;
 use warifu::keys::{KeyKind, LocalKey};
 use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
 use warifu::terminal::{LoginTerms, SessionFile, SessionSecret, close, prepare, signing_anchors, trust_anchors};
-use warifu_api::{ApiClient, StopReport, StopReportState};
-use warifu_protocol::{Genesis, SessionOpening};
+use warifu_api::{ApiClient, ApiError, StopReport, StopReportState};
+use warifu_protocol::{Genesis, SessionClosing, SessionOpening};
 
 use super::desk::Desk;
 use super::oracle::Oracle;
@@ -133,24 +133,40 @@ impl Opener {
 async fn end(desk: Desk, oracle: Oracle, session: OpenSession, number: usize, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
     let closing = close(session.session(), &session.file.secret.key)?;
     let mut patience = Patience::new(stopped);
-    for step in number.. {
-        let client = desk.client(step);
-        match client.close_session(&closing).await {
-            Ok(answer) => match answer.stop {
-                Some(report) if is_acknowledged(&report) => {
-                    oracle.stopped(report);
-                    break;
-                }
-                Some(report) => patience.wait(&anyhow::anyhow!("receipts are missing: {:?}", report.missing)).await?,
-                None => anyhow::bail!("a session was closed without a report"),
-            },
+    let mut step = number;
+    let report = loop {
+        match acknowledged(desk.client(step), &closing, &mut patience).await? {
+            Ok(report) => break report,
+            // Another coordinator may not know of it: it is told as if nobody had been.
             Err(error) => patience.wait(&error).await?,
         }
-    }
+        step += 1;
+    };
+    oracle.stopped(report);
     if desk.sign(&session, SIGNATURES).await.is_ok() {
         oracle.broken(format!("session {} signed after its end was acknowledged", session.session()));
     }
     Ok(())
+}
+
+/// Closes a session by one coordinator and asks it until it has as many receipts as it takes, or fails.
+async fn acknowledged(
+    client: &ApiClient,
+    closing: &SessionClosing,
+    patience: &mut Patience,
+) -> anyhow::Result<Result<StopReport, ApiError>> {
+    let mut told = client.close_session(closing).await.map(|answer| answer.stop);
+    loop {
+        match told {
+            Ok(Some(report)) if is_acknowledged(&report) => return Ok(Ok(report)),
+            Ok(Some(report)) => {
+                patience.wait(&format!("receipts are missing: {:?}", report.missing)).await?;
+                told = client.stop(report.stop).await.map(Some);
+            }
+            Ok(None) => anyhow::bail!("a session was closed without a report"),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
 }
 
 /// Whether no t nodes are left that would start to sign.

@@ -118,7 +118,10 @@ impl Stage {
 
     /// Starts these nodes.
     pub(super) fn start(&mut self, nodes: &[NodeId]) -> anyhow::Result<()> {
-        Ok(nodes.iter().try_for_each(|node| self.cluster().start_node(*node))?)
+        for node in nodes {
+            self.cluster().start_node(*node)?;
+        }
+        Ok(())
     }
 
     /// SIGSTOP or SIGCONT.
