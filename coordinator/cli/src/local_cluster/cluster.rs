@@ -213,6 +213,11 @@ impl LocalCluster {
         Ok(())
     }
 
+    /// Kills every node at one instant, as a power cut would (SIGKILL).
+    pub fn kill_all_nodes(&mut self) {
+        Process::kill_together(self.nodes.values_mut().filter_map(|node| node.process.take()).collect());
+    }
+
     /// Kills a node as a power cut would (SIGKILL). Nothing happens to one that is not running.
     pub fn kill_node(&mut self, id: NodeId) {
         if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.take()) {
@@ -265,6 +270,15 @@ impl LocalCluster {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+    }
+
+    /// Refuses a node's process that has ended by itself, with the end of its log.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Ended`], or [`LocalClusterError::NoNode`] for one that was not started or was killed.
+    pub fn check_node(&mut self, id: NodeId) -> Result<(), LocalClusterError> {
+        let process = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut());
+        process.ok_or(LocalClusterError::NoNode { node: id })?.check()
     }
 
     /// Refuses to go on when a process has ended by itself.
