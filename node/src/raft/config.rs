@@ -87,6 +87,9 @@ impl RaftConfig {
             max_in_snapshot_log_to_keep: self.entries_kept,
             replication_lag_threshold: self.snapshot_every.saturating_add(self.entries_kept),
             enable_pre_vote: Some(true),
+            // What a leader had sent and not yet written is gone after a power cut, but stands in logs of followers. If it led on in the same term it would
+            // give other entries the same places in the same term, and no follower would know them apart.
+            enable_leader_restore: Some(false),
             ..openraft::Config::default()
         }
         .validate()

@@ -37,6 +37,30 @@ async fn when_the_leader_dies_another_takes_over_and_the_first_catches_up_after_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_restarts_leads_again_only_by_an_election() {
+    let mut cluster = Cluster::start(|_| {}).await;
+    let leader = cluster.leader().await;
+    cluster.must_propose(leader, b"before").await;
+    let others: Vec<_> = cluster.nodes.keys().copied().filter(|id| *id != leader).collect();
+    for id in &others {
+        cluster.stop_node(*id).await;
+    }
+    let term = cluster.nodes[&leader].raft.status().term;
+    cluster.stop_node(leader).await;
+    cluster.start_node(leader, true).await;
+    // Alone it can win none. Its log may lack what the others have of its old term.
+    let status = cluster.nodes[&leader].raft.status();
+    assert!(!status.is_leader && status.leader.is_none(), "{status:?}");
+    for id in others {
+        cluster.start_node(id, true).await;
+    }
+    let next = cluster.leader().await;
+    cluster.must_propose(next, b"after").await;
+    assert!(cluster.nodes[&next].raft.status().term > term);
+    cluster.must_agree_on(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_away_too_long_or_lost_its_disk_is_sent_a_snapshot() {
     const COMMANDS: usize = 120;
     let mut cluster = Cluster::start(|config| {
