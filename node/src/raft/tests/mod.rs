@@ -4,6 +4,7 @@
 mod cluster;
 mod forged;
 mod harness;
+mod production;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
