@@ -3,9 +3,11 @@
 pub mod command;
 mod commands;
 pub mod custody;
+pub mod disk_faults;
 pub mod measure;
 pub mod open_loop;
 mod plot;
+pub mod preload;
 pub mod proxy;
 mod scene;
 pub mod sign_latency;

@@ -13,7 +13,7 @@ use warifu::clock::now;
 use warifu::local_cluster::OpenSession;
 use warifu::terminal::Prepared;
 use warifu_coordinator::document::sample;
-use warifu_protocol::DocumentKind;
+use warifu_protocol::{DocumentKind, SessionId};
 
 use crate::measure::{Latencies, Spread};
 use crate::scene::document_id;
@@ -28,6 +28,7 @@ pub struct Load {
 /// What became of one document.
 #[derive(Debug, Clone)]
 struct Attempt {
+    request: (SessionId, u32),
     scheduled: Instant,
     ended: Instant,
     /// Sets of sites that the coordinator asked, or why it was not signed.
@@ -167,6 +168,11 @@ impl Attempts {
         self.0.iter().filter(outside).filter_map(|attempt| Some((attempt.scheduled, attempt.outcome.as_ref().err()?.reason().as_str())))
     }
 
+    /// Session and number of every document that had come back signed before an instant.
+    pub fn signed_before(&self, instant: Instant) -> impl Iterator<Item = (SessionId, u32)> {
+        self.0.iter().filter(move |attempt| attempt.outcome.is_ok() && attempt.ended < instant).map(|attempt| attempt.request)
+    }
+
     /// The documents since `start`, in slices by the instants at which they came.
     #[must_use]
     pub fn over_time(&self, start: Instant, slice: Duration) -> Vec<Spread> {
@@ -209,17 +215,18 @@ where
             if *stopped.borrow() {
                 break 'sessions;
             }
-            let signing = sign(Arc::clone(&session), seq);
+            let (request, signing) = ((session.session(), seq), sign(Arc::clone(&session), seq));
             attempts.spawn(async move {
                 let outcome = signing.await;
-                Attempt { scheduled, ended: Instant::now(), outcome }
+                Attempt { request, scheduled, ended: Instant::now(), outcome }
             });
         }
     }
     Ok(attempts.join_all().await)
 }
 
-async fn sign(session: &OpenSession, seq: u32) -> anyhow::Result<u32> {
+/// Has one document signed under this number; returns how many sets of sites the coordinator asked.
+pub(crate) async fn sign(session: &OpenSession, seq: u32) -> anyhow::Result<u32> {
     let xml = sample::prescription(&document_id());
     let prepared = Prepared::new(xml, DocumentKind::Prescription, session.session(), seq, &session.file.secret.key, now())?;
     Ok(prepared.sign(&session.client, &session.anchors).await?.attempts)
@@ -233,7 +240,8 @@ mod tests {
     fn a_phase_has_the_documents_that_came_in_it_whenever_they_were_signed() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let attempt = |scheduled, ended, outcome| Attempt { scheduled: at(scheduled), ended: at(ended), outcome };
+        let request = (SessionId::new([1; 32]), 1);
+        let attempt = |scheduled, ended, outcome| Attempt { request, scheduled: at(scheduled), ended: at(ended), outcome };
         let attempts = Attempts(vec![
             attempt(0, 10, Ok(1)),
             attempt(100, 300, Ok(2)),
@@ -245,6 +253,7 @@ mod tests {
         assert_eq!(phase.first_failure.as_deref(), Some("refused"));
         assert!((phase.call.max_us - 200_000.0).abs() < 1_000.0, "{phase:?}");
         assert_eq!(attempts.between(at(300), at(400)).attempted, 0);
+        assert_eq!((attempts.signed_before(at(300)).count(), attempts.signed_before(at(301)).count()), (2, 3));
         assert_eq!(attempts.unanswered(at(0), at(400)), 0);
         let slices = attempts.over_time(start, Duration::from_millis(100));
         assert_eq!(slices.iter().map(|slice| slice.count).collect::<Vec<_>>(), [1, 1, 1]);

@@ -36,10 +36,21 @@ impl Scene {
 
     /// Founds the cluster. Its configurations may be changed before [`Self::open`].
     pub(crate) async fn found(directory: &Path, program: &Path, coordinators: u8) -> anyhow::Result<LocalCluster> {
+        Self::found_of(directory, program, coordinators, NODES, THRESHOLD).await
+    }
+
+    /// As [`Self::found`], with other n and t.
+    pub(crate) async fn found_of(
+        directory: &Path,
+        program: &Path,
+        coordinators: u8,
+        nodes: u8,
+        threshold: u8,
+    ) -> anyhow::Result<LocalCluster> {
         let options = LocalClusterOptions {
             directory: directory.to_owned(),
-            nodes: NODES,
-            threshold: THRESHOLD,
+            nodes,
+            threshold,
             policy: Policy { session_signatures_max: SESSION_SIGNATURES_MAX, ..Policy::default() },
             program: program.to_owned(),
         };

@@ -313,13 +313,18 @@ fn enrolment(holder: &NewHolder) -> Enrolment {
 
 /// A gauge or counter of a node, if it answers.
 pub(crate) async fn metric(cluster: &LocalCluster, node: NodeId, name: &str) -> Option<f64> {
+    value_of(&page(cluster, node, "/metrics").await?, name)
+}
+
+/// What a node's HTTP address says under a path, headers too, if it answers.
+pub(crate) async fn page(cluster: &LocalCluster, node: NodeId, path: &str) -> Option<String> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let read = async {
         let mut stream = tokio::net::TcpStream::connect(cluster.node_http(node)?).await.ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes()).await.ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.ok()?;
-        value_of(&text, name)
+        Some(text)
     };
     tokio::time::timeout(ANSWER_DEADLINE, read).await.ok().flatten()
 }

@@ -1,0 +1,107 @@
+//! One run.
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
+use tokio::time::Instant;
+use warifu_protocol::NodeId;
+
+use super::audit::read_all;
+use super::cuts::cut;
+use super::faults::Case;
+use super::kept::Kept;
+use super::options::Options;
+use super::report::Report;
+use crate::command::Progress;
+use crate::measure::load_average;
+use crate::open_loop::Load;
+use crate::preload::{Disk, Shim};
+use crate::scene::Scene;
+
+const PROGRESS: Progress = Progress("disk-faults");
+/// What a node prints, in its directory.
+const NODE_LOG: &str = "log";
+/// Sessions for the load while single disks fail: each is for as many documents as a session may have.
+const SESSIONS: usize = 3;
+
+/// Founds a cluster on disks that forget, and has them forget and fail.
+///
+/// # Errors
+/// When the run itself cannot go on; broken promises are in the report.
+pub async fn run(options: &Options) -> anyhow::Result<Report> {
+    let Options { seed, iterations, faults, first, nodes, threshold, rate, cluster } = options;
+    ensure!(threshold < nodes, "t must be below n");
+    let started = Instant::now();
+    let before = load_average();
+    let directory = cluster.common.working_directory(PROGRESS)?;
+    let shim = Shim::build(directory.path())?;
+    let mut disks = BTreeMap::new();
+    let ids: Vec<NodeId> = (1..=*nodes).filter_map(NodeId::new).collect();
+    let mut founded = Scene::found_of(&directory.path().join("cluster"), &cluster.program()?, 1, *nodes, *threshold).await?;
+    for &node in &ids {
+        let disk = Disk::new(&shim, &founded.node_directory(node), NODE_LOG, &directory.path().join(format!("journal-{node}")))?;
+        founded.set_node_environment(node, disk.environment());
+        disks.insert(node, disk);
+    }
+    let mut scene = Scene::open(founded).await?;
+    let (mut kept, mut rng) = (Kept::default(), ChaCha8Rng::seed_from_u64(*seed));
+
+    let mut cuts = Vec::new();
+    for number in 1..=*iterations {
+        let row = cut(&mut scene, &disks, &mut kept, &mut rng, *rate, *threshold).await?;
+        let over = !row.broken.is_empty();
+        PROGRESS.tell(&format!("power cut {number} of {iterations}: back after {:.1} s", row.recovery_seconds))?;
+        cuts.push(row);
+        if over {
+            break;
+        }
+    }
+
+    let mut cases = Vec::new();
+    let mut signing = None;
+    let whole = cuts.iter().all(|row| row.broken.is_empty());
+    if *faults > 0 && whole {
+        let (begun, load) = (Instant::now(), Load::start(scene.log_in_often(SESSIONS).await?, *rate));
+        for number in 0..*faults {
+            let case = Case::draw(number, &ids, &mut rng);
+            if number + 1 < *first {
+                continue;
+            }
+            let row = case.play(&mut scene, &disks[&case.node()], &mut kept).await?;
+            let over = !row.broken.is_empty();
+            PROGRESS.tell(&format!("fault {} of {faults}: {case:?}: {:?}", number + 1, row.behaviour))?;
+            cases.push(row);
+            if over {
+                break;
+            }
+        }
+        ensure!(!load.is_spent(), "the sessions' numbers are spent: ask for fewer faults or a lower rate");
+        let attempts = load.stop().await?;
+        signing = Some(attempts.between(begun, Instant::now()));
+        kept.documents.extend(attempts.signed_before(Instant::now()));
+    }
+
+    let mut broken = Vec::new();
+    if whole && cases.iter().all(|row| row.broken.is_empty()) {
+        broken.extend(kept.forgotten(&scene.cluster).await?);
+        scene.cluster.kill_all_nodes();
+        broken.extend(kept.missing_audit(&read_all(&scene.cluster, &ids).await?, *threshold));
+    }
+    for disk in disks.values() {
+        ensure!(disk.counts()?.unseen == 0, "a file was written through a shared mapping, which the shim cannot see");
+    }
+    Ok(Report {
+        nodes: *nodes,
+        threshold: *threshold,
+        seed: *seed,
+        load_average: [before, load_average()],
+        cuts,
+        faults: cases,
+        signing,
+        kept: kept.counted(),
+        broken,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
