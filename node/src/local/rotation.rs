@@ -284,3 +284,57 @@ fn count_stale(database: &Database, current: KekGeneration) -> Result<u64, Local
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, LocalStoreError> + Send + 'static) -> Result<T, LocalStoreError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(LocalStoreError::Store(StoreError::Closed)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::shares::create_tables;
+    use super::*;
+    use crate::sealing::FileKek;
+    use crate::store::DatabaseOptions;
+
+    #[test]
+    fn what_was_deleted_or_stored_anew_since_a_batch_was_read_stands() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let database = Database::open(&directory.path().join("local.redb"), DatabaseOptions::default()).expect("a store");
+        create_tables(&database).expect("tables");
+        let [kept, replaced, deleted] = [1, 2, 3].map(|number| vec![number; 20]);
+        let batch = Batch {
+            fresh: [&kept, &replaced, &deleted].map(|key| (key.clone(), b"old".to_vec(), b"resealed".to_vec())).to_vec(),
+            damaged: Vec::new(),
+            next: None,
+        };
+        let found = database.write_blocking(move |transaction| {
+            let mut table = transaction.open_table(SHARES)?;
+            table.insert(kept.as_slice(), b"old".as_slice())?;
+            table.insert(replaced.as_slice(), b"of a refresh".as_slice())?;
+            drop(table);
+            batch.write(transaction)?;
+            let table = transaction.open_table(SHARES)?;
+            let read = |key: &Vec<u8>| Ok::<_, StoreError>(table.get(key.as_slice())?.map(|value| value.value().to_vec()));
+            Ok([read(&kept)?, read(&replaced)?, read(&deleted)?])
+        });
+        assert_eq!(found.expect("written"), [Some(b"resealed".to_vec()), Some(b"of a refresh".to_vec()), None]);
+    }
+
+    /// A share that is sealed under the old key and stored after the last look for such shares would be noise once that key is destroyed.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_key_takes_over_while_a_share_is_being_stored() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (node, cluster) = (NodeId::new(1).expect("a node id"), ClusterId::new([7; 32]));
+        let database = Database::open(&directory.path().join("local.redb"), DatabaseOptions::default()).expect("a store");
+        let kek = Arc::new(FileKek::init(&directory.path().join("kek")).expect("a key"));
+        let opened = tokio::task::spawn_blocking(move || LocalStore::open_on(database, kek, node, cluster)).await;
+        let store = Arc::new(opened.expect("it does not panic").expect("a local store"));
+        let before = store.vault.unlocked().expect("unlocked").sealer.current();
+        let storing = store.vault.switching.read().await;
+        let rotating = Arc::clone(&store);
+        let rotation = tokio::spawn(async move { rotating.shred().await });
+        for _ in 0..50 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            assert_eq!(store.vault.unlocked().expect("unlocked").sealer.current(), before);
+        }
+        drop(storing);
+        let rotated = rotation.await.expect("it does not panic").expect("it ends");
+        assert!(rotated.current > before && rotated.destroyed == [before], "{rotated:?}");
+    }
+}
