@@ -32,6 +32,10 @@ pub const READ_GRACE: Duration = Duration::from_millis(50);
 pub const PROPOSE_DEADLINE: Duration = Duration::from_millis(10_000);
 /// Time for one node to bring a command into the log, a change of leader included.
 pub const PROPOSE_CALL_DEADLINE: Duration = Duration::from_millis(4_000);
+/// Time for f + 1 nodes to have applied an order that one node says was applied.
+pub const APPLIED_DEADLINE: Duration = Duration::from_millis(5_000);
+/// Pause before they are asked again.
+pub const APPLIED_PAUSE: Duration = Duration::from_millis(50);
 /// Pause before the next node is tried when one failed at once.
 pub const PROPOSE_PAUSE: Duration = Duration::from_millis(50);
 

@@ -384,6 +384,19 @@ async fn a_crl_travels_in_pieces_after_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_counts_as_applied_only_when_more_nodes_than_may_lie_say_so() {
+    let fixture = must_signing_fixture("").await;
+    // The node that leads, and is asked first.
+    fixture.sites.fault(1, Some(Fault::InventsVerdicts));
+    let facility = OrderCommand::EnrolFacility { facility: "clinic-1".parse().unwrap() };
+    let invented = fixture.client("authority").order(&order(&fixture, 9, facility.clone())).await.unwrap_err();
+    assert_eq!(code(&invented), ("outcome-unknown", 503));
+    fixture.sites.fault(1, None);
+    let answer = fixture.client("authority").order(&order(&fixture, 9, facility)).await.unwrap();
+    assert_eq!(answer.applied, Applied::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn packets_of_an_import_go_to_their_nodes_and_whoever_did_not_take_one_is_named() {
     let fixture = must_signing_fixture("").await;
     let order = OrderId::new([0x1a; 16]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use tokio::time::{Instant, sleep};
 use warifu_api::{OrderAnswer, Problem};
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES};
 use warifu_protocol::wire::{Applied, Read, View};
@@ -15,6 +16,7 @@ use super::app::App;
 use super::body::{Received, Unread};
 use super::caller::{Authority, Caller};
 use super::stops;
+use crate::limits::{APPLIED_DEADLINE, APPLIED_PAUSE};
 use crate::nodes::Proposed;
 use crate::signing::read_problem;
 
@@ -35,7 +37,10 @@ pub(super) async fn relay_order(
     }
     let proposed = propose(&app, Command::Order(order.clone())).await?;
     match proposed.outcome {
-        Ok(applied) => Ok(Json(OrderAnswer { index: Some(proposed.index), applied, stop: None })),
+        Ok(applied) => {
+            confirm_applied(&app, order.body.id).await?;
+            Ok(Json(OrderAnswer { index: Some(proposed.index), applied, stop: None }))
+        }
         Err(Refusal::OrderReplayed) if proposed.after_unknown => {
             Ok(Json(OrderAnswer { index: None, applied: applied_before(&app, &order).await?, stop: None }))
         }
@@ -82,6 +87,24 @@ pub(super) async fn propose(app: &App, command: Command) -> Result<Proposed, Pro
         return Err(Problem::new(400, "too-large", Fault::Request, error.to_string()));
     }
     app.nodes.propose(command).await.map_err(|error| Problem::new(503, "outcome-unknown", Fault::Cluster, error.to_string()).retry_after(1))
+}
+
+/// Waits until enough nodes say that an order was applied that one of them is honest: the node that gave the verdict may lie.
+async fn confirm_applied(app: &App, order: OrderId) -> Result<(), Problem> {
+    let end = Instant::now() + APPLIED_DEADLINE;
+    loop {
+        let read = app.nodes.read(&Read::OrderApplied(order)).await;
+        if let Ok(Some(View::OrderApplied(found))) = read
+            && found == order
+        {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            let detail = "one node says that the order was applied, and too few others confirm it; look, and send the same again";
+            return Err(Problem::new(503, "outcome-unknown", Fault::Cluster, detail).retry_after(1));
+        }
+        sleep(APPLIED_PAUSE).await;
+    }
 }
 
 /// An id of a path.

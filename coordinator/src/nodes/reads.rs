@@ -97,6 +97,7 @@ fn newness(view: Option<&View>) -> u64 {
         }
         Some(View::Credentials(views)) => 1 + views.iter().map(|view| view.version.0).sum::<u64>() + views.len() as u64,
         Some(View::Crls(views)) => 1 + views.iter().map(|view| view.this_update.0).max().unwrap_or(0),
+        Some(View::OrderApplied(_)) => 1,
         Some(View::RosterOrders(orders)) => 1 + orders.len() as u64,
     }
 }

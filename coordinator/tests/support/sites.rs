@@ -44,6 +44,8 @@ pub enum Fault {
     Unconfirmed,
     /// It brings commands into the log and does not say so.
     LosesVerdicts,
+    /// It says that commands were applied which it keeps to itself.
+    InventsVerdicts,
 }
 
 struct Site {
@@ -269,6 +271,9 @@ impl Sites {
             }
             OrderCall::Propose(command) => {
                 let mut registry = self.registry.lock();
+                if fault == Some(Fault::InventsVerdicts) {
+                    return Ok(OrderReply::Verdict(Verdict { index: registry.index + 1, outcome: Ok(Applied::Done) }));
+                }
                 registry.index += 1;
                 let verdict = Verdict { index: registry.index, outcome: registry.apply(*command) };
                 if fault == Some(Fault::LosesVerdicts) {
@@ -316,6 +321,7 @@ impl Sites {
             Read::ObjectVersion(_) => Some(View::ObjectVersion(credential.version)),
             Read::Ceremony(_) | Read::History(_) => None,
             Read::Crls => Some(View::Crls(Vec::new())),
+            Read::OrderApplied(id) => registry.orders.contains(id).then_some(View::OrderApplied(*id)),
             Read::RosterOrders { .. } => Some(View::RosterOrders(Vec::new())),
         }
     }

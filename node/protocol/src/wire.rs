@@ -156,6 +156,8 @@ pub enum Read {
     },
     /// What happened to a credential.
     History(CredentialId),
+    /// Whether an order was applied; it is remembered until it expires.
+    OrderApplied(OrderId),
 }
 
 /// An object with a version.
@@ -285,6 +287,8 @@ pub enum View {
     RosterOrders(Vec<crate::Order>),
     /// What happened to a credential, in order.
     History(Vec<crate::CredentialEvent>),
+    /// This order was applied.
+    OrderApplied(OrderId),
 }
 
 /// States of a credential.

@@ -636,6 +636,9 @@ fn frames_between_coordinators_and_nodes_are_frozen() {
         golden.postcard("propose", &proposal, "23442c46f4abeb27");
         golden.postcard("reads", &reads.map(OrderCall::Read), "a013c2325bb3c0e4");
         golden.postcard("later reads", &later_reads.map(OrderCall::Read), "e12a14c3f4312154");
+        let applied = OrderId::new([0x0d; 16]);
+        golden.postcard("order applied", &OrderCall::Read(Read::OrderApplied(applied)), "e23079435b498688");
+        golden.postcard("is applied", &OrderReply::View(Some(View::OrderApplied(applied))), "1fb5147fb8cfaae5");
         golden.postcard("roster orders", &OrderReply::View(Some(View::RosterOrders(orders))), "96f2ea5c40f59d89");
         golden.postcard("history", &OrderReply::View(Some(View::History(history()))), "4c958eec24819cda");
         golden.postcard("status call", &OrderCall::Status, "dbc1b4c900ffe48d");

@@ -225,6 +225,7 @@ fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreErro
             let stores = state.store_numbers()?;
             Some(View::Credentials(found.iter().map(|(id, record)| record.view(*id, &stores)).collect()))
         }
+        Read::OrderApplied(id) => state.order_applied(*id)?.then_some(View::OrderApplied(*id)),
         Read::History(id) => Some(View::History(state.history(*id)?)),
         Read::RosterOrders { after } => Some(View::RosterOrders(state.roster_orders(*after, ROSTER_ORDERS_PER_REPLY_MAX)?)),
         Read::Crls => Some(View::Crls(

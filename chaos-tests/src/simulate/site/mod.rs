@@ -273,6 +273,7 @@ impl World {
             | Read::Credentials { .. }
             | Read::Crls
             | Read::RosterOrders { .. }
+            | Read::OrderApplied(_)
             | Read::History(_) => None,
         };
         self.reply(place, from, Reply::Order(OrderReply::View(view)));
