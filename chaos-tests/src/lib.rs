@@ -5,6 +5,7 @@ mod commands;
 pub mod custody;
 pub mod disk_faults;
 pub mod measure;
+pub mod mutants;
 pub mod open_loop;
 mod plot;
 pub mod preload;

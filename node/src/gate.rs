@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::{BootId, NodeId};
 
 /// The one place that says yes. Every signature share asks it.
@@ -52,8 +53,9 @@ impl Gate {
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.inner.read();
-        let closed = inner.alarm.is_some() || inner.locked.is_some() || inner.retired.is_some() || inner.stopping;
-        inner.confirmed.is_some() && !closed
+        let alarmed = inner.alarm.is_some() && !is_on(Mutant::SignUnderAlarm);
+        let closed = alarmed || inner.locked.is_some() || inner.retired.is_some() || inner.stopping;
+        (inner.confirmed.is_some() || is_on(Mutant::SignUnconfirmed)) && !closed
     }
 
     /// Opens, if the boot id is still the current one.

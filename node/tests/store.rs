@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use redb::backends::InMemoryBackend;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition};
@@ -170,5 +170,55 @@ async fn every_waiter_hears_of_a_failed_commit_and_the_store_never_writes_again(
             assert!(table.get(99).unwrap().is_none());
             assert!(table.len().unwrap() >= 1);
         }
+    }
+}
+
+/// A disk whose cache is lost when the power is cut: what is on it is what was there at the last sync.
+#[derive(Debug, Clone, Default)]
+struct Volatile {
+    cache: Arc<Mutex<Vec<u8>>>,
+    disk: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Volatile {
+    /// What another process finds after the power came back.
+    fn after_a_power_cut(&self) -> Self {
+        let disk = self.disk.lock().unwrap().clone();
+        Self { cache: Arc::new(Mutex::new(disk.clone())), disk: Arc::new(Mutex::new(disk)) }
+    }
+}
+
+impl StorageBackend for Volatile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.cache.lock().unwrap().len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let (cache, from) = (self.cache.lock().unwrap(), offset as usize);
+        out.copy_from_slice(&cache[from..from + out.len()]);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.cache.lock().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.lock().unwrap().clone_from(&self.cache.lock().unwrap());
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let from = offset as usize;
+        self.cache.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_power_cut() {
+    let backend = Volatile::default();
+    let database = Database::open_backend(backend.clone(), OPTIONS).unwrap();
+    for key in 0..20 {
+        must_insert(&database, key).await;
+        let found = Database::open_backend(backend.after_a_power_cut(), OPTIONS).unwrap();
+        assert_eq!(keys(&found), (0..=key).collect::<Vec<_>>());
     }
 }

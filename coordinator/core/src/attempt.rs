@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use frost_ed25519::round2::SignatureShare;
 use frost_ed25519::{CheaterDetection, SigningPackage};
-use warifu_protocol::NodeId;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{SignItem, SignerCommitments};
+use warifu_protocol::{NodeId, weaken};
 
 use crate::commitments::Commitments;
 use crate::job::Job;
@@ -100,9 +101,10 @@ impl Attempt {
         match aggregated.and_then(|signature| signature.serialize()) {
             Ok(bytes) => <[u8; 64]>::try_from(bytes)
                 .ok()
-                .filter(|signature| key.verifies(message, signature))
+                .filter(|signature| key.verifies(message, signature) || is_on(Mutant::ReleaseUnverified))
                 .ok_or_else(|| AggregateInvalid { culprits: BTreeSet::new() }),
             Err(error) => {
+                weaken!(ReleaseUnverified, { return Ok([0; 64]) });
                 let culprits = error.culprits().iter().filter_map(|culprit| node_of(culprit, self.nodes())).collect();
                 Err(AggregateInvalid { culprits })
             }

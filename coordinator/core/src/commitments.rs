@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use frost_ed25519::round1::SigningCommitments;
 use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, NONCE_LIFE_MILLIS};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{FreshCommitments, SignerCommitments};
 use warifu_protocol::{Blob, NodeId, NonceId};
 
@@ -78,7 +79,8 @@ impl Pool {
     pub(crate) fn add(&mut self, asked: MonotonicMillis, fresh: Vec<Commitments>) {
         let room = POOL_MAX.saturating_sub(self.unused.len());
         for commitments in fresh.into_iter().take(room) {
-            if self.unused.iter().all(|entry| entry.commitments.nonce != commitments.nonce) {
+            let is_new = self.unused.iter().all(|entry| entry.commitments.nonce != commitments.nonce);
+            if is_new || is_on(Mutant::ReuseCommitment) {
                 self.unused.push_back(Entry { commitments, received: asked });
             }
         }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warifu_coordinator_core::{Fleet, Rules, StopRules};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::transport::Role;
 use warifu_protocol::wire::{NodeStatus, OrderCall, OrderReply};
 use warifu_protocol::{ClusterId, ClusterRecord, Name, NodeId, ReceiptQuorum, Threshold};
@@ -38,7 +39,7 @@ impl ClusterFacts {
 
     /// f+1: so many nodes include one that does not lie.
     pub(crate) fn honest_quorum(&self) -> usize {
-        usize::from(self.liars) + 1
+        if is_on(Mutant::BelieveOneNode) { 1 } else { usize::from(self.liars) + 1 }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::{BootId, ClusterRecord, NodeEntry, NodeId, NodeSigned, Sha256, StateMark, StateRoot};
 
 /// The roots that others signed for the entry of one `NodeStarted`. A node counts once, and only under its key in the roster.
@@ -49,13 +50,13 @@ impl<'a> RootTally<'a> {
         if !valid {
             return None;
         }
-        if body.root == self.root {
+        if body.root == self.root || is_on(Mutant::RootNotCompared) {
             self.same.insert(asked.id);
         } else {
             self.other.insert(asked.id);
         }
         // One node may lie about its root; f+1 that differ mean that this node's state is wrong.
-        let needed = usize::from(self.cluster.liars) + 1;
+        let needed = if is_on(Mutant::ConfirmByOne) { 1 } else { usize::from(self.cluster.liars) + 1 };
         if self.same.len() >= needed {
             return Some(RootVerdict::Confirmed { by: self.same.iter().copied().collect() });
         }
@@ -108,7 +109,7 @@ impl MarkTally {
         if !valid || self.same.contains(&asked) || self.other.contains(&asked) {
             return;
         }
-        if signed.body.mark == self.found {
+        if signed.body.mark == self.found || is_on(Mutant::SnapshotUnjudged) {
             self.same.insert(asked);
         } else {
             self.other.insert(asked);

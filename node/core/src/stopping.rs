@@ -1,5 +1,7 @@
 //! When a node that holds a stop on its own acts to bring it into the log.
 
+use warifu_protocol::weaken;
+
 use crate::signer::MonotonicMillis;
 
 /// A stop that the coordinator brings into the log is there sooner than this; the first node that proposes it again does so then.
@@ -48,6 +50,7 @@ impl HoldSchedule {
 
     /// What is due; each thing is said once, and then again after a pause that doubles up to [`PAUSE_MILLIS_MAX`].
     pub fn step(&mut self, now: MonotonicMillis) -> HoldStep {
+        weaken!(KeepHoldsUnlogged, { return HoldStep::default() });
         let step = HoldStep { propose: now >= self.next_proposal, replace_leader: now >= self.next_replacement };
         if step.propose {
             self.next_proposal = after(now, self.proposal_pause);

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod import;
 pub mod keys;
 pub mod limits;
+pub mod mutants;
 pub mod order;
 mod order_words;
 pub mod packet;

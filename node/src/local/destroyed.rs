@@ -1,6 +1,7 @@
 //! Destroyed credentials: their shares are deleted, none is taken any more, and what became of them is remembered.
 
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::{AuditEntry, AuditEvent, CredentialId, Gone, NodeSigned, UnixMillis};
 
 use super::audit::append_plain;
@@ -99,7 +100,9 @@ impl LocalStore {
 
 /// Deletes all shares of a credential and takes none of them any more; they are to be shredded.
 pub(super) fn bury(transaction: &WriteTransaction, credential: CredentialId, now: UnixMillis) -> Result<(), StoreError> {
-    delete_shares(transaction, credential)?;
+    if !is_on(Mutant::KeepDestroyedShares) {
+        delete_shares(transaction, credential)?;
+    }
     transaction.open_table(TOMBSTONES)?.insert(credential.as_ref(), ())?;
     transaction.open_table(UNSHREDDED)?.insert(credential.as_ref(), ())?;
     append_plain(transaction, &AuditEntry::new(now, AuditEvent::SharesDeleted { credential }))

@@ -5,6 +5,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use parking_lot::RwLock;
+use warifu_protocol::mutants::{Mutant, is_on};
 use zeroize::Zeroizing;
 
 use super::file_kek::random;
@@ -190,7 +191,9 @@ fn bound(generation: KekGeneration, aad: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(5 + aad.len());
     bytes.push(VERSION);
     bytes.extend(generation.0.to_be_bytes());
-    bytes.extend(aad);
+    if !is_on(Mutant::SealWithoutPlace) {
+        bytes.extend(aad);
+    }
     bytes
 }
 

@@ -97,7 +97,7 @@ impl CeremonyService {
             let record = view.credential(credential).map_err(|error| StoreError::Corrupt { what: "a credential", detail: error.reason })?;
             Ok(match record {
                 Some(record) if record.state == CredentialState::Destroyed => ShareStanding::Destroyed,
-                Some(record) if epoch >= record.epoch || record.holders_of(epoch).is_some() => ShareStanding::Lives,
+                Some(record) if !record.is_over(epoch) => ShareStanding::Lives,
                 // Of a credential that is not there no key came: its key generation or import was given up.
                 Some(_) | None => ShareStanding::Over,
             })

@@ -6,6 +6,7 @@ use frost_ed25519::keys::KeyPackage;
 use parking_lot::Mutex;
 use warifu_core::registry::StateStore;
 use warifu_core::signer::{self, CheckContext, CheckError, CheckedWork, MonotonicMillis, NoncePools, Prepared, RETRY_NONCE_MILLIS};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{NotYet, SignAnswer, SignItem};
 use warifu_protocol::{AuditEntry, CredentialId, Epoch, Name, NodeId, Refusal, UnixMillis};
 
@@ -81,6 +82,7 @@ impl ShareGiver<'_> {
                 Err(answer) => Step::Answered(answer),
             };
             let write = match &step {
+                Step::Prepared(_) if is_on(Mutant::ShareWithoutAudit) => None,
                 Step::Prepared(prepared) => Some(AuditWrite {
                     entry: AuditEntry::new(now, prepared.audit_event(coordinator)),
                     spend: prepared.spend_key(),
@@ -109,12 +111,13 @@ impl ShareGiver<'_> {
         share: impl Fn(CredentialId, Epoch) -> Result<KeyPackage, SignAnswer> + Sync,
     ) -> Vec<SignAnswer> {
         let ShareBatch { steps, since } = batch;
-        let Some(outcomes) = outcomes else {
+        let ignored = || is_on(Mutant::IgnoreAuditFailure).then(|| vec![SpendOutcome::Recorded; steps.len()]);
+        let Some(outcomes) = outcomes.or_else(ignored) else {
             return steps.iter().map(|_| SignAnswer::Refused(Refusal::AuditUnavailable)).collect();
         };
         in_parallel(steps, |(step, place)| match step {
             Step::Answered(answer) => answer,
-            Step::Prepared(_) if outcomes.get(place) != Some(&SpendOutcome::Recorded) => SignAnswer::Refused(Refusal::SeqUsed),
+            Step::Prepared(_) if !is_free(outcomes.get(place)) => SignAnswer::Refused(Refusal::SeqUsed),
             Step::Prepared(_) if !self.gate.is_open() => unconfirmed(),
             Step::Prepared(prepared) => self.sign(prepared, since, &boot_now, &share),
         })
@@ -154,6 +157,11 @@ impl ShareGiver<'_> {
             Err(answer) => answer,
         }
     }
+}
+
+/// Whether what a share uses up was free, and is recorded as used.
+fn is_free(outcome: Option<&SpendOutcome>) -> bool {
+    outcome == Some(&SpendOutcome::Recorded) || is_on(Mutant::SignUsedNumber) || is_on(Mutant::ShareWithoutAudit)
 }
 
 /// What a node says that is not confirmed, or cannot open its shares.

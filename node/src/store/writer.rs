@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::mpsc;
+use warifu_protocol::mutants::{Mutant, is_on};
 
 use super::error::StoreError;
 
@@ -134,8 +135,8 @@ struct Failed {
 fn attempt(database: &Database, batch: &mut [Queued]) -> Result<(), Failed> {
     let engine = |error: StoreError| Failed { job: None, error };
     let mut transaction = database.begin_write().map_err(|error| engine(error.into()))?;
-    let durability =
-        if batch.iter().any(|queued| queued.durability == WriteDurability::Fsync) { Durability::Immediate } else { Durability::None };
+    let is_awaited = batch.iter().any(|queued| queued.durability == WriteDurability::Fsync);
+    let durability = if is_awaited && !is_on(Mutant::ReplyBeforeFsync) { Durability::Immediate } else { Durability::None };
     transaction.set_durability(durability).map_err(|error| engine(error.into()))?;
     for (index, queued) in batch.iter_mut().enumerate() {
         if let Err(error) = queued.job.run(&transaction) {

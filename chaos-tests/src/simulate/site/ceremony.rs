@@ -180,7 +180,6 @@ impl World {
     }
 }
 
-/// Whether shares of this epoch are worth nothing any more; those of an epoch that is still to come are of a refresh under way.
 fn is_over(state: &warifu_core::registry::MemoryStore, credential: CredentialId, epoch: Epoch) -> bool {
-    state.credential(credential).ok().flatten().is_some_and(|record| epoch < record.epoch && record.holders_of(epoch).is_none())
+    state.credential(credential).ok().flatten().is_some_and(|record| record.is_over(epoch))
 }

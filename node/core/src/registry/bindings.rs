@@ -2,6 +2,7 @@
 
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::AUTHENTICATORS_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{Applied, CredentialState};
 use warifu_protocol::{AuthenticatorKind, Binding, Blob, BoundCardApproval, CertificateHash, CredentialId, OrderId, Refusal, UnixMillis};
 
@@ -33,7 +34,7 @@ pub(super) fn bind<S: StateStore>(
     match bound_card {
         Some(approval) => check_bound_card(state, context, &credential, evidence, approval)?,
         // Also when none is bound any more: else two operators could unbind a holder's cards and bind one of their own at once.
-        None if credential.ever_bound => return Err(Refusal::BoundCardNeeded.into()),
+        None if credential.ever_bound && !is_on(Mutant::BindWithoutBoundCard) => return Err(Refusal::BoundCardNeeded.into()),
         None => {}
     }
     own_serial(state, evidence.binding.credential, &authenticator);

@@ -3,6 +3,7 @@
 use frost_ed25519::keys::PublicKeyPackage;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::CEREMONY_ATTEMPTS_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{Applied, CredentialState};
 use warifu_protocol::{
     Blob, CeremonyAbort, CeremonyConfirm, CeremonyId, CeremonyOverdue, CredentialId, NodeId, NodeSigned, NodeStatement, Refusal, Round1,
@@ -92,7 +93,8 @@ pub(super) fn confirm<S: StateStore>(
     note(&mut record.confirmed, message.node)?;
     let place = record.confirmed.partition_point(|node| *node < message.node);
     record.outcomes.insert(place, outcome);
-    if record.confirmed.len() < record.participants.len() {
+    let is_enough = is_on(Mutant::AcceptTooFewConfirms) && record.confirmed.len() + 1 >= usize::from(context.cluster.threshold.0);
+    if record.confirmed.len() < record.participants.len() && !is_enough {
         write(state, body.ceremony, &record);
         return Ok(Applied::Done);
     }

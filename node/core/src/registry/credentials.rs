@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{Applied, CredentialState};
 use warifu_protocol::{AnchorKind, Blob, CeremonyId, CredentialId, Enrolment, Epoch, ObjectVersion, OrderId, Origin, Refusal, UnixMillis};
 
@@ -53,7 +54,7 @@ pub(super) fn admit<S: StateStore>(state: &mut Overlay<'_, S>, order: OrderId, e
     if state.credential(*credential)?.is_some() {
         return Err(Refusal::CredentialExists { credential: *credential }.into());
     }
-    if state.credential_of(holder)?.is_some() {
+    if state.credential_of(holder)?.is_some() && !is_on(Mutant::SecondCredential) {
         return Err(Refusal::HolderHasCredential { holder: holder.clone() }.into());
     }
     let record = CredentialRecord {

@@ -1,5 +1,6 @@
 //! Orders: who approved them, whether they still apply, and what they do.
 
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{Name, ObjectVersion, Order, OrderCommand, PublicKey, Refusal, TerminalId};
 
@@ -18,13 +19,13 @@ pub(super) fn apply<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context
     let body = &order.body;
     check_cluster(context, order)?;
     check_time(context, order)?;
-    if state.order_applied(body.id)? {
+    if state.order_applied(body.id)? && !is_on(Mutant::ReplayOrder) {
         return Err(Refusal::OrderReplayed.into());
     }
     // Before the object is looked at: what the log refuses for the object's sake was ordered by those who may.
     check_authority(context, order)?;
     let version = version(state, context, &body.order)?;
-    if !body.order.is_stopping() && body.object_version != version {
+    if !body.order.is_stopping() && body.object_version != version && !is_on(Mutant::SkipObjectVersion) {
         return Err(Refusal::ObjectVersionMoved { written: body.object_version, current: version }.into());
     }
     let applied = carry_out(state, context, order)?;
@@ -48,7 +49,7 @@ pub(super) fn check_cluster(context: &Context<'_>, order: &Order) -> Result<(), 
 
 pub(super) fn check_time(context: &Context<'_>, order: &Order) -> Result<(), Refusal> {
     let (not_after, limit_millis) = (order.body.not_after, context.cluster.policy.order_millis_max);
-    if not_after < context.now {
+    if not_after < context.now && !is_on(Mutant::ExpiredOrder) {
         return Err(Refusal::OrderExpired { not_after });
     }
     if not_after > context.now.plus(limit_millis) {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use warifu_protocol::{ClusterRecord, NodeId, Refusal, Sha256, SpkiHash};
+use warifu_protocol::{ClusterRecord, NodeId, Refusal, Sha256, SpkiHash, weaken};
 
 use super::reader::{Registry, encode, key, read, table};
 use super::state_root;
@@ -49,6 +49,7 @@ impl MembershipPlans {
     /// Whether a membership entry may stand in the log here: every voter set and every member is of the current plan or the one before.
     #[must_use]
     pub fn allow(&self, voters: &[BTreeSet<NodeId>], nodes: &BTreeMap<NodeId, PlanMember>) -> bool {
+        weaken!(AcceptAnyMembership, { return true });
         let plans = || std::iter::once(&self.current).chain(&self.previous);
         let known_set = |set: &BTreeSet<NodeId>| plans().any(|plan| plan.voters == *set);
         let known_node = |(id, node): (&NodeId, &PlanMember)| plans().any(|plan| plan.nodes.get(id) == Some(node));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use frost_ed25519::keys::PublicKeyPackage;
 use serde::{Deserialize, Serialize};
 pub use warifu_protocol::ClusterRecord;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{AuthenticatorView, CredentialState, CredentialView, PendingView, SessionView};
 use warifu_protocol::{
     AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, CredentialId, Epoch, KeyImport, Name, NodeId, ObjectVersion, OrderId,
@@ -457,6 +458,12 @@ impl CredentialRecord {
     pub fn verifying_share(&self, node: NodeId) -> Option<[u8; 32]> {
         let package = PublicKeyPackage::deserialize(self.key.as_ref()?.public_key_package.as_slice()).ok()?;
         package.verifying_shares().get(&identifier(node))?.serialize().ok()?.try_into().ok()
+    }
+
+    /// Whether shares of this epoch are worth nothing any more; those of an epoch that is still to come are of a refresh under way.
+    #[must_use]
+    pub fn is_over(&self, epoch: Epoch) -> bool {
+        epoch < self.epoch && self.holders_of(epoch).is_none() && !is_on(Mutant::OldEpochSurvives)
     }
 
     /// Whether it has a key that signs or may sign again, so that a node without a share of it is to get one.

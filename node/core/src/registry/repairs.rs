@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use frost_ed25519::keys::{PublicKeyPackage, VerifyingShare};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::{CEREMONY_CREDENTIALS_MAX, REPAIR_ATTEMPTS_MAX, REPAIRS_OPEN_MAX};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{
     Blob, CeremonyId, CredentialId, Epoch, NodeId, NodeSigned, Refusal, RepairAbort, RepairAccusation, RepairCommitments, RepairConfirm,
@@ -105,7 +106,7 @@ pub(super) fn commitments<S: StateStore>(
     let shares = basis.verifying_shares.iter().filter_map(|shares| shares.get(place));
     let fits =
         shares.zip(&body.commitments).filter(|(share, points)| commitments_fit(&record.helpers, helper, record.receiver, share, points));
-    if fits.count() != count {
+    if fits.count() != count && !is_on(Mutant::SkipRepairContribution) {
         expel(state, context, body.ceremony, record, helper)?;
         return Ok(Applied::Done);
     }

@@ -4,6 +4,7 @@ use frost_ed25519::round1::SigningCommitments;
 use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::SIGNATURE_BYTES_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{CredentialState, NotYet, SignAnswer, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
     AuditEvent, CertificateHash, CredentialId, Epoch, Name, NodeId, NonceId, Refusal, RequestHash, SessionId, Sha256, SignedRequest,
@@ -101,7 +102,7 @@ impl CheckContext {
 /// # Errors
 /// [`CheckError::NotYet`] where this node's state may be behind, otherwise the first reason to refuse.
 pub fn check<S: StateStore>(state: &S, context: &CheckContext, item: &SignItem) -> Result<CheckedWork, CheckError> {
-    if context.now < context.entry_time {
+    if context.now < context.entry_time && !is_on(Mutant::SkipClockBehind) {
         return Err(Refusal::ClockBehind.into());
     }
     match &item.work {
@@ -204,7 +205,8 @@ fn check_document<S: StateStore>(
     let request = &signed.request;
     let session = state.session(request.session)?.ok_or_else(CheckError::behind)?;
     // Verified before anything in it is judged, so that a refusal in the audit log is about what the holder's terminal asked for.
-    if session.statement.session_key.verify(&request.message(), signed.signature.as_slice()).is_err() {
+    let key = &session.statement.session_key;
+    if key.verify(&request.message(), signed.signature.as_slice()).is_err() && !is_on(Mutant::SkipRequestSignature) {
         return Err(Refusal::RequestSignatureInvalid.into());
     }
     check_session(state, context, &session)?;
@@ -212,13 +214,14 @@ fn check_document<S: StateStore>(
 
     let credential = session.statement.credential;
     let record = state.credential(credential)?.ok_or_else(CheckError::behind)?;
-    if record.state != CredentialState::Active {
+    if record.state != CredentialState::Active && !is_on(Mutant::SkipCredentialState) {
         return Err(wrong_state(&record, "active"));
     }
     let certificate = record.certificate.as_ref().ok_or_else(|| wrong_state(&record, "a certificate"))?;
     check_certificate(context, certificate, named)?;
     check_authorities(state, &session, &record, certificate)?;
-    if !request.kind.roles().iter().any(|role| certificate.roles.iter().any(|has| has == role)) {
+    let has_role = request.kind.roles().iter().any(|role| certificate.roles.iter().any(|has| has == role));
+    if !has_role && !is_on(Mutant::SkipRole) {
         return Err(Refusal::RoleMissing { kind: request.kind }.into());
     }
 
@@ -261,12 +264,13 @@ fn check_csr<S: StateStore>(
 fn check_session<S: StateStore>(state: &S, context: &CheckContext, session: &SessionRecord) -> Result<(), CheckError> {
     // A terminal may have been retired because it was stolen, with a session's key on it.
     let retired = state.terminal(session.statement.terminal)?.is_none_or(|terminal| terminal.retired);
-    if session.closed || retired {
+    if (session.closed && !is_on(Mutant::SkipSessionClosed)) || (retired && !is_on(Mutant::SkipTerminalRetired)) {
         return Err(Refusal::SessionClosed.into());
     }
     // The terminal sets not-before by its own clock, which may be ahead of this node's within the skew; the end is not stretched.
     let statement = &session.statement;
-    if context.now.plus(context.clock_skew_millis_max) < statement.not_before || context.now > statement.not_after {
+    let is_its_time = context.now.plus(context.clock_skew_millis_max) >= statement.not_before && context.now <= statement.not_after;
+    if !is_its_time && !is_on(Mutant::SkipSessionTimes) {
         return Err(Refusal::SessionNotValid.into());
     }
     Ok(())
@@ -281,10 +285,11 @@ fn check_authorities<S: StateStore>(
 ) -> Result<(), CheckError> {
     if let Some(card) = record.authenticators.iter().find(|bound| bound.card == session.card)
         && state.authority_revoked(card.issuer)?
+        && !is_on(Mutant::SkipAuthorityRevoked)
     {
         return Err(Refusal::CardRevoked.into());
     }
-    if state.authority_revoked(certificate.issuer)? {
+    if state.authority_revoked(certificate.issuer)? && !is_on(Mutant::SkipAuthorityRevoked) {
         return Err(Refusal::CertificateRevoked.into());
     }
     Ok(())
@@ -293,13 +298,13 @@ fn check_authorities<S: StateStore>(
 fn check_request(context: &CheckContext, session: &SessionRecord, signed: &SignedRequest) -> Result<(), Refusal> {
     let request = &signed.request;
     let limit = session.statement.max_signatures;
-    if request.seq == 0 || request.seq > limit {
+    if (request.seq == 0 || request.seq > limit) && !is_on(Mutant::SkipSequenceLimit) {
         return Err(Refusal::SeqOutOfRange { limit });
     }
     if !request.signing_time.0.is_multiple_of(1000) {
         return Err(Refusal::SigningTimeFraction);
     }
-    if request.signing_time.distance(context.now) > context.clock_skew_millis_max {
+    if request.signing_time.distance(context.now) > context.clock_skew_millis_max && !is_on(Mutant::SkipSigningTime) {
         return Err(Refusal::SigningTimeSkew { limit_millis: context.clock_skew_millis_max });
     }
     Ok(())
@@ -309,7 +314,7 @@ fn check_certificate(context: &CheckContext, certificate: &CertificateRecord, na
     if named != certificate.hash {
         return Err(Refusal::CertificateMoved);
     }
-    if context.now < certificate.not_before || context.now > certificate.not_after {
+    if (context.now < certificate.not_before || context.now > certificate.not_after) && !is_on(Mutant::SkipCertificateExpiry) {
         return Err(Refusal::CertificateNotValid);
     }
     Ok(())
@@ -336,7 +341,8 @@ fn check_signers(
     let refused = || Refusal::SignerSet { threshold: threshold.0 };
     let ascending = item.signers.is_sorted_by(|left, right| left.node < right.node);
     let holders = item.signers.iter().all(|signer| context.stores.holds(holders_given, signer.node));
-    if item.signers.len() != usize::from(threshold.0) || !ascending || !holders {
+    let are_signers = item.signers.len() == usize::from(threshold.0) && ascending && holders;
+    if !are_signers && !is_on(Mutant::SkipSignerSet) {
         return Err(refused().into());
     }
     let own = item.signers.iter().find(|signer| signer.node == context.node).ok_or_else(refused)?;

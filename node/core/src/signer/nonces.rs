@@ -8,8 +8,9 @@ use frost_ed25519::keys::SigningShare;
 use frost_ed25519::round1::{self, SigningNonces};
 use rand_core::CryptoRngCore;
 use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, NONCE_LIFE_MILLIS, NONCE_POOL_MAX};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::FreshCommitments;
-use warifu_protocol::{Blob, Name, NonceId};
+use warifu_protocol::{Blob, Name, NonceId, weaken};
 use zeroize::Zeroizing;
 
 /// Milliseconds of a clock that never goes back while the process lives. It has no relation to wall-clock time.
@@ -120,7 +121,16 @@ impl NoncePools {
     ///
     /// `None` when there is no such pair or it is older than [`NONCE_LIFE_MILLIS`]; either way it is not there any more.
     pub fn take(&mut self, now: MonotonicMillis, coordinator: &Name, nonce: NonceId) -> Option<UnusedNonces> {
+        weaken!(ForeignNonce, {
+            let owner = self.pools.values_mut().find(|pool| pool.by_id.contains_key(&nonce))?;
+            return owner.by_id.remove(&nonce).and_then(|place| owner.pairs.remove(&place));
+        });
         let pool = self.pools.get_mut(coordinator)?;
+        weaken!(KeepNonce, {
+            let pair = pool.pairs.get(pool.by_id.get(&nonce)?).filter(|pair| pair.is_alive(now))?;
+            let (nonces, commitments) = (pair.nonces.clone(), pair.commitments.clone());
+            return Some(UnusedNonces { id: pair.id, nonces, commitments, made: pair.made });
+        });
         let place = pool.by_id.remove(&nonce)?;
         pool.pairs.remove(&place).filter(|pair| pair.is_alive(now))
     }
@@ -189,7 +199,7 @@ impl UnusedNonces {
 
     /// A pair from the future was made before the clock was set back, and counts as expired.
     pub(super) fn is_alive(&self, now: MonotonicMillis) -> bool {
-        now.0.checked_sub(self.made.0).is_some_and(|age| age <= NONCE_LIFE_MILLIS)
+        now.0.checked_sub(self.made.0).is_some_and(|age| age <= NONCE_LIFE_MILLIS || is_on(Mutant::OutdatedNonce))
     }
 
     /// Ends the pair's unused life.

@@ -7,7 +7,7 @@ use frost_ed25519::keys::repairable::{Delta, repair_share_part1, repair_share_pa
 use rand_core::CryptoRngCore;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::RepairScalars;
-use warifu_protocol::{Command, NodeId, NodeSigned, RepairCommitments, RepairPart, RepairPartKind, Sha256, UnixMillis};
+use warifu_protocol::{Command, NodeId, NodeSigned, RepairCommitments, RepairPart, RepairPartKind, Sha256, UnixMillis, weaken};
 use zeroize::Zeroizing;
 
 use super::proof::commitment;
@@ -179,6 +179,11 @@ fn draw<S: StateStore>(
         };
         let mut drawn = repair_share_part1::<Ed25519Sha512, _>(&helpers, &share, rng, identifier(scene.record.receiver))
             .map_err(|source| CeremonyError::Own { ceremony, source })?;
+        weaken!(RepairReusesDelta, {
+            let mut same = <rand_chacha::ChaCha20Rng as rand_core::SeedableRng>::from_seed([7; 32]);
+            drawn = repair_share_part1::<Ed25519Sha512, _>(&helpers, &share, &mut same, identifier(scene.record.receiver))
+                .map_err(|source| CeremonyError::Own { ceremony, source })?;
+        });
         let mut points = Vec::with_capacity(helpers.len());
         for (helper, scalars) in &mut deltas {
             let delta = drawn.get(&identifier(*helper)).map(|delta| Zeroizing::new(delta.serialize()));
@@ -188,6 +193,10 @@ fn draw<S: StateStore>(
             points.push(point);
             scalars.push(scalar);
         }
+        weaken!(RepairSendsRawShare, {
+            let raw = <[u8; 32]>::try_from(share.signing_share().serialize()).unwrap_or_default();
+            deltas.values_mut().filter_map(|scalars| scalars.last_mut()).for_each(|scalar| *scalar = raw);
+        });
         wipe(drawn.values_mut());
         commitments.push(points);
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use rand_core::CryptoRngCore;
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::REPAIRS_OPEN_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{CeremonyReply, RepairScalars};
 use warifu_protocol::{
     CeremonyId, Command, CredentialId, NodeId, NodeSigned, Refusal, RepairAbort, RepairAccusation, RepairPartKind, RepairStart, Sha256,
@@ -178,7 +179,7 @@ impl Repairs {
             let Some(due) = due_commitments(state, ceremony, &record, body.kind, from, own, place)? else {
                 return Ok(CeremonyReply::NotYet);
             };
-            if !scalar_fits(scalar, &due) {
+            if !scalar_fits(scalar, &due) && !is_on(Mutant::SkipRepairScalar) {
                 let place = u32::try_from(place).expect("a repair has far fewer credentials than 2³²");
                 let message = self.identity.sign(RepairAccusation { part: message.part.clone(), place, scalar: *scalar });
                 self.accusations.insert((ceremony, from), Accusation { attempt, message, proposed_at: None });

@@ -1,0 +1,143 @@
+//! What is to notice each weakening.
+
+use warifu_protocol::mutants::Mutant;
+
+use super::programs::{Program, Test};
+
+/// One weakening. Whatever is named must notice it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    pub(super) mutant: Mutant,
+    /// An invariant breaks in one of the first seeds.
+    pub(super) by_seeds: bool,
+    /// This test fails.
+    pub(super) test: Option<Test>,
+}
+
+const CORE: Program = Program::Library("warifu_core");
+const NODE: Program = Program::Library("warifu_node");
+const PROTOCOL: Program = Program::Library("warifu_protocol");
+const COORDINATOR_CORE: Program = Program::Library("warifu_coordinator_core");
+const REGISTRY: Program = Program::Beside("node/core", "registry");
+const STORE: Program = Program::Beside("node", "store");
+const REMAINS: Program = Program::Beside("node", "remains");
+const SEALING: Program = Program::Beside("node", "sealing");
+const TRANSPORT: Program = Program::Beside("node", "transport");
+const GATHERING: Program = Program::Beside("coordinator/core", "signing");
+const RECEIPTS: Program = Program::Beside("coordinator/core", "stop");
+const API: Program = Program::Beside("coordinator", "api");
+
+const fn seeds(mutant: Mutant) -> Row {
+    Row { mutant, by_seeds: true, test: None }
+}
+
+const fn test(mutant: Mutant, program: Program, name: &'static str) -> Row {
+    Row { mutant, by_seeds: false, test: Some(Test { program, name }) }
+}
+
+const fn both(mutant: Mutant, program: Program, name: &'static str) -> Row {
+    Row { mutant, by_seeds: true, test: Some(Test { program, name }) }
+}
+
+/// Every weakening. A test that notices one is named where the simulator cannot see it: daemons' shells, files, sockets, and what the
+/// simulator's own people and liars never try.
+pub(super) const CATALOGUE: &[Row] = &[
+    both(Mutant::SkipRequestSignature, CORE, "signer::tests::refusals::a_request_is_signed_by_its_sessions_key"),
+    both(Mutant::SkipSessionClosed, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
+    test(Mutant::SkipTerminalRetired, CORE, "signer::tests::refusals::the_sessions_of_a_retired_terminal_sign_nothing"),
+    test(Mutant::SkipSessionTimes, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
+    test(Mutant::SkipSequenceLimit, CORE, "signer::tests::refusals::a_request_has_a_number_that_its_session_allows"),
+    test(Mutant::SkipSigningTime, CORE, "signer::tests::refusals::a_signing_time_is_in_whole_seconds_and_near"),
+    test(Mutant::SkipCredentialState, CORE, "signer::tests::refusals::only_an_active_credential_signs_documents"),
+    test(Mutant::SkipCertificateExpiry, CORE, "signer::tests::refusals::the_certificate_is_the_credentials_and_valid_now"),
+    test(
+        Mutant::SkipAuthorityRevoked,
+        CORE,
+        "signer::tests::refusals::nothing_is_signed_once_an_intermediate_ca_of_card_or_certificate_is_revoked",
+    ),
+    test(Mutant::SkipRole, CORE, "signer::tests::refusals::physicians_and_dentists_prescribe_and_pharmacists_dispense"),
+    test(Mutant::SkipSignerSet, CORE, "signer::tests::refusals::the_signers_are_t_different_holders_with_this_node_among_them"),
+    test(Mutant::SkipClockBehind, CORE, "signer::tests::refusals::a_node_whose_clock_is_behind_the_log_signs_nothing"),
+    both(Mutant::KeepNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
+    test(Mutant::OutdatedNonce, CORE, "signer::nonces::tests::a_pair_lives_thirty_seconds"),
+    test(Mutant::ForeignNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
+    seeds(Mutant::IgnoreAuditFailure),
+    seeds(Mutant::ShareWithoutAudit),
+    seeds(Mutant::SignUsedNumber),
+    both(Mutant::SignUnconfirmed, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
+    test(Mutant::SignUnderAlarm, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
+    seeds(Mutant::IgnoreHolds),
+    test(
+        Mutant::KeepHoldsUnlogged,
+        CORE,
+        "stopping::tests::a_leader_that_does_not_log_a_stop_is_replaced_after_five_seconds_and_its_successor_gets_the_stop",
+    ),
+    test(Mutant::ReplyBeforeFsync, STORE, "what_was_acknowledged_is_there_after_a_power_cut"),
+    test(Mutant::KeepDestroyedShares, REMAINS, "a_share_of_a_destroyed_credential_that_is_found_is_buried_again"),
+    seeds(Mutant::OldEpochSurvives),
+    test(Mutant::SealWithoutPlace, SEALING, "a_record_opens_with_its_own_associated_data_only"),
+    test(Mutant::AcceptOldIncarnation, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
+    test(Mutant::AcceptForgottenStart, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
+    seeds(Mutant::SkipNodeSignature),
+    both(Mutant::SkipApprovalSignature, REGISTRY, "orders::approvals_are_checked_one_by_one"),
+    both(Mutant::OneApprovalTooFew, REGISTRY, "orders::a_class_that_needs_two_operators_is_not_content_with_one"),
+    test(Mutant::ReplayOrder, REGISTRY, "orders::an_order_is_applied_once_even_after_its_record_was_cleared"),
+    test(Mutant::ExpiredOrder, REGISTRY, "orders::an_order_is_bound_to_its_cluster_its_time_and_its_object"),
+    test(Mutant::SkipObjectVersion, REGISTRY, "orders::an_order_that_was_withheld_does_not_undo_a_later_one"),
+    test(Mutant::SkipConsents, REGISTRY, "roster::consents_are_checked_one_by_one"),
+    both(Mutant::SkipCardSignature, REGISTRY, "sessions::card_terminal_and_session_key_must_each_have_signed_this_statement"),
+    both(Mutant::SkipTerminalSignature, REGISTRY, "sessions::card_terminal_and_session_key_must_each_have_signed_this_statement"),
+    both(Mutant::SkipPossession, REGISTRY, "sessions::card_terminal_and_session_key_must_each_have_signed_this_statement"),
+    both(Mutant::SkipClosingSignature, REGISTRY, "sessions::a_session_is_closed_by_its_own_key_once_or_twice"),
+    test(Mutant::SkipCardCrl, REGISTRY, "sessions::a_revoked_card_or_a_stale_list_opens_nothing"),
+    test(Mutant::AcceptStaleCrl, REGISTRY, "sessions::a_revoked_card_or_a_stale_list_opens_nothing"),
+    test(Mutant::ReuseStatement, REGISTRY, "sessions::a_statement_opens_one_session_even_when_that_was_closed_or_cleared_away"),
+    test(Mutant::BindWithoutBoundCard, REGISTRY, "bindings::a_further_card_needs_the_signature_of_a_bound_one"),
+    test(Mutant::SecondCredential, REGISTRY, "enrolment::a_batch_is_enrolled_whole_or_not_at_all"),
+    test(Mutant::AcceptTooFewConfirms, REGISTRY, "ceremonies::a_key_comes_into_use_only_when_all_have_confirmed_the_same"),
+    test(Mutant::AcceptOldKeys, REGISTRY, "roster::a_replaced_store_is_the_only_one_that_counts"),
+    test(Mutant::AcceptAnyMembership, REGISTRY, "roster::only_the_plan_and_the_one_before_may_stand_in_a_membership_entry"),
+    test(Mutant::ConfirmByOne, CORE, "confirmation::tests::one_more_other_node_than_may_lie_confirms_or_contradicts"),
+    test(Mutant::RootNotCompared, CORE, "confirmation::tests::one_more_other_node_than_may_lie_confirms_or_contradicts"),
+    test(
+        Mutant::SnapshotUnjudged,
+        CORE,
+        "confirmation::tests::a_snapshot_is_vouched_for_by_one_more_than_may_lie_and_forged_when_so_many_contradict_it",
+    ),
+    seeds(Mutant::RepairSendsRawShare),
+    seeds(Mutant::RepairReusesDelta),
+    test(Mutant::SkipRepairContribution, CORE, "ceremony::tests::repair::a_helper_whose_commitments_do_not_fit_its_share_is_expelled"),
+    test(Mutant::SkipRepairScalar, CORE, "ceremony::tests::repair::a_helper_that_lies_to_another_or_to_the_receiver_is_named_and_expelled"),
+    test(
+        Mutant::SkipRound2Hash,
+        CORE,
+        "ceremony::tests::key_generation::packages_that_are_not_those_in_the_log_are_held_against_their_sender",
+    ),
+    test(Mutant::SkipRound2Check, CORE, "ceremony::tests::key_generation::a_lie_in_round_2_is_proved_and_its_author_left_out"),
+    both(Mutant::ReleaseUnverified, GATHERING, "a_node_that_gives_a_false_share_is_named_and_left_out_and_another_set_signs"),
+    test(Mutant::ReuseCommitment, COORDINATOR_CORE, "commitments::tests::each_commitment_is_given_out_once_and_the_oldest_first"),
+    test(Mutant::SkipReceiptSignature, RECEIPTS, "only_receipts_of_the_roster_for_this_very_stop_count_and_each_once"),
+    test(Mutant::AcceptForeignReceipt, RECEIPTS, "only_receipts_of_the_roster_for_this_very_stop_count_and_each_once"),
+    both(
+        Mutant::OneReceiptTooFew,
+        PROTOCOL,
+        "stop::tests::the_nodes_that_gave_no_receipt_and_those_that_lied_are_fewer_than_the_threshold",
+    ),
+    test(Mutant::BelieveOneNode, API, "a_node_that_lies_about_a_credential_is_outvoted"),
+    test(Mutant::AcceptAnyServer, TRANSPORT, "a_server_must_hold_the_key_of_exactly_the_node_that_is_called"),
+    test(Mutant::AcceptAnyRole, TRANSPORT, "a_known_peer_is_turned_away_from_a_role_that_is_not_its_own"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_weakening_has_something_that_is_to_notice_it() {
+        for mutant in Mutant::ALL {
+            let rows: Vec<&Row> = CATALOGUE.iter().filter(|row| row.mutant == *mutant).collect();
+            assert_eq!(rows.len(), 1, "{mutant:?} has {} rows", rows.len());
+            assert!(rows.iter().all(|row| row.by_seeds || row.test.is_some()), "nothing is to notice {mutant:?}");
+        }
+    }
+}
