@@ -1,6 +1,7 @@
 //! The run.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::command::Progress;
 use crate::commands::Commands;
 use crate::measure::{Latencies, Spread, load_average};
 use crate::open_loop::{Attempts, Load};
+use crate::preload::{Disk, Shim};
 use crate::proxy::{Faults, Injected};
 use crate::scene::{NODES, Scene, THRESHOLD};
 use crate::simulate::SeedTree;
@@ -64,8 +66,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let program = options.cluster.program()?;
     let directory = options.cluster.common.working_directory(PROGRESS)?;
     PROGRESS.tell(&format!("seed {seed}: founding a cluster"))?;
-    let cluster = Scene::found(&directory.path().join("cluster"), &program, COORDINATORS).await?;
+    let kinds = if options.only.is_empty() { Nemesis::value_variants().to_vec() } else { options.only.clone() };
+    let mut cluster = Scene::found(&directory.path().join("cluster"), &program, COORDINATORS).await?;
     let mesh = lay(&cluster, COORDINATORS, seed).await?;
+    let disks = if kinds.iter().any(|kind| kind.needs_disks()) { watched_disks(&mut cluster, directory.path())? } else { BTreeMap::new() };
     let mut scene = Scene::open(cluster).await?;
     let oracle = Oracle::default();
     let desk = Desk::new(&scene.cluster, COORDINATORS, oracle.clone())?;
@@ -94,6 +98,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         condemned: Some(condemned),
         lost: Vec::new(),
         replaced: Default::default(),
+        disks,
         hold: Duration::from_secs(options.hold),
     };
     PROGRESS.tell(&format!("{} documents a second without faults, for {} s", options.rate, options.quiet))?;
@@ -102,7 +107,6 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let started = Instant::now();
     sleep(Duration::from_secs(options.quiet)).await;
     let quiet = Instant::now();
-    let kinds = if options.only.is_empty() { Nemesis::value_variants().to_vec() } else { options.only.clone() };
     let plan = Plan::new(kinds.clone(), seeds.rng("plan", 0));
     let (struck, mut stuck) = torment(&mut stage, plan, kinds.len(), Duration::from_secs(options.length())).await;
     if let Some(error) = &stuck {
@@ -160,6 +164,24 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         std::fs::write(path, report.html()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(report)
+}
+
+/// Puts the shim under every node's disk; none without a C compiler.
+fn watched_disks(cluster: &mut LocalCluster, directory: &Path) -> anyhow::Result<BTreeMap<NodeId, Disk>> {
+    let shim = match Shim::build(directory) {
+        Ok(shim) => shim,
+        Err(error) => {
+            PROGRESS.tell(&format!("disks neither forget nor fail: {error:#}"))?;
+            return Ok(BTreeMap::new());
+        }
+    };
+    let mut disks = BTreeMap::new();
+    for node in Stage::nodes() {
+        let disk = Disk::new(&shim, &cluster.node_directory(node), "log", &directory.join(format!("journal-{node}")))?;
+        cluster.set_node_environment(node, disk.environment());
+        disks.insert(node, disk);
+    }
+    Ok(disks)
 }
 
 /// Rounds until the time is over and every kind was there; and what ended them early.

@@ -1,6 +1,7 @@
 //! The cluster under torment, and what every nemesis does with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use warifu_protocol::wire::NodeStatus;
 use super::desk::Desk;
 use super::oracle::Oracle;
 use crate::commands::Commands;
+use crate::preload::Disk;
 use crate::proxy::{Faults, Mesh, Party};
 use crate::scene::{NODES, Scene, THRESHOLD};
 use crate::simulate::Dice;
@@ -44,6 +46,8 @@ pub(super) struct Stage {
     pub(super) lost: Vec<(NodeId, PathBuf)>,
     /// Nodes that run on a replaced store.
     pub(super) replaced: BTreeSet<NodeId>,
+    /// The nodes' disks, if they can forget and fail.
+    pub(super) disks: BTreeMap<NodeId, Disk>,
     /// How long one fault is held.
     pub(super) hold: Duration,
 }
@@ -109,6 +113,11 @@ impl Stage {
             AdminReply::Status(status) => Some(*status),
             _ => None,
         }
+    }
+
+    /// What a node has in its environment when nothing is done to it.
+    pub(super) fn environment(&self, node: NodeId) -> Vec<(OsString, OsString)> {
+        self.disks.get(&node).map(Disk::environment).unwrap_or_default()
     }
 
     /// SIGKILL.

@@ -27,10 +27,8 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     let node = *stage.draw(1, None).first().context("there are nodes")?;
     let offset = *stage.dice.pick(&OFFSETS).context("there are offsets")?;
     stage.kill(&[node]);
-    let variables =
-        [("LD_PRELOAD", library.to_owned()), ("FAKETIME", format!("{offset:+}s")), ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned())];
-    let environment = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    stage.cluster().set_node_environment(node, environment.to_vec());
+    let usual = stage.environment(node);
+    stage.cluster().set_node_environment(node, skewed(usual.clone(), library, offset));
     stage.start(&[node])?;
     sleep(stage.hold * 2).await;
     let seen = stage.status(node).await.map_or_else(
@@ -38,9 +36,44 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
         |status| if status.confirmed { format!("it gave {} shares", status.shares_given) } else { status.reasons.join("; ") },
     );
     stage.kill(&[node]);
-    stage.cluster().set_node_environment(node, Vec::new());
+    stage.cluster().set_node_environment(node, usual);
     let started = Instant::now();
     stage.start(&[node])?;
     let recoveries = stage.until_serving(&[node], started).await?;
     Ok(Injection::of(1, format!("node {node} off by {offset} s: {seen}")).recovered(recoveries))
+}
+
+/// An environment with a clock that is off by so many seconds; what is preloaded already stays.
+fn skewed(mut environment: Vec<(OsString, OsString)>, library: &str, offset: i64) -> Vec<(OsString, OsString)> {
+    match environment.iter_mut().find(|(name, _)| name == PRELOAD) {
+        Some((_, libraries)) => {
+            libraries.push(":");
+            libraries.push(library);
+        }
+        None => environment.push((PRELOAD.into(), library.into())),
+    }
+    environment.push(("FAKETIME".into(), format!("{offset:+}s").into()));
+    // Only the wall clock is off: those that measure time go on as they do.
+    environment.push(("FAKETIME_DONT_FAKE_MONOTONIC".into(), "1".into()));
+    environment
+}
+
+const PRELOAD: &str = "LD_PRELOAD";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_preloaded_already_stays() {
+        let value = |environment: &[(OsString, OsString)]| {
+            let found = environment.iter().find(|(name, _)| name == PRELOAD);
+            found.and_then(|(_, value)| value.to_str()).map(str::to_owned)
+        };
+        assert_eq!(value(&skewed(Vec::new(), "clock.so", 20)).as_deref(), Some("clock.so"));
+        let usual = vec![(PRELOAD.into(), "disk.so".into())];
+        let environment = skewed(usual, "clock.so", -20);
+        assert_eq!(value(&environment).as_deref(), Some("disk.so:clock.so"));
+        assert!(environment.contains(&("FAKETIME".into(), "-20s".into())));
+    }
 }

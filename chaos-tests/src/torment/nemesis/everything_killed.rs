@@ -7,7 +7,7 @@ use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     let nodes = Stage::nodes();
-    stage.kill(&nodes);
+    stage.cluster().kill_all_nodes();
     let down = Instant::now();
     sleep(stage.hold / 2).await;
     let started = Instant::now();

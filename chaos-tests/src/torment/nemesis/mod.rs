@@ -2,6 +2,7 @@
 
 mod clock_skew;
 mod coordinator_killed;
+mod disk;
 mod disk_wiped;
 mod everything_killed;
 mod killed;
@@ -9,6 +10,7 @@ mod leader_killed;
 mod network;
 mod old_disk;
 mod paused;
+mod power_cut;
 mod revoked;
 mod rolling_restart;
 mod site_loss;
@@ -40,6 +42,8 @@ pub enum Nemesis {
     TooManyLost,
     /// Every node killed in one instant.
     EverythingKilled,
+    /// Every node killed in one instant, and of every disk what was not fsynced is lost, or pieces of it.
+    PowerCut,
     /// The leader cut off from all other nodes, but not from coordinators.
     LeaderIsolated,
     /// The nodes in two parts, the smaller of n - t.
@@ -62,6 +66,12 @@ pub enum Nemesis {
     DiskWiped,
     /// A site's disk of yesterday in place of today's.
     OldDisk,
+    /// A site's disk is full.
+    DiskFull,
+    /// A site's disk fails or tears one write or fsync.
+    DiskFails,
+    /// Every fsync of a site takes five seconds.
+    DiskSlow,
     /// A site's wall clock is wrong.
     ClockSkew,
     /// A physician's key is revoked while lines are untidy.
@@ -107,7 +117,7 @@ impl Nemesis {
     #[must_use]
     pub const fn away(self) -> Away {
         match self {
-            Self::TooManyLost | Self::EverythingKilled => Away::TooMany,
+            Self::TooManyLost | Self::EverythingKilled | Self::PowerCut => Away::TooMany,
             Self::Killed
             | Self::Paused
             | Self::LeaderKilled
@@ -123,6 +133,9 @@ impl Nemesis {
             | Self::RollingRestart
             | Self::DiskWiped
             | Self::OldDisk
+            | Self::DiskFull
+            | Self::DiskFails
+            | Self::DiskSlow
             | Self::ClockSkew
             | Self::Revoked => Away::Spare,
         }
@@ -132,6 +145,12 @@ impl Nemesis {
     #[must_use]
     pub const fn bears_weather(self) -> bool {
         matches!(self, Self::Killed | Self::Paused | Self::LeaderKilled | Self::SiteLoss | Self::CoordinatorKilled | Self::RollingRestart)
+    }
+
+    /// Whether it needs disks that forget and fail.
+    #[must_use]
+    pub const fn needs_disks(self) -> bool {
+        matches!(self, Self::PowerCut | Self::DiskFull | Self::DiskFails | Self::DiskSlow)
     }
 
     /// As it is written on the command line.
@@ -149,6 +168,7 @@ impl Nemesis {
             Self::SiteLoss => site_loss::strike(stage).await,
             Self::TooManyLost => too_many_lost::strike(stage).await,
             Self::EverythingKilled => everything_killed::strike(stage).await,
+            Self::PowerCut => power_cut::strike(stage).await,
             Self::LeaderIsolated => network::leader_isolated(stage).await,
             Self::Split => network::split(stage).await,
             Self::Deaf => network::deaf(stage).await,
@@ -160,6 +180,9 @@ impl Nemesis {
             Self::RollingRestart => rolling_restart::strike(stage).await,
             Self::DiskWiped => disk_wiped::strike(stage).await,
             Self::OldDisk => old_disk::strike(stage).await,
+            Self::DiskFull => disk::full(stage).await,
+            Self::DiskFails => disk::fails(stage).await,
+            Self::DiskSlow => disk::slow(stage).await,
             Self::ClockSkew => clock_skew::strike(stage).await,
             Self::Revoked => revoked::strike(stage).await,
         }

@@ -1,0 +1,35 @@
+//! The power of every site goes in one instant: every node is killed, and each disk loses what was not fsynced, or pieces of it.
+
+use tokio::time::{Instant, sleep};
+
+use super::Injection;
+use crate::preload::{Loss, Lost};
+use crate::torment::stage::Stage;
+
+/// Of a thousand disks, so many lose everything that was not fsynced; the others lose pieces of it.
+const ALL_PERMILLE: u32 = 333;
+
+pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
+    if stage.disks.is_empty() {
+        return Ok(Injection::of(0, "the shim for disks is not there: not done"));
+    }
+    let nodes = Stage::nodes();
+    stage.cluster().kill_all_nodes();
+    let (down, mut lost) = (Instant::now(), Lost::default());
+    for disk in stage.disks.values() {
+        let loss = if stage.dice.permille(ALL_PERMILLE) { Loss::All } else { Loss::Pieces(stage.dice.below(u64::MAX)) };
+        let taken = disk.cut_power(loss)?;
+        lost.files += taken.files;
+        lost.changes += taken.changes;
+        lost.lost += taken.lost;
+        lost.names += taken.names;
+    }
+    sleep(stage.hold / 2).await;
+    let started = Instant::now();
+    stage.start(&nodes)?;
+    let recoveries = stage.until_serving(&nodes, started).await?;
+    let note = format!("all nodes; {} of {} changes that were not durable lost, and {} names", lost.lost, lost.changes, lost.names);
+    let mut injection = Injection::of(nodes.len() as u32, note).recovered(recoveries);
+    injection.dark.push((down, started));
+    Ok(injection)
+}
