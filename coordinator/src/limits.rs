@@ -77,6 +77,10 @@ pub const CREDENTIAL_CACHE_ENTRIES: u64 = 10_000;
 /// What is kept is read anew after this, whatever happens.
 pub const CACHE_LIFE: Duration = Duration::from_secs(600);
 
+/// A credential of which sites lack their shares is read anew after this: a site whose shares were repaired is asked for signature shares again, so
+/// that others may be away.
+pub const LACKING_VIEW_LIFE: Duration = Duration::from_secs(3);
+
 /// Time for a client to finish its TLS handshake, and for the head of a request to arrive.
 pub const CLIENT_HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for the body of a request to arrive.

@@ -357,6 +357,30 @@ async fn a_certificate_that_was_replaced_is_noticed_while_signing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_site_whose_shares_were_repaired_is_soon_asked_so_that_others_may_be_away() {
+    let fixture = must_signing_fixture("").await;
+    fixture.must_open().await;
+    fixture.sites.set_holders(&[1, 2, 4, 5]);
+    let first = fixture.document(1);
+    must_be_signed(&fixture, &first, &sign(&fixture, vec![first.clone()]).await[0]);
+    assert_eq!(fixture.sites.shares(3), 0);
+    fixture.sites.set_holders(&[1, 2, 3, 4, 5]);
+    fixture.sites.fault(1, Some(Fault::Down));
+    fixture.sites.fault(2, Some(Fault::Down));
+    let started = Instant::now();
+    for number in 2.. {
+        let document = fixture.document(number);
+        let results = sign(&fixture, vec![document.clone()]).await;
+        if matches!(results[0], SignResult::Signed { .. }) {
+            must_be_signed(&fixture, &document, &results[0]);
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "site 3 is not asked: {results:?}");
+    }
+    assert!(fixture.sites.shares(3) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_ca_gets_a_request_that_the_threshold_key_signed() {
     let fixture = must_signing_fixture("").await;
     let answer = fixture.client("authority").csr(CREDENTIAL).await.unwrap();

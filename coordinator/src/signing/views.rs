@@ -1,6 +1,7 @@
 //! What nodes agree on about credentials and sessions, kept for a while. Nothing here authorizes: the nodes look for themselves at every item.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use moka::sync::Cache;
 use warifu_api::Problem;
@@ -9,7 +10,7 @@ use warifu_protocol::wire::{CredentialView, Read, SessionView, View};
 use warifu_protocol::{Blob, CredentialId, Epoch, Fault, Name, Refusal, SessionId, Statement, SubjectFields};
 
 use super::problems::read_problem;
-use crate::limits::{CACHE_LIFE, CREDENTIAL_CACHE_ENTRIES, SESSION_CACHE_ENTRIES};
+use crate::limits::{CACHE_LIFE, CREDENTIAL_CACHE_ENTRIES, LACKING_VIEW_LIFE, SESSION_CACHE_ENTRIES};
 use crate::nodes::Nodes;
 
 /// What is needed to gather for a credential.
@@ -19,6 +20,9 @@ pub(crate) struct SigningView {
     pub(crate) key: Arc<GroupKey>,
     pub(crate) subject: SubjectFields,
     pub(crate) certificate: Option<Blob>,
+    /// When it is to be read anew although nobody says that it is old: where sites lack their shares, which they will be given without that any
+    /// other site has another view.
+    renewal: Option<Instant>,
 }
 
 /// Caches of what does not change, and of what nodes say when it has.
@@ -70,10 +74,18 @@ impl Views {
 
     /// The parts of a credential that are needed to gather, read anew unless they are kept.
     pub(crate) async fn signing_view(&self, credential: CredentialId) -> Result<Arc<SigningView>, Problem> {
-        if let Some(view) = self.credentials.get(&credential) {
-            return Ok(view);
+        let kept = self.credentials.get(&credential);
+        if let Some(view) = &kept
+            && view.renewal.is_none_or(|renewal| Instant::now() < renewal)
+        {
+            return Ok(Arc::clone(view));
         }
-        let view = self.credential(credential).await?;
+        let view = match (self.credential(credential).await, kept) {
+            (Ok(view), _) => view,
+            // What can still be asked may well be enough to sign.
+            (Err(_), Some(kept)) => return Ok(kept),
+            (Err(problem), None) => return Err(problem),
+        };
         let Some(package) = &view.public_key_package else {
             let (state, needs) = (view.state.to_string(), "a generated key".to_owned());
             return Err(Problem::from(&Refusal::CredentialState { state, needs }));
@@ -81,7 +93,9 @@ impl Views {
         let key = GroupKey::parse(package.as_slice(), self.nodes.facts.threshold)
             .and_then(|key| key.held_by(&view.holders))
             .map_err(|error| Problem::new(503, "key-unusable", Fault::Cluster, error.to_string()).retry_after(1))?;
-        let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate };
+        let lacking = self.nodes.cluster().node_ids().iter().any(|node| !key.holders().contains(node));
+        let renewal = lacking.then(|| Instant::now() + LACKING_VIEW_LIFE);
+        let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate, renewal };
         let view = Arc::new(view);
         // A certificate is about to come where there is none; no node would say that the view is old.
         if view.certificate.is_some() {

@@ -128,6 +128,12 @@ impl Sites {
         view.version.0 += 1;
     }
 
+    /// Only these nodes have their shares.
+    pub fn set_holders(&self, numbers: &[u8]) {
+        let holders = numbers.iter().filter_map(|number| NodeId::new(*number)).collect();
+        self.registry.lock().credential.as_mut().expect("a credential").holders = holders;
+    }
+
     /// Only this kind of document may be signed.
     pub fn set_role(&self, kind: warifu_protocol::DocumentKind) {
         self.registry.lock().role = Some(kind);
