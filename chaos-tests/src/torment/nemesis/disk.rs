@@ -9,6 +9,8 @@ use crate::torment::stage::Stage;
 
 /// How long an fsync takes on a slow disk, in milliseconds.
 const SLOW_MILLIS: u64 = 5_000;
+/// So much of what the node says is told.
+const SAID_MAX: usize = 100;
 
 /// ENOSPC for every write.
 pub(super) async fn full(stage: &mut Stage) -> anyhow::Result<Injection> {
@@ -35,7 +37,11 @@ async fn strike(stage: &mut Stage, fault: Fault, lasting: bool) -> anyhow::Resul
     disk.arm(fault, &Occasion { nth, file: None, lasting })?;
     sleep(stage.hold * 2).await;
     let fired = disk.counts()?.fired - before;
-    let said = stage.status(node).await.map_or_else(|| "it does not answer".to_owned(), |status| status.reasons.join("; "));
+    let said = match stage.status(node).await {
+        Some(status) if status.reasons.is_empty() => "it served on".to_owned(),
+        Some(status) => status.reasons.concat().chars().take(SAID_MAX).collect(),
+        None => "it does not answer".to_owned(),
+    };
     stage.kill(&[node]);
     let loss = Loss::Pieces(stage.dice.below(u64::MAX));
     let disk = stage.disks.get(&node).context("it was there")?;
@@ -44,6 +50,5 @@ async fn strike(stage: &mut Stage, fault: Fault, lasting: bool) -> anyhow::Resul
     let started = Instant::now();
     stage.start(&[node])?;
     let recoveries = stage.until_serving(&[node], started).await?;
-    Ok(Injection::of(u32::try_from(fired)?, format!("{fault:?} at node {node}: {}", if said.is_empty() { "it served on" } else { &said }))
-        .recovered(recoveries))
+    Ok(Injection::of(u32::try_from(fired)?, format!("{fault:?} at node {node}: {said}")).recovered(recoveries))
 }
