@@ -19,6 +19,8 @@ pub(crate) const NODES: u8 = 5;
 pub(crate) const THRESHOLD: u8 = 3;
 /// Elections and confirmations on a busy machine take some seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// Open sessions of one physician, below what the policy allows.
+const SESSIONS_OF_ONE: u32 = 12;
 /// What the coordinator is told beside its usual configuration: its limit per client would be what is measured otherwise.
 const UNLIMITED: &str = "\n[limits]\nrequests_per_second = 100000\nrequests_burst = 100000\n";
 
@@ -26,6 +28,9 @@ pub(crate) struct Scene {
     pub(crate) cluster: LocalCluster,
     doctor: Holder,
     sessions: u32,
+    doctors: u32,
+    /// Sessions of the present doctor.
+    of_doctor: u32,
 }
 
 impl Scene {
@@ -69,7 +74,7 @@ impl Scene {
         cluster.publish_crls(1).await?;
         cluster.order(OrderCommand::EnrolFacility { facility: LocalCluster::CLINIC.parse()? }, None).await?;
         let doctor = physician(&cluster, "doctor").await?;
-        Ok(Self { cluster, doctor, sessions: 0 })
+        Ok(Self { cluster, doctor, sessions: 0, doctors: 1, of_doctor: 0 })
     }
 
     /// A further physician of the same clinic, with a terminal and a card.
@@ -91,9 +96,20 @@ impl Scene {
         Bulk { cluster: &self.cluster, progress, batch: batch as usize, deadline }
     }
 
+    /// As [`Self::log_in`], by another physician once this one has had many sessions: the cluster allows one credential so many open ones.
+    pub(crate) async fn log_in_anew(&mut self) -> anyhow::Result<OpenSession> {
+        if self.of_doctor >= SESSIONS_OF_ONE {
+            self.doctors += 1;
+            self.doctor = physician(&self.cluster, &format!("doctor-{}", self.doctors)).await?;
+            self.of_doctor = 0;
+        }
+        self.log_in().await
+    }
+
     /// A fresh session for as many documents as a session may sign.
     pub(crate) async fn log_in(&mut self) -> anyhow::Result<OpenSession> {
         self.sessions += 1;
+        self.of_doctor += 1;
         let file = self.cluster.directory().join("doctor").join(format!("session-{}.json", self.sessions));
         Ok(self.doctor.log_in(&self.cluster, &file, KeyKind::Ed25519, SESSION_SIGNATURES_MAX).await?)
     }

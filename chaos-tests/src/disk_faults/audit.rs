@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use warifu::local_cluster::LocalCluster;
 use warifu_node::config::NodeConfig;
 use warifu_node::local::{LocalDamage, LocalStore};
@@ -31,7 +30,11 @@ pub(crate) async fn read_all(cluster: &LocalCluster, nodes: &[NodeId]) -> anyhow
     for &node in nodes {
         let directory = cluster.node_directory(node);
         let log = tokio::task::spawn_blocking(move || read(&directory, node, id)).await?;
-        logs.insert(node, log.with_context(|| format!("the store of node {node}"))?);
+        let unreadable =
+            |error: anyhow::Error| SiteLog { broken: vec![format!("the store cannot be read: {error:#}")], ..SiteLog::default() };
+        let mut log = log.unwrap_or_else(unreadable);
+        log.broken.iter_mut().for_each(|text| *text = format!("node {node}: {text}"));
+        logs.insert(node, log);
     }
     Ok(logs)
 }
@@ -63,6 +66,5 @@ fn read(directory: &Path, node: NodeId, cluster: ClusterId) -> anyhow::Result<Si
             log.broken.extend(first.map(|(first, _)| format!("nonce {nonce} is used at {first} and at {position}")));
         }
     }
-    log.broken.iter_mut().for_each(|text| *text = format!("node {node}: {text}"));
     Ok(log)
 }

@@ -40,7 +40,7 @@ pub(crate) async fn cut(
     rate: u32,
     threshold: u8,
 ) -> anyhow::Result<CutRow> {
-    let load = Load::start(vec![scene.log_in().await?], rate);
+    let load = Load::start(vec![scene.log_in_anew().await?], rate);
     // The cut is at an fsync of one node, before or after it; what the others are doing then is chance.
     let (node, disk) = disks.iter().nth(rng.next_u32() as usize % disks.len()).expect("there are nodes");
     let fault = if rng.next_u32().is_multiple_of(2) { Fault::CutBeforeSync } else { Fault::CutAfterSync };

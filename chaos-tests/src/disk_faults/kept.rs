@@ -59,7 +59,7 @@ impl Kept {
                     self.credentials.extend(credentials);
                 }
             } else if number % SESSION_EVERY == 1 {
-                if let Ok(session) = scene.log_in().await {
+                if let Ok(session) = scene.log_in_anew().await {
                     self.sessions.push(session);
                 }
             } else {

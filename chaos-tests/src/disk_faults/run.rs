@@ -63,7 +63,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut signing = None;
     let whole = cuts.iter().all(|row| row.broken.is_empty());
     if *faults > 0 && whole {
-        let (begun, load) = (Instant::now(), Load::start(scene.log_in_often(SESSIONS).await?, *rate));
+        let mut sessions = Vec::new();
+        while sessions.len() < SESSIONS {
+            sessions.push(scene.log_in_anew().await?);
+        }
+        let (begun, load) = (Instant::now(), Load::start(sessions, *rate));
         for number in 0..*faults {
             let case = Case::draw(number, &ids, &mut rng);
             if number + 1 < *first {
