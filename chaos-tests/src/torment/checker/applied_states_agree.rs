@@ -11,7 +11,8 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
     let mut entries: BTreeMap<u64, (NodeId, Sha256, String)> = BTreeMap::new();
     for log in &evidence.logs {
         for entry in &log.entries {
-            if let AuditEvent::EntryApplied { index, entry, refusal, .. } = &entry.event {
+            // Under index 0 a node records what it refused and did not bring into the log.
+            if let AuditEvent::EntryApplied { index: index @ 1.., entry, refusal, .. } = &entry.event {
                 let (first, bytes, outcome) = entries.entry(*index).or_insert_with(|| (log.node, *entry, format!("{refusal:?}")));
                 finding.look(bytes == entry && *outcome == format!("{refusal:?}"), || {
                     format!("nodes {first} and {} applied different entries at {index}, or with different outcomes", log.node)
@@ -48,6 +49,9 @@ mod tests {
         evidence.logs[1].entries = vec![applied(2, 3)];
         assert_eq!(check(&evidence).violations.len(), 1);
         evidence.logs[1].entries.clear();
+        evidence.logs[2].entries = vec![applied(0, 1)];
+        evidence.logs[3].entries = vec![applied(0, 2)];
+        assert!(check(&evidence).violations.is_empty(), "neither is an entry of the log");
 
         evidence.states[0].marks = [(1, Sha256::new([1; 32]))].into();
         evidence.states[1].marks = [(1, Sha256::new([2; 32]))].into();
