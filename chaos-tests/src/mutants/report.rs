@@ -14,6 +14,8 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// Seeds that noticed one, and break nothing in a program that is not weakened.
     pub sound_seeds: usize,
+    /// Seeds that break something in a program that is not weakened, and what: they prove nothing, and something is wrong.
+    pub unsound: Vec<String>,
     /// Tests that noticed one, and pass in a program that is not weakened.
     pub sound_tests: usize,
     /// Real time, with building the tests.
@@ -96,7 +98,7 @@ impl Entry {
 
 impl Outcome for Report {
     fn passes(&self) -> bool {
-        self.is_list || (!self.entries.is_empty() && self.entries.iter().all(Entry::is_noticed))
+        self.is_list || (!self.entries.is_empty() && self.unsound.is_empty() && self.entries.iter().all(Entry::is_noticed))
     }
 }
 
@@ -117,6 +119,9 @@ impl fmt::Display for Report {
         let survived = self.entries.iter().filter(|entry| !entry.is_noticed()).count();
         let (weakenings, seeds, tests) = (self.entries.len(), self.sound_seeds, self.sound_tests);
         writeln!(f, "\nnot weakened: {seeds} of these seeds break nothing, {tests} of these tests pass; {:.0} s in all", self.seconds)?;
+        for unsound in &self.unsound {
+            writeln!(f, "NOT WEAKENED, and all the same {unsound}")?;
+        }
         if survived == 0 {
             write!(f, "all {weakenings} weakenings were noticed")
         } else {

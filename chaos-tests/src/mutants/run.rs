@@ -1,23 +1,23 @@
 //! One weakening after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use warifu_protocol::mutants::{self, Mutant};
 
 use super::catalogue::{CATALOGUE, Row};
 use super::options::{By, Options};
 use super::programs::{Programs, Test, TestOutcome};
 use super::report::{Entry, Notice, Report};
-use super::seeds::{Search, remember_panics, search, try_seed};
+use super::seeds::{Broken, Search, remember_panics, search, try_seed};
 
 /// Runs what the options ask for.
 ///
 /// # Errors
-/// When this program was built without the weakenings, a name is unknown, the tests cannot be built, or something that is to notice a weakening finds
-/// fault with a program that is not weakened.
+/// When this program was built without the weakenings, a name is unknown, the tests cannot be built, or a test that is to notice a weakening fails without
+/// any.
 pub fn run(options: &Options) -> anyhow::Result<Report> {
     let rows = choose(options)?;
     if options.list {
@@ -31,20 +31,15 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         ensure!(programs.run(*test, None)? == TestOutcome::Passed, "without any weakening {} fails", test.describe());
     }
     remember_panics();
-    let mut report = Report::default();
+    let (mut report, mut sound) = (Report::default(), Sound::default());
     for row in rows {
-        let entry = weaken(&row, options, &programs)?;
+        let entry = weaken(&row, options, &programs, &mut sound)?;
         tell(&entry)?;
         report.entries.push(entry);
     }
-    let noticed_by: BTreeSet<u64> = report.entries.iter().filter_map(|entry| entry.seeds.as_ref()?.seed).collect();
-    mutants::select(None);
-    for seed in noticed_by {
-        if let Some(broken) = try_seed(seed, options.seconds * 1_000)? {
-            bail!("without any weakening seed {seed} breaks {}", broken.what);
-        }
-        report.sound_seeds += 1;
-    }
+    let unsound = |(seed, broken): (u64, Option<Broken>)| Some(format!("seed {seed} breaks {}", broken?.what));
+    report.sound_seeds = sound.0.values().filter(|broken| broken.is_none()).count();
+    report.unsound = sound.0.into_iter().filter_map(unsound).collect();
     report.sound_tests = tests.len();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
@@ -74,21 +69,49 @@ fn choose(options: &Options) -> anyhow::Result<Vec<Row>> {
     options.only.iter().map(named).collect()
 }
 
-fn weaken(row: &Row, options: &Options, programs: &Programs) -> anyhow::Result<Entry> {
+/// What seeds break in a program that is not weakened: nothing, or they prove nothing.
+#[derive(Default)]
+struct Sound(BTreeMap<u64, Option<Broken>>);
+
+impl Sound {
+    fn is_sound(&mut self, seed: u64, safety_millis: u64) -> anyhow::Result<bool> {
+        if !self.0.contains_key(&seed) {
+            mutants::select(None);
+            self.0.insert(seed, try_seed(seed, safety_millis)?);
+        }
+        Ok(self.0.get(&seed).is_some_and(Option::is_none))
+    }
+}
+
+/// The first seed that breaks something for the weakening's sake, and how often the guard was asked.
+fn find(mutant: Mutant, options: &Options, sound: &mut Sound) -> anyhow::Result<(Option<Broken>, u64)> {
+    let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let (end, safety_millis) = (options.seed.saturating_add(options.seeds), options.seconds * 1_000);
+    let (mut first, mut times_asked) = (options.seed, 0);
+    while first < end {
+        mutants::select(Some(mutant));
+        let found = search(Search { first, count: end - first, safety_millis, threads })?;
+        times_asked += mutants::times_asked();
+        match found {
+            Some(broken) if !sound.is_sound(broken.seed, safety_millis)? => first = broken.seed + 1,
+            found => return Ok((found, times_asked)),
+        }
+    }
+    Ok((None, times_asked))
+}
+
+fn weaken(row: &Row, options: &Options, programs: &Programs, sound: &mut Sound) -> anyhow::Result<Entry> {
     let mut entry = Entry::new(row);
     if row.by_seeds {
-        mutants::select(Some(row.mutant));
         let started = Instant::now();
-        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let found = search(Search { first: options.seed, count: options.seeds, safety_millis: options.seconds * 1_000, threads })?;
+        let (found, times_asked) = find(row.mutant, options, sound)?;
         entry.seeds = Some(Notice {
             by: found.as_ref().map(|broken| broken.what.clone()),
             seed: found.as_ref().map(|broken| broken.seed),
             tried: found.as_ref().map_or(options.seeds, |broken| broken.seed - options.seed + 1),
-            times_asked: mutants::times_asked(),
+            times_asked,
             seconds: started.elapsed().as_secs_f64(),
         });
-        mutants::select(None);
     }
     if let Some(test) = row.test {
         let started = Instant::now();
