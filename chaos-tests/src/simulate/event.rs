@@ -230,6 +230,8 @@ pub(super) enum Event {
     Elect,
     /// A site is to run.
     Start(Place),
+    /// The copy of a site is found out, and switched off.
+    EndCopy(NodeId),
     /// A coordinator is to run.
     StartCoordinator(usize),
     /// A coordinator's own clockwork.
@@ -279,6 +281,8 @@ pub(super) enum Fault {
     Attack,
     /// A site is replaced by order.
     Replace,
+    /// A share is gone from a disk.
+    Rot,
 }
 
 /// What a stop is on its way as.

@@ -25,6 +25,8 @@ pub enum Fact {
     Crashed {
         /// Which.
         site: NodeId,
+        /// Its start.
+        boot: BootId,
     },
     /// Something happened to a disk.
     Disk {
@@ -57,6 +59,8 @@ pub enum Fact {
     Unconfirmed {
         /// Which.
         site: NodeId,
+        /// The start that counts no more.
+        before: BootId,
         /// The boot id that it starts again under.
         boot: BootId,
     },
@@ -64,6 +68,8 @@ pub enum Fact {
     Alarmed {
         /// Which.
         site: NodeId,
+        /// Its start.
+        boot: BootId,
         /// Why.
         text: String,
     },

@@ -14,6 +14,10 @@ use super::world::World;
 const CUT_MILLIS: (u64, u64) = (300, 8_000);
 /// How long a disk is full.
 const FULL_MILLIS: (u64, u64) = (500, 6_000);
+/// How long a copy of a site runs.
+const COPY_MILLIS: (u64, u64) = (2_000, 12_000);
+/// A site that is set back may be cut off for so long that it hears from nobody before it joins: its restart and all questions.
+const UNHEARD_MILLIS: u64 = 9_000;
 /// From taking an image of a disk to putting it back.
 const IMAGE_MILLIS: (u64, u64) = (200, 15_000);
 
@@ -30,6 +34,7 @@ impl World {
             Fault::Election => self.faults.election_every,
             Fault::Attack => self.faults.attack_every,
             Fault::Replace => self.faults.replace_every,
+            Fault::Rot => self.faults.rot_every,
         };
         if every == 0 {
             return;
@@ -45,7 +50,7 @@ impl World {
             }
             Fault::Full => self.fill_disk(),
             Fault::Restore => self.restore(),
-            Fault::Clone => {}
+            Fault::Clone => self.copy_site(),
             Fault::Jump => self.jump(),
             Fault::CoordinatorCrash => {
                 let number = self.dice.below(self.coordinators.len() as u64) as usize;
@@ -61,6 +66,7 @@ impl World {
                     self.replace_site(place.node);
                 }
             }
+            Fault::Rot => self.lose_share(),
         }
     }
 
@@ -127,8 +133,7 @@ impl World {
             }
             return;
         };
-        let set_back = self.suspects.iter().filter(|node| !self.plan.corrupt.contains_key(node)).count();
-        if set_back >= usize::from(self.plan.liars.max(1)) && !self.suspects.contains(&place.node) {
+        if !self.may_be_set_back(place.node) {
             if let Some(site) = self.sites.get_mut(&place) {
                 site.image = None;
             }
@@ -149,6 +154,69 @@ impl World {
         self.suspects.insert(place.node);
         self.counters.injected("old disk put back", 1);
         self.tell(Fact::Disk { site: place.node, what: "an old image was put back", is_less });
+        if self.dice.permille(500) {
+            // Nobody tells it what they remember: then the log must.
+            let others: Vec<Party> = self.reached.values().filter(|other| **other != place).map(|other| Party::Site(*other)).collect();
+            for other in others {
+                self.cuts.insert((Party::Site(place), other), self.now + UNHEARD_MILLIS);
+                self.cuts.insert((other, Party::Site(place)), self.now + UNHEARD_MILLIS);
+            }
+        }
+    }
+
+    /// Whether no more sites are set back or copied at once than may lie, with this one.
+    fn may_be_set_back(&self, node: NodeId) -> bool {
+        let set_back = self.suspects.iter().filter(|node| !self.plan.corrupt.contains_key(node)).count();
+        set_back < usize::from(self.plan.liars.max(1)) || self.suspects.contains(&node)
+    }
+
+    /// Starts a second process on a copy of a site's disk, with the same keys, beside the first. Which of them messages reach is by chance.
+    fn copy_site(&mut self) {
+        let Some(place) = self.pick_site().filter(|place| place.copy == 0) else { return };
+        let copy = Place { copy: 1, ..place };
+        if self.sites.contains_key(&copy) || !self.may_be_set_back(place.node) {
+            return;
+        }
+        let Some(site) = self.sites.get(&place).filter(|site| !site.is_lost && site.mischief.is_none()) else { return };
+        let twin = site.twin(self.tree.rng("copy", u64::from(place.node.get()) << 40 | self.now));
+        self.suspects.insert(place.node);
+        self.sites.insert(copy, twin);
+        if self.dice.permille(700) {
+            self.reached.insert(place.node, copy);
+        }
+        self.after(1, Event::Start(copy));
+        self.after(1, Event::Replicate(copy));
+        let (least, most) = COPY_MILLIS;
+        let after = self.dice.between(least, most);
+        self.after(after, Event::EndCopy(place.node));
+        self.counters.injected("site copied", 1);
+    }
+
+    /// The copy of a site is switched off; messages reach the site itself again.
+    pub(super) fn end_copy(&mut self, node: NodeId) {
+        let copy = Place { node, copy: 1 };
+        self.crash(copy);
+        if self.sites.remove(&copy).is_some() {
+            self.reached.insert(node, Place { node, copy: 0 });
+        }
+    }
+
+    /// A share is gone from a disk, of a key that every site holds.
+    fn lose_share(&mut self) {
+        let Some(place) = self.pick_site() else { return };
+        let truth = self.truth();
+        let (stores, ids) = (truth.store_numbers().unwrap_or_default(), self.reached.len());
+        let Some(site) = self.sites.get(&place).filter(|site| !site.is_lost) else { return };
+        let is_held_by_all = |credential, epoch| {
+            let record = truth.credential(credential).ok().flatten().filter(|record| record.epoch == epoch && record.previous.is_none());
+            record.is_some_and(|record| record.needs_shares() && stores.holders(&record.holders).len() == ids)
+        };
+        let keys = site.disk.local.shares.keys().copied();
+        let Some(key) = keys.into_iter().find(|(credential, epoch)| is_held_by_all(*credential, *epoch)) else { return };
+        if let Some(site) = self.sites.get_mut(&place) {
+            site.disk.local.shares.remove(&key);
+            self.counters.injected("share lost from a disk", 1);
+        }
     }
 
     /// A site is replaced by order: its old store and keys are worth nothing from then on.
@@ -174,6 +242,8 @@ impl World {
                 continue;
             }
             let store_number = site.store_number + 1;
+            self.end_copy(place.node);
+            let place = Place { copy: 0, ..place };
             self.crash(place);
             if !self.plan.corrupt.contains_key(&place.node) {
                 self.suspects.remove(&place.node);
@@ -191,6 +261,8 @@ impl World {
         self.faults = Faults::none();
         self.is_quiet = true;
         self.cuts.clear();
+        let copies: Vec<NodeId> = self.sites.keys().filter(|place| place.copy > 0).map(|place| place.node).collect();
+        copies.into_iter().for_each(|node| self.end_copy(node));
         let places: Vec<Place> = self.sites.keys().copied().collect();
         for place in &places {
             if let Some(site) = self.sites.get_mut(place) {

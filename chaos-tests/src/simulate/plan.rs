@@ -100,6 +100,8 @@ pub struct Faults {
     pub ambush: u32,
     /// A site is replaced by order on a new store, about this often.
     pub replace_every: u64,
+    /// A share is gone from a disk, about this often.
+    pub rot_every: u64,
 }
 
 /// One run.
@@ -143,7 +145,7 @@ impl Plan {
             threshold,
             liars,
             coordinators: dice.between(least, 3) as u8,
-            holders: dice.between(1, 4) as u8,
+            holders: dice.between(2, 4) as u8,
             safety_millis,
             corrupt: BTreeMap::new(),
             faults,
@@ -178,7 +180,7 @@ impl Faults {
         let (cut_every, crash_every, full_every) = (every(1_500, 15_000), every(4_000, 20_000), every(15_000, 40_000));
         let (restore_every, clone_every, jump_every) = (every(15_000, 60_000), every(15_000, 60_000), every(8_000, 40_000));
         let (coordinator_crash_every, election_every) = (every(8_000, 30_000), every(4_000, 20_000));
-        let replace_every = every(20_000, 50_000);
+        let (replace_every, rot_every) = (every(20_000, 50_000), every(8_000, 30_000));
         Self {
             loss,
             duplicate,
@@ -202,6 +204,7 @@ impl Faults {
             attack_every: if dice.permille(750) { dice.between(60, 500) } else { 0 },
             ambush: if dice.permille(500) { dice.between(100, 700) as u32 } else { 0 },
             replace_every,
+            rot_every,
         }
     }
 

@@ -7,15 +7,15 @@ use warifu_core::registry::{CredentialRecord, Registry as _, SessionRecord};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{Applied, CredentialState, Verdict};
 use warifu_protocol::{
-    Blob, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, OrderCommand, OrderId, Request, SessionClosing, SessionId,
-    SignedRequest, StopCommand, SubjectFields, UnixMillis, closing_message,
+    Blob, Command, Consent, CredentialId, DocumentDigest, DocumentKind, Enrolment, NodeId, OrderCommand, OrderId, Policy, Request,
+    SessionClosing, SessionId, SignedRequest, StopCommand, SubjectFields, UnixMillis, closing_message,
 };
 
 use super::attack::Stolen;
 use super::coordinator::Wish;
 use super::event::Event;
 use super::fact::Fact;
-use super::people::{CLINIC, desk, public, sign};
+use super::people::{CLINIC, desk, policy, public, sign};
 use super::pki::{Card, EPOCH, TrialPki};
 use super::plan::Plan;
 use super::seed::{Dice, SeedTree};
@@ -27,6 +27,10 @@ const WORK_MILLIS: (u64, u64) = (20, 200);
 pub(super) const SESSION_SIGNATURES: u32 = 40;
 /// Of these, those that the holder asks for; few, so that holders log in again. The others are left to whoever steals the session.
 pub(super) const SESSION_SIGNATURES_USED: u32 = 20;
+/// Deadlines of ceremonies that a policy sets.
+const CEREMONY_MILLIS: (u64, u64) = (5_000, 9_000);
+/// Ages at which a policy has keys refreshed; 0 is never.
+const REFRESH_AFTER_MILLIS: [u64; 3] = [0, 20_000, 40_000];
 /// Cards of one credential: fewer than the registry takes.
 const CARDS_MAX: usize = 3;
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
@@ -175,7 +179,7 @@ impl World {
         let pause = self.workload.dice.between(least, most);
         self.after(pause, Event::Work);
         self.tend();
-        if self.bring_lists() || self.equip_clinic() {
+        if self.bring_lists() || self.equip_clinic() || self.officers_act() {
             return;
         }
         let number = self.workload.dice.below(self.workload.holders.len() as u64) as usize;
@@ -215,6 +219,35 @@ impl World {
         if self.workload.errands.is_empty() {
             self.order(None, order);
         }
+        true
+    }
+
+    /// Now and then security officers have all keys refreshed, or change the policy.
+    fn officers_act(&mut self) -> bool {
+        if self.is_quiet || !self.workload.dice.permille(15) || self.now < self.workload.refreshed_at + 8_000 {
+            return false;
+        }
+        self.workload.refreshed_at = self.now;
+        if self.workload.dice.permille(600) {
+            let sites: Vec<NodeId> = self.reached.keys().copied().collect();
+            let held_by = self.workload.dice.pick(&sites).copied().filter(|site| site.get().is_multiple_of(2));
+            self.order(None, OrderCommand::RefreshAll { held_by });
+            return true;
+        }
+        let (least, most) = CEREMONY_MILLIS;
+        let ceremony_millis_max = self.workload.dice.between(least, most);
+        let refresh_after_millis = *self.workload.dice.pick(&REFRESH_AFTER_MILLIS).unwrap_or(&0);
+        let policy = Policy { ceremony_millis_max, refresh_after_millis, ..policy() };
+        let id = OrderId::new(self.workload.dice.bytes());
+        let Ok(mut order) = self.people.order(self.log.truth(), self.unix(), id, OrderCommand::UpdatePolicy { policy }) else {
+            return false;
+        };
+        // Administrators consent at their own sites, which sign for them.
+        let digest = order.body.digest();
+        let sites = self.reached.values().filter(|place| self.is_member(**place)).filter_map(|place| self.sites.get(place));
+        let consents = sites.map(|site| site.identity.sign(Consent { order: digest })).take(usize::from(self.plan.threshold));
+        order.consents = consents.collect();
+        self.begin_errand(None, Command::Order(order));
         true
     }
 

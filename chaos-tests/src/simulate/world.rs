@@ -181,6 +181,7 @@ impl World {
             Event::Commit => self.commit(),
             Event::Elect => self.elect(),
             Event::Start(place) => self.start_site(place),
+            Event::EndCopy(node) => self.end_copy(node),
             Event::StartCoordinator(coordinator) => self.start_coordinator(coordinator),
             Event::CoordinatorTick { coordinator, generation } => self.coordinator_tick(coordinator, generation),
             Event::Job { coordinator, generation, job } => self.job_due(coordinator, generation, job),
@@ -309,6 +310,7 @@ impl World {
             (faults.election_every, Fault::Election),
             (faults.attack_every, Fault::Attack),
             (faults.replace_every, Fault::Replace),
+            (faults.rot_every, Fault::Rot),
         ];
         for (every, fault) in every.into_iter().filter(|(every, _)| *every > 0) {
             let after = self.dice.below(2 * every);

@@ -140,7 +140,8 @@ impl World {
         } else if refusal.is_none() && !starts.boots.contains(&boot) {
             let text = "this node was started elsewhere: a copy of its store is running".to_owned();
             process.gate.raise_alarm(text.clone());
-            self.tell(Fact::Alarmed { site: place.node, text });
+            let boot = process.gate.boot();
+            self.tell(Fact::Alarmed { site: place.node, boot, text });
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use frost_ed25519::keys::dkg::round2;
 use warifu_core::ceremony::CeremonyEffect;
-use warifu_core::registry::{Registry as _, RepairRecord};
+use warifu_core::registry::{MemoryStore, Registry as _, RepairRecord};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered};
-use warifu_protocol::{Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, StateRoot};
+use warifu_protocol::{Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, SharesLost, StateRoot};
 
 use super::storage::LocalWait;
-use crate::simulate::disk::LocalWrite;
+use crate::simulate::disk::{LocalData, LocalWrite};
 use crate::simulate::event::{Party, Place, Proposal, Reply, ReplyTo, Request, Then};
 use crate::simulate::fact::{Fact, RepairOf, Sent, Unshown};
 use crate::simulate::mischief;
@@ -44,6 +44,10 @@ impl World {
             effects.extend(process.due.next(now, state, limit, rng).ok().flatten().map(CeremonyEffect::Propose));
             if away >= process.sweep_at {
                 process.sweep_at = away + SWEEP_REST;
+                let lost = lost_shares(state, shares, site.identity.node());
+                if !lost.is_empty() {
+                    effects.push(CeremonyEffect::Propose(Command::SharesLost(site.identity.sign(SharesLost { shares: lost }))));
+                }
                 over = shares.shares.keys().copied().filter(|(credential, epoch)| is_over(state, *credential, *epoch)).collect();
             }
         }
@@ -180,6 +184,19 @@ impl World {
     }
 }
 
-fn is_over(state: &warifu_core::registry::MemoryStore, credential: CredentialId, epoch: Epoch) -> bool {
+/// Shares that the state says this site holds and that are not on its disk.
+fn lost_shares(state: &MemoryStore, local: &LocalData, own: NodeId) -> Vec<(CredentialId, Epoch)> {
+    let stores = state.store_numbers().unwrap_or_default();
+    let mut lost = Vec::new();
+    for (credential, record) in state.credentials(None, usize::MAX).unwrap_or_default() {
+        let epochs = [Some(record.epoch), record.previous.as_ref().map(|previous| previous.epoch)];
+        let is_held = |epoch: &Epoch| record.needs_shares() && record.holders_of(*epoch).is_some_and(|holders| stores.holds(holders, own));
+        let missing = |epoch: &Epoch| !local.shares.contains_key(&(credential, *epoch));
+        lost.extend(epochs.into_iter().flatten().filter(is_held).filter(missing).map(|epoch| (credential, epoch)));
+    }
+    lost
+}
+
+fn is_over(state: &MemoryStore, credential: CredentialId, epoch: Epoch) -> bool {
     state.credential(credential).ok().flatten().is_some_and(|record| record.is_over(epoch))
 }

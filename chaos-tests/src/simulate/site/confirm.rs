@@ -156,10 +156,11 @@ impl World {
     pub(super) fn alarm(&mut self, place: Place, text: String) {
         let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
         process.gate.raise_alarm(text.clone());
+        let boot = process.gate.boot();
         process.confirming = Confirming::Over;
         let entry = AuditEntry::new(self.clock_of(place), AuditEvent::Alarm { text: text.clone() });
         self.write_local(place, LocalWrite::Audit(vec![warifu_node::local::AuditWrite::plain(entry)]), LocalWait::Nothing);
-        self.tell(Fact::Alarmed { site: place.node, text });
+        self.tell(Fact::Alarmed { site: place.node, boot, text });
     }
 
     /// Others are to remember how long this site's audit log is.

@@ -60,6 +60,27 @@ pub(in crate::simulate) struct Site {
     pub(super) dice: Dice,
 }
 
+impl Site {
+    /// A copy of the site as it is on its disk, not running.
+    pub(in crate::simulate) fn twin(&self, dice: Dice) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            store_number: self.store_number,
+            disk: self.disk.clone(),
+            process: None,
+            generation: 0,
+            skew: self.skew,
+            lag: self.lag,
+            mischief: None,
+            full_until: 0,
+            image: None,
+            is_lost: false,
+            roster: self.roster.clone(),
+            dice,
+        }
+    }
+}
+
 impl World {
     /// Sets every site up with an empty disk.
     pub(super) fn place_sites(&mut self) {
@@ -151,11 +172,12 @@ impl World {
         let Some(site) = self.sites.get_mut(&place) else { return };
         let Some(process) = site.process.take() else { return };
         site.generation += 1;
+        let boot = process.gate.boot();
         let (local, state) = process.writes_under_way();
         let survive = site.dice.below(local.len().max(state.len()) as u64 + 1) as usize;
         site.disk.crash(local, state, survive);
         self.counters.injected("process killed", 1);
-        self.tell(Fact::Crashed { site: place.node });
+        self.tell(Fact::Crashed { site: place.node, boot });
         if self.log.leader == Some(place.node) && self.reached.get(&place.node) == Some(&place) {
             self.depose();
         }
