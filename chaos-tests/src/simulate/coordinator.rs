@@ -13,6 +13,7 @@ use warifu_protocol::wire::{CredentialView, OrderCall, OrderReply, Read, SignCal
 use warifu_protocol::{Command, CredentialId, Name, NodeId, ReceiptQuorum, SignedRequest, StopCommand, StopId};
 
 use super::attack::{Hoard, hoard};
+use super::cost::{self, Of};
 use super::event::{Event, Party, Reply, Request, StopErrand, Then};
 use super::fact::{Fact, Released, Unshown};
 use super::people::coordinator_name;
@@ -235,7 +236,7 @@ impl World {
             let Some(pursuit) = coordinator.jobs.get_mut(&job) else { return };
             let Some((signing, _)) = &mut pursuit.signing else { return };
             if signing.wants_signers(clock) {
-                signing.launch(&mut coordinator.fleet, clock, &mut coordinator.dice.0);
+                cost::of(Of::Frost, || signing.launch(&mut coordinator.fleet, clock, &mut coordinator.dice.0));
             }
             let Some(effect) = signing.poll_effect() else {
                 if signing.wants_signers(clock) {
@@ -370,7 +371,7 @@ impl World {
             .max_by_key(|view| view.version.0);
         let key = agreed.and_then(|view| {
             let package = view.public_key_package.as_ref()?;
-            GroupKey::parse(package.as_slice(), threshold).ok()?.held_by(&view.holders).ok()
+            cost::of(Of::Frost, || GroupKey::parse(package.as_slice(), threshold)).ok()?.held_by(&view.holders).ok()
         });
         let found = agreed.cloned().zip(key).map(|(view, key)| CachedView { view, key: Arc::new(key) });
         match found {
@@ -499,7 +500,7 @@ impl World {
                 let signing = coordinator.jobs.get_mut(&job).and_then(|pursuit| pursuit.signing.as_mut());
                 if let Some((signing, _)) = signing {
                     match answer {
-                        Some(answer) => signing.handle_answer(attempt, node, answer, clock),
+                        Some(answer) => cost::of(Of::Frost, || signing.handle_answer(attempt, node, answer, clock)),
                         None => signing.handle_failure(attempt, node, clock),
                     }
                 }
@@ -523,7 +524,10 @@ impl World {
             Then::Stop { node, stop } => {
                 let Some((progress, _)) = coordinator.stops.get_mut(&stop) else { return };
                 match reply {
-                    Some(Reply::Order(OrderReply::Stop(answer))) => progress.answered(now, node, answer),
+                    Some(Reply::Order(OrderReply::Stop(answer))) => {
+                        cost::count(1, 0);
+                        progress.answered(now, node, answer);
+                    }
                     Some(_) | None => progress.failed(node, "no answer".to_owned()),
                 }
                 self.look_at_stops(number);
@@ -535,7 +539,13 @@ impl World {
                 }
                 Some(_) | None => self.propose_errand(number, errand, tried),
             },
-            Then::Round2 { .. } | Then::Repair { .. } | Then::Root(_) | Then::Remembered(_) | Then::Proposed(_) | Then::Nothing => {}
+            Then::Round2 { .. }
+            | Then::Repair { .. }
+            | Then::Root(_)
+            | Then::Mark(_)
+            | Then::Remembered(_)
+            | Then::Proposed(_)
+            | Then::Nothing => {}
         }
     }
 
@@ -554,7 +564,8 @@ impl World {
                     hoard(coordinator.hoard.entry(node).or_default(), now, [one]);
                 }
                 let sent = commitments.len().min(wanted);
-                let parsed: Vec<_> = commitments.into_iter().take(wanted).filter_map(|one| Commitments::parse(one).ok()).collect();
+                let fresh = commitments.into_iter().take(wanted);
+                let parsed: Vec<_> = cost::of(Of::Frost, || fresh.filter_map(|one| Commitments::parse(one).ok()).collect());
                 let all_good = parsed.len() == sent;
                 coordinator.fleet.add_commitments(node, asked_at, wanted, parsed);
                 if !all_good {

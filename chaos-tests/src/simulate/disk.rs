@@ -45,6 +45,8 @@ pub(super) struct StateData {
     pub(super) registry: MemoryStore,
     /// Last entry in it.
     pub(super) applied: u64,
+    /// Root after each of the last entries.
+    pub(super) marks: BTreeMap<u64, Sha256>,
 }
 
 /// One disk.
@@ -133,7 +135,7 @@ impl Disk {
             gone: BTreeMap::new(),
             holds: BTreeMap::new(),
         };
-        Self { local, state: StateData { registry, applied: 0 }, log_through: 0, left: Vec::new() }
+        Self { local, state: StateData { registry, applied: 0, marks: BTreeMap::new() }, log_through: 0, left: Vec::new() }
     }
 
     /// The process died: of the writes that were under way, in order, the first so many got to the disk.
@@ -177,6 +179,12 @@ impl StateData {
     pub(super) fn write(&mut self, write: &StateWrite) {
         self.registry.write(&write.changes);
         self.applied = write.applied;
+        self.marks.extend(write.roots.iter().copied());
+    }
+
+    /// Puts a snapshot in the place of everything.
+    pub(super) fn install(&mut self, registry: MemoryStore, index: u64, root: Sha256) {
+        *self = Self { registry, applied: index, marks: BTreeMap::from([(index, root)]) };
     }
 }
 

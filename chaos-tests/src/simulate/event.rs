@@ -122,6 +122,8 @@ pub(super) enum Then {
     },
     /// A site: a peer's root.
     Root(NodeId),
+    /// A site: what a peer's state was.
+    Mark(NodeId),
     /// A site: what a peer remembers.
     Remembered(NodeId),
     /// A site: a command's verdict.

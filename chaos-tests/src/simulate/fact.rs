@@ -12,6 +12,17 @@ use warifu_protocol::{
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]
 pub enum Fact {
+    /// A site put a snapshot in the place of its state.
+    SnapshotInstalled {
+        /// Who.
+        site: NodeId,
+        /// Index of its last entry.
+        index: u64,
+        /// Its state root.
+        root: Sha256,
+        /// Whether its sender had changed it.
+        forged: bool,
+    },
     /// A site's process started.
     Started {
         /// Which.

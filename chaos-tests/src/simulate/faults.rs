@@ -6,6 +6,7 @@ use warifu_protocol::{NodeId, OrderCommand, StopId};
 
 use super::event::{Event, Fault, Party, Place};
 use super::fact::Fact;
+use super::people::desk;
 use super::plan::Faults;
 use super::workload::Acknowledged;
 use super::world::World;
@@ -298,6 +299,16 @@ impl World {
         if self.is_quiet || self.dice.permille(300) {
             self.look_after();
         }
+    }
+
+    /// Whether the cluster is set up as far as the plan wants before anything goes wrong.
+    pub(super) fn is_warm(&self) -> bool {
+        let is_equipped =
+            self.workload.lists_wanted.is_empty() && self.truth().terminal(desk(self.workload.desk)).is_ok_and(|desk| desk.is_some());
+        let is_confirmed =
+            |place: &Place| self.sites.get(place).and_then(|site| site.process.as_ref()).is_some_and(|process| process.gate.is_open());
+        let has_session = || self.workload.holders.iter().all(|holder| holder.session.as_ref().is_some_and(|session| session.is_open));
+        is_equipped && self.reached.values().all(is_confirmed) && (!self.plan.warms_up || has_session())
     }
 
     /// Whether everything is as it should be some time after the last fault.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use warifu_core::registry::{self, ApplyError, CeremonyStep, MemoryStore, Overlay, Registry as _, state_root};
+use warifu_core::registry::{self, ApplyError, CeremonyStep, MemoryStore, Overlay, Registry as _, state_root, table};
 use warifu_protocol::wire::{OrderReply, Verdict};
 use warifu_protocol::{Command, LogEntry, NodeId, Sha256, UnixMillis};
 
+use super::cost;
 use super::event::{Event, Party, Place, Reply, ReplyTo};
 use super::fact::{Fact, Unshown};
 use super::people::People;
@@ -16,6 +17,8 @@ use super::world::World;
 const COMMIT_RETRY_MILLIS: u64 = 100;
 /// Sites hear of the log so often.
 const REPLICATE_MILLIS: u64 = 40;
+/// Chance in a thousand, each time that a site hears of the log, that a lying leader sends it a forged snapshot instead.
+const FORGED_SNAPSHOTS: u32 = 4;
 /// From a leader's end to the next leader.
 const ELECTION_MILLIS: (u64, u64) = (600, 2_000);
 
@@ -31,6 +34,8 @@ pub(super) enum Payload {
 /// The log and what it comes to.
 pub(super) struct TheLog {
     entries: Vec<(u64, Payload)>,
+    /// How many signatures of each kind applying each entry verifies.
+    signatures: Vec<(u64, u64)>,
     truth: MemoryStore,
     pub(super) leader: Option<NodeId>,
     /// Whose elections are under way.
@@ -52,7 +57,7 @@ impl TheLog {
         registry::found(&mut overlay, &people.genesis)?;
         let changes = overlay.into_changes();
         truth.write(&changes);
-        Ok(Self { entries: Vec::new(), truth, leader: None, term: 0, pending: VecDeque::new() })
+        Ok(Self { entries: Vec::new(), signatures: Vec::new(), truth, leader: None, term: 0, pending: VecDeque::new() })
     }
 
     pub(super) const fn truth(&self) -> &MemoryStore {
@@ -67,6 +72,14 @@ impl TheLog {
     /// The last index that was committed by an instant.
     pub(super) fn last_by(&self, at: u64) -> u64 {
         self.entries.partition_point(|(committed, _)| *committed <= at) as u64
+    }
+
+    /// An entry is applied once more.
+    pub(super) fn count_signatures(&self, index: u64) {
+        let place = usize::try_from(index).ok().and_then(|index| index.checked_sub(1));
+        if let Some((ed25519, rsa)) = place.and_then(|place| self.signatures.get(place)) {
+            cost::count(*ed25519, *rsa);
+        }
     }
 
     pub(super) fn payload(&self, index: u64) -> Option<&Payload> {
@@ -146,6 +159,7 @@ impl World {
         };
         let void = self.why_void(&command, at);
         let Ok(bytes) = LogEntry::new(at, command.clone()).encode() else { return };
+        self.log.signatures.push(cost::signatures_in(&command));
         let verdict = self.commit_payload(Payload::Command(Arc::from(bytes)), kind, void);
         if let Some(Verdict { index, outcome: Ok(_), .. }) = &verdict {
             self.learn(&command, *index);
@@ -163,16 +177,21 @@ impl World {
         }
         // Consensus follows the plan as soon as there is one.
         if self.truth().membership_plans().is_ok_and(|plans| !plans.reached) {
+            self.log.signatures.push((0, 0));
             self.commit_payload(Payload::Membership, "membership", None);
         }
     }
 
     fn commit_payload(&mut self, payload: Payload, kind: &'static str, void: Option<&'static str>) -> Option<Verdict> {
         let index = self.log.last() + 1;
+        self.log.count_signatures(index);
         let mut overlay = Overlay::new(&self.log.truth);
         let (outcome, root) = apply_payload(&mut overlay, index, &payload).expect("a map in memory does not fail");
         let changes = overlay.into_changes();
         self.log.truth.write(&changes);
+        if changes.keys().any(|key| key.first() == Some(&table::CREDENTIAL)) {
+            self.read_credentials();
+        }
         let bytes = if let Payload::Command(bytes) = &payload { bytes.to_vec() } else { Vec::new() };
         self.log.entries.push((self.now, payload));
         self.counters.entries += 1;
@@ -236,6 +255,16 @@ impl World {
             return;
         }
         let last = self.log.last_by(self.now.saturating_sub(lag));
+        let known = self.sites.get(&place).and_then(|site| site.process.as_ref()).map_or(last, |process| process.known);
+        let is_purged = self.faults.log_kept > 0 && known + self.faults.log_kept < last;
+        if is_purged && place != leader {
+            let forged = self.dice.permille(self.faults.leader_forges);
+            return self.send_snapshot(leader, place, forged);
+        }
+        // Whoever leads can send one to anybody.
+        if place != leader && self.faults.leader_forges > 0 && self.dice.permille(FORGED_SNAPSHOTS) {
+            self.send_snapshot(leader, place, true);
+        }
         self.hear_of_log(place, last);
     }
 }

@@ -3,6 +3,7 @@
 mod attack;
 mod cards;
 mod coordinator;
+mod cost;
 mod counters;
 mod disk;
 mod event;
@@ -17,6 +18,7 @@ mod options;
 mod people;
 mod pki;
 mod plan;
+mod replay;
 mod report;
 mod run;
 mod seed;
@@ -25,10 +27,12 @@ mod trace;
 mod workload;
 mod world;
 
+pub use cost::Cost;
 pub use counters::Counters;
 pub use fact::{CardLife, Checked, Fact, Released, RepairOf, Sent, ShareGiven, Unshown};
 pub use options::Options;
 pub use plan::{Faults, Mischief, Plan, SAFETY_MILLIS};
+pub use replay::{ReplayError, ReplayOptions, replay};
 pub use report::Report;
 pub use run::{Outcome, run, run_seed};
 pub use seed::{Dice, SeedTree};

@@ -10,6 +10,7 @@ use warifu_protocol::{
     UnixMillis,
 };
 
+use super::cost::{self, Of};
 use super::pki::{EPOCH, TrialPki};
 use super::plan::Plan;
 
@@ -172,7 +173,7 @@ pub(super) fn coordinator_name(number: usize) -> anyhow::Result<Name> {
 /// Signs as people and terminals do.
 #[must_use]
 pub(super) fn sign(key: &SigningKey, message: &[u8]) -> Blob {
-    Blob(key.sign(message).to_bytes().to_vec())
+    cost::of(Of::Signatures, || Blob(key.sign(message).to_bytes().to_vec()))
 }
 
 /// The public half as the protocol writes it.

@@ -21,6 +21,8 @@ use warifu_protocol::{AnchorEntry, AnchorKind, Blob, CertificateHash, SubjectFie
 use x509_cert::ext::pkix::CertificatePolicies;
 use x509_cert::ext::pkix::certpolicy::PolicyInformation;
 
+use super::cost::{self, Of};
+
 /// When every run begins: 2026-01-01T00:00:00Z.
 pub(super) const EPOCH: UnixMillis = UnixMillis(1_767_225_600_000);
 const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -130,7 +132,8 @@ impl TrialPki {
     #[must_use]
     pub(super) fn card_sign(&self, message: &[u8]) -> Blob {
         let mut signature = vec![0; self.card_key.public_modulus_len()];
-        self.card_key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).expect("an RSA key signs");
+        let sign = || self.card_key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+        cost::of(Of::Signatures, sign).expect("an RSA key signs");
         Blob(signature)
     }
 
@@ -187,7 +190,7 @@ impl TrialPki {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let ca = if of_cards { &self.cards } else { &self.signing };
-        let der = Blob(params.signed_by(&ca.issuer())?.der().to_vec());
+        let der = Blob(cost::of(Of::Signatures, || params.signed_by(&ca.issuer()))?.der().to_vec());
         lists.insert(key, der.clone());
         Ok(der)
     }
@@ -216,7 +219,7 @@ impl Ca {
     }
 
     fn issue(&self, params: &CertificateParams, key: &impl PublicKeyData) -> anyhow::Result<Blob> {
-        Ok(Blob(params.signed_by(key, &self.issuer())?.der().to_vec()))
+        Ok(Blob(cost::of(Of::Signatures, || params.signed_by(key, &self.issuer()))?.der().to_vec()))
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {

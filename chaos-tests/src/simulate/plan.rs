@@ -94,6 +94,8 @@ pub struct Faults {
     pub leader_censors: bool,
     /// A site hears of entries so much later.
     pub log_lag_max: u64,
+    /// Entries that leaders keep; a site that lacks older ones gets a snapshot. 0 keeps all.
+    pub log_kept: u64,
     /// The adversary, with a coordinator of its own, asks for something it should not get, about this often.
     pub attack_every: u64,
     /// A stop meets an ambush: those who would stop are cut off from sites that the adversary still reaches.
@@ -119,6 +121,8 @@ pub struct Plan {
     pub coordinators: u8,
     /// Holders.
     pub holders: u8,
+    /// Whether every holder has logged in before faults begin; otherwise keys are made, certified and bound while they are on.
+    pub warms_up: bool,
     /// How long faults are on.
     pub safety_millis: u64,
     /// Corrupt sites, at most t−1.
@@ -146,6 +150,7 @@ impl Plan {
             liars,
             coordinators: dice.between(least, 3) as u8,
             holders: dice.between(2, 4) as u8,
+            warms_up: dice.permille(650),
             safety_millis,
             corrupt: BTreeMap::new(),
             faults,
@@ -200,6 +205,7 @@ impl Faults {
             leader_forges,
             leader_censors: dice.permille(250),
             log_lag_max: if dice.permille(500) { dice.between(50, 6_000) } else { 30 },
+            log_kept: if dice.permille(500) { dice.between(4, 60) } else { 0 },
             // What an adversary asks for costs little, and finds more than anything else does.
             attack_every: if dice.permille(750) { dice.between(60, 500) } else { 0 },
             ambush: if dice.permille(500) { dice.between(100, 700) as u32 } else { 0 },

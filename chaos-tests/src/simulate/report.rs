@@ -1,11 +1,14 @@
 //! What many runs came to: a table, a page, or JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
+use warifu_protocol::canonical::sha256;
 
+use super::cost::Cost;
 use super::counters::Counters;
 use super::invariants::Invariants;
 use super::run::Outcome;
@@ -23,6 +26,10 @@ pub struct Report {
     pub seconds: f64,
     /// Sums.
     pub counters: Counters,
+    /// What arithmetic cost, and the whole, in seconds of all processors.
+    pub cost: Cost,
+    /// Hash over the hashes of all runs, in the order of their seeds: equal for equal seeds and programs.
+    pub hash: String,
     /// Names of the invariants.
     pub invariants: Vec<&'static str>,
     /// Runs in which one broke.
@@ -31,6 +38,8 @@ pub struct Report {
     pub same_twice: Option<bool>,
     /// Longest run, in seconds of real time, and its seed.
     pub longest: (f64, u64),
+    #[serde(skip)]
+    hashes: BTreeMap<u64, String>,
     /// Signatures of each run in which faults were on, for the page: seed and number.
     signatures: Vec<(u64, u64)>,
 }
@@ -43,6 +52,9 @@ impl Report {
             safety_millis,
             seconds: elapsed.as_secs_f64(),
             counters: Counters::default(),
+            cost: Cost::default(),
+            hash: String::new(),
+            hashes: BTreeMap::new(),
             invariants: Invariants::names(),
             failures: Vec::new(),
             same_twice: None,
@@ -58,6 +70,8 @@ impl Report {
         }
         self.seeds += 1;
         self.counters.add(&outcome.counters);
+        self.cost.add(&outcome.cost);
+        self.hashes.insert(outcome.seed, outcome.hash.clone());
         self.signatures.push((outcome.seed, outcome.counters.signed));
         if outcome.seconds > self.longest.0 {
             self.longest = (outcome.seconds, outcome.seed);
@@ -66,6 +80,12 @@ impl Report {
             self.failures.push(outcome);
         }
         self.failures.len()
+    }
+
+    /// All runs are in.
+    pub(super) fn close(&mut self) {
+        let all: String = self.hashes.values().map(String::as_str).collect();
+        self.hash = hex::encode(sha256(all.as_bytes()));
     }
 
     /// Whether nothing broke.
@@ -87,6 +107,17 @@ impl Report {
             ("seeds", format!("{} from {}", self.seeds, self.first_seed)),
             ("real time", format!("{:.1} s; longest seed {} with {:.1} s", self.seconds, self.longest.1, self.longest.0)),
             ("virtual time", format!("{virtual_seconds} s, {} s of each with faults", self.safety_millis / 1_000)),
+            (
+                "arithmetic",
+                format!(
+                    "{:.1} s in FROST, about {:.1} s in signatures; outside of both {:.0} % of {:.1} s",
+                    self.cost.frost,
+                    self.cost.signatures,
+                    100.0 * self.cost.outside(),
+                    self.cost.total
+                ),
+            ),
+            ("hash", self.hash.clone()),
             ("events, messages, log entries", format!("{}, {}, {}", counters.events, counters.messages, counters.entries)),
             ("invariants checked", format!("{} times, {} of them", counters.checks, self.invariants.len())),
             (

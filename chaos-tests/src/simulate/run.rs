@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::Serialize;
 
+use super::cost::{self, Cost};
 use super::counters::Counters;
 use super::invariants::Violation;
 use super::options::Options;
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub last: Vec<String>,
     /// Real time.
     pub seconds: f64,
+    /// What of it was arithmetic.
+    pub cost: Cost,
 }
 
 /// Runs one seed. `log` is told every fact, as JSON.
@@ -42,6 +45,7 @@ pub struct Outcome {
 /// When the trial PKI or the genesis fails, or the log cannot be written.
 pub fn run_seed(seed: u64, safety_millis: u64, log: Option<&mut dyn std::io::Write>) -> anyhow::Result<Outcome> {
     let started = Instant::now();
+    cost::begin();
     let plan = Plan::draw(seed, safety_millis);
     let mut world = World::found(plan.clone(), log.is_some())?;
     world.run();
@@ -62,6 +66,7 @@ pub fn run_seed(seed: u64, safety_millis: u64, log: Option<&mut dyn std::io::Wri
         hash: world.trace.hash(),
         last,
         seconds: started.elapsed().as_secs_f64(),
+        cost: cost::end(started.elapsed()),
     })
 }
 
@@ -97,6 +102,7 @@ fn reproduce(seed: u64, safety: u64, options: &Options) -> anyhow::Result<Report
     let mut report = Report::new(safety, started.elapsed());
     report.same_twice = Some(first.hash == second.hash);
     report.add(first);
+    report.close();
     Ok(report)
 }
 
@@ -133,6 +139,7 @@ fn explore(safety: u64, options: &Options) -> anyhow::Result<Report> {
     let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     report.seconds = started.elapsed().as_secs_f64();
     report.first_seed = first;
+    report.close();
     Ok(report)
 }
 

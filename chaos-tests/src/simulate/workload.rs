@@ -94,7 +94,7 @@ pub(super) struct OpenSession {
     pub(super) id: SessionId,
     pub(super) key: u64,
     pub(super) next: u32,
-    is_open: bool,
+    pub(super) is_open: bool,
 }
 
 /// A list of a CA that is to be brought into the log.
@@ -224,7 +224,7 @@ impl World {
 
     /// Now and then security officers have all keys refreshed, or change the policy.
     fn officers_act(&mut self) -> bool {
-        if self.is_quiet || !self.workload.dice.permille(15) || self.now < self.workload.refreshed_at + 8_000 {
+        if self.is_quiet || self.is_warming || !self.workload.dice.permille(15) || self.now < self.workload.refreshed_at + 8_000 {
             return false;
         }
         self.workload.refreshed_at = self.now;
@@ -308,7 +308,11 @@ impl World {
         }
         let dice = &mut self.workload.dice;
         let what = dice.below(1_000);
-        if !self.is_quiet {
+        let has_signed = self.workload.holders.get(number).is_some_and(|holder| holder.has_signed);
+        if self.is_quiet && has_signed {
+            return;
+        }
+        if !self.is_quiet && !self.is_warming {
             match what {
                 0..40 => return self.stop_something(number, OrderCommand::Suspend { credential }),
                 40..60 => return self.stop_something(number, OrderCommand::Revoke { credential }),

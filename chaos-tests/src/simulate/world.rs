@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use warifu_core::registry::MemoryStore;
-use warifu_protocol::{NodeId, UnixMillis};
+use warifu_core::registry::{CredentialRecord, MemoryStore, Registry as _};
+use warifu_protocol::{CredentialId, NodeId, UnixMillis};
 
 use super::attack::Adversary;
 use super::coordinator::Coordinator;
@@ -23,6 +23,9 @@ use super::workload::Workload;
 
 /// Events in one run: a bound on a run that turns in circles.
 const EVENTS_MAX: u64 = 2_000_000;
+
+/// Setting a cluster up takes no longer than this; what is not there by then comes with faults.
+const WARM_MILLIS_MAX: u64 = 20_000;
 
 /// Longest until every site has deleted the shares of epochs that are over.
 const SWEPT_MILLIS: u64 = 5_000;
@@ -58,7 +61,11 @@ pub(super) struct World {
     /// Sites that are, or were, not what an honest site is: corrupt, or copied.
     pub(super) suspects: BTreeSet<NodeId>,
     pub(super) counters: Counters,
+    /// Faults have not begun: the cluster is set up.
+    pub(super) is_warming: bool,
     pub(super) is_quiet: bool,
+    /// All credentials in the log's state.
+    credentials: Vec<(CredentialId, CredentialRecord)>,
 }
 
 impl World {
@@ -97,7 +104,9 @@ impl World {
             secrets: BTreeSet::new(),
             suspects,
             counters: Counters::default(),
+            is_warming: true,
             is_quiet: false,
+            credentials: Vec::new(),
             plan,
             tree,
             people,
@@ -121,8 +130,16 @@ impl World {
         }
         self.after(0, Event::Elect);
         self.after(300, Event::Work);
+        let faults = std::mem::replace(&mut self.faults, Faults::none());
+        self.run_until(WARM_MILLIS_MAX, Self::is_warm);
+        if !self.violations.is_empty() {
+            return;
+        }
+        self.is_warming = false;
+        self.faults = faults;
         self.schedule_faults();
-        self.run_until(self.plan.safety_millis, |_| false);
+        let end = self.now + self.plan.safety_millis;
+        self.run_until(end, |_| false);
         if !self.violations.is_empty() {
             return;
         }
@@ -130,7 +147,7 @@ impl World {
         let healed = self.run_until(self.now + super::plan::LIVENESS_MILLIS_MAX, Self::is_well);
         if self.violations.is_empty() {
             if healed {
-                self.counters.healed_after_millis = self.now - self.plan.safety_millis;
+                self.counters.healed_after_millis = self.now - end;
                 // Time for every site to find what is over.
                 self.run_until(self.now + SWEPT_MILLIS, |_| false);
                 let left =
@@ -212,11 +229,17 @@ impl World {
             truth: self.log.truth(),
             secrets: &self.secrets,
             cards: &self.known.cards,
+            credentials: &self.credentials,
         };
         let found = self.invariants.check(&fact, &ground);
         self.counters.checks += self.invariants.count();
         self.violations.extend(found);
         self.trace.record(self.now, fact);
+    }
+
+    /// An entry has changed credentials.
+    pub(super) fn read_credentials(&mut self) {
+        self.credentials = self.log.truth().credentials(None, usize::MAX).unwrap_or_default();
     }
 
     /// What the log comes to.

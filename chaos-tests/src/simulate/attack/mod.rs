@@ -5,11 +5,11 @@ mod commands;
 mod shares;
 mod stops;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::FreshCommitments;
-use warifu_protocol::{Command, CredentialId, DocumentKind, NodeId, SessionId};
+use warifu_protocol::{Command, CredentialId, DocumentKind, NodeId, SessionId, Sha256};
 
 use super::seed::{Dice, SeedTree};
 use super::world::World;
@@ -31,6 +31,8 @@ pub(super) struct Adversary {
     /// Commands that nobody who may say them has said, by digest.
     forged: BTreeSet<[u8; 32]>,
     ambush: Option<stops::Ambush>,
+    /// What the state is to be taken for at positions of forged snapshots.
+    forged_marks: BTreeMap<u64, Sha256>,
     /// Numbers of sessions that were used up for stolen requests.
     numbers: u32,
 }
@@ -53,7 +55,14 @@ pub(super) type Hoard = VecDeque<(u64, FreshCommitments)>;
 
 impl Adversary {
     pub(super) fn new(tree: &SeedTree) -> Self {
-        Self { dice: tree.rng("adversary", 0), stolen: VecDeque::new(), forged: BTreeSet::new(), ambush: None, numbers: 0 }
+        Self {
+            dice: tree.rng("adversary", 0),
+            stolen: VecDeque::new(),
+            forged: BTreeSet::new(),
+            ambush: None,
+            forged_marks: BTreeMap::new(),
+            numbers: 0,
+        }
     }
 
     /// A session's key gets into its hands.
@@ -67,6 +76,16 @@ impl Adversary {
     /// Remembers that nobody who may say this command has said it.
     pub(super) fn note_forged(&mut self, command: &Command) {
         self.forged.insert(digest(command));
+    }
+
+    /// Has corrupt sites sign that the state at a position was this one.
+    pub(super) fn note_forged_mark(&mut self, index: u64, mark: Sha256) {
+        self.forged_marks.insert(index, mark);
+    }
+
+    /// What corrupt sites say of a position.
+    pub(super) fn forged_mark(&self, index: u64) -> Option<Sha256> {
+        self.forged_marks.get(&index).copied()
     }
 
     /// Whether it made this command.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use warifu_core::registry::Registry as _;
 use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{CredentialId, NodeId, StoreId};
 
@@ -24,10 +23,10 @@ impl Invariant for DestroyedNeverReturns {
     fn check(&mut self, fact: &Fact, ground: &Ground<'_>) -> Result<(), String> {
         match fact {
             Fact::Committed { .. } => {
-                for (id, record) in ground.truth.credentials(None, usize::MAX).map_err(|error| error.to_string())? {
+                for (id, record) in ground.credentials {
                     if record.state == CredentialState::Destroyed {
-                        self.destroyed.insert(id);
-                    } else if self.destroyed.contains(&id) {
+                        self.destroyed.insert(*id);
+                    } else if self.destroyed.contains(id) {
                         return Err(format!("credential {id} was destroyed and is {}", record.state));
                     }
                 }

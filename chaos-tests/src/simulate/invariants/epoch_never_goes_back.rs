@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use warifu_core::registry::Registry as _;
 use warifu_protocol::{CredentialId, Epoch};
 
 use super::{Ground, Invariant};
@@ -23,8 +22,8 @@ impl Invariant for EpochNeverGoesBack {
         if !matches!(fact, Fact::Committed { .. }) {
             return Ok(());
         }
-        for (id, record) in ground.truth.credentials(None, usize::MAX).map_err(|error| error.to_string())? {
-            if self.epochs.insert(id, record.epoch).is_some_and(|before| before > record.epoch) {
+        for (id, record) in ground.credentials {
+            if self.epochs.insert(*id, record.epoch).is_some_and(|before| before > record.epoch) {
                 return Err(format!("credential {id} went back to epoch {}", record.epoch.0));
             }
         }

@@ -12,6 +12,7 @@ mod evaluations;
 mod expunged_node_never_signs;
 mod fewer_than_threshold_reveals_nothing_signable;
 mod forged_command_changes_nothing;
+mod forged_snapshot_yields_nothing;
 mod held_order_survives_a_censoring_leader;
 mod no_share_in_raft_log;
 mod no_signature_after_acknowledged_revocation;
@@ -34,8 +35,8 @@ mod unconfirmed_node_never_signs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use warifu_core::registry::MemoryStore;
-use warifu_protocol::{CertificateHash, NodeId, UnixMillis};
+use warifu_core::registry::{CredentialRecord, MemoryStore};
+use warifu_protocol::{CertificateHash, CredentialId, NodeId, UnixMillis};
 
 use super::fact::{CardLife, Fact};
 
@@ -58,6 +59,8 @@ pub struct Ground<'a> {
     pub secrets: &'a BTreeSet<[u8; 32]>,
     /// Every card.
     pub cards: &'a BTreeMap<CertificateHash, CardLife>,
+    /// All credentials in the log's state.
+    pub credentials: &'a [(CredentialId, CredentialRecord)],
 }
 
 /// One promise.
@@ -107,6 +110,7 @@ impl Invariants {
             Box::new(dead_nonce_makes_no_share::DeadNonceMakesNoShare::default()),
             Box::new(audit_on_t_sites_for_each_signature::AuditOnTSitesForEachSignature::default()),
             Box::new(forged_command_changes_nothing::ForgedCommandChangesNothing),
+            Box::new(forged_snapshot_yields_nothing::ForgedSnapshotYieldsNothing::default()),
             Box::new(destroyed_never_returns::DestroyedNeverReturns::default()),
             Box::new(old_epoch_never_signs_after_shred::OldEpochNeverSignsAfterShred::default()),
             Box::new(unconfirmed_node_never_signs::UnconfirmedNodeNeverSigns::default()),

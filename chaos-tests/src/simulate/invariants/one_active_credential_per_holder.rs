@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use warifu_core::registry::Registry as _;
 use warifu_protocol::wire::CredentialState;
 
 use super::{Ground, Invariant};
@@ -22,8 +21,8 @@ impl Invariant for OneActiveCredentialPerHolder {
             return Ok(());
         }
         let mut holders = BTreeSet::new();
-        for (id, record) in ground.truth.credentials(None, usize::MAX).map_err(|error| error.to_string())? {
-            if record.state != CredentialState::Destroyed && !holders.insert(record.holder.clone()) {
+        for (id, record) in ground.credentials {
+            if record.state != CredentialState::Destroyed && !holders.insert(&record.holder) {
                 return Err(format!("holder {} has {id} beside another credential", record.holder));
             }
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use warifu_core::registry::Registry as _;
 use warifu_protocol::CredentialId;
 
 use super::{Ground, Invariant};
@@ -23,9 +22,9 @@ impl Invariant for RefreshKeepsGroupKey {
         if !matches!(fact, Fact::Committed { .. }) {
             return Ok(());
         }
-        for (id, record) in ground.truth.credentials(None, usize::MAX).map_err(|error| error.to_string())? {
-            let Some(key) = record.key else { continue };
-            if self.keys.insert(id, key.group_key).is_some_and(|before| before != key.group_key) {
+        for (id, record) in ground.credentials {
+            let Some(key) = &record.key else { continue };
+            if self.keys.insert(*id, key.group_key).is_some_and(|before| before != key.group_key) {
                 return Err(format!("credential {id} has another key"));
             }
         }

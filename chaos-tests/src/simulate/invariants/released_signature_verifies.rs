@@ -4,6 +4,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use warifu_core::registry::Registry as _;
 
 use super::{Ground, Invariant};
+use crate::simulate::cost::{self, Of};
 use crate::simulate::fact::Fact;
 
 /// See the module.
@@ -18,9 +19,10 @@ impl Invariant for ReleasedSignatureVerifies {
     fn check(&mut self, fact: &Fact, ground: &Ground<'_>) -> Result<(), String> {
         let Fact::Signed(released) = fact else { return Ok(()) };
         let key = ground.truth.credential(released.credential).ok().flatten().and_then(|record| record.key);
-        let verifies = key
-            .and_then(|key| VerifyingKey::from_bytes(&key.group_key).ok())
-            .is_some_and(|key| key.verify_strict(&released.message.0, &Signature::from_bytes(&released.signature)).is_ok());
+        let verifies = key.and_then(|key| VerifyingKey::from_bytes(&key.group_key).ok()).is_some_and(|key| {
+            let signature = Signature::from_bytes(&released.signature);
+            cost::of(Of::Signatures, || key.verify_strict(&released.message.0, &signature)).is_ok()
+        });
         if verifies {
             Ok(())
         } else {

@@ -13,6 +13,7 @@ use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::wire::SignWork;
 
 use super::{Ground, Invariant};
+use crate::simulate::cost::{self, Of};
 use crate::simulate::fact::{Fact, ShareGiven};
 
 /// See the module.
@@ -47,10 +48,8 @@ fn fits(given: &ShareGiven, ground: &Ground<'_>) -> Result<(), String> {
         SignWork::Document { request, certificate } => {
             let body = &request.request;
             let session = state.session(body.session).map_err(unreadable)?.ok_or("of an unknown session")?;
-            session
-                .statement
-                .session_key
-                .verify(&body.message(), request.signature.as_slice())
+            let key = &session.statement.session_key;
+            cost::of(Of::Signatures, || key.verify(&body.message(), request.signature.as_slice()))
                 .map_err(|_| "of a request that the session key has not signed")?;
             let record = state.credential(session.statement.credential).map_err(unreadable)?.ok_or("of an unknown credential")?;
             let der = record.certificate.as_ref().filter(|known| known.hash == *certificate).ok_or("with another certificate")?.der.clone();
@@ -81,8 +80,8 @@ fn fits(given: &ShareGiven, ground: &Ground<'_>) -> Result<(), String> {
     let verifying = package.verifying_shares().get(&own).ok_or("of a key of which it has no public share")?;
     let share = SignatureShare::deserialize(&given.share).map_err(|error| error.to_string())?;
     let signing = SigningPackage::new(commitments, &message);
-    frost_core::verify_signature_share::<Ed25519Sha512>(own, verifying, &share, &signing, package.verifying_key())
-        .map_err(|_| "for other bytes than those that follow from the request".to_owned())
+    let verify = || frost_core::verify_signature_share::<Ed25519Sha512>(own, verifying, &share, &signing, package.verifying_key());
+    cost::of(Of::Frost, verify).map_err(|_| "for other bytes than those that follow from the request".to_owned())
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use warifu_core::registry::{AuthenticatorRecord, CertificateRecord, CredentialRecord, MemoryStore, SessionRecord, encode, key, table};
+use warifu_core::registry::{
+    AuthenticatorRecord, CertificateRecord, CredentialRecord, MemoryStore, Registry as _, SessionRecord, encode, key, table,
+};
 use warifu_protocol::wire::{CredentialState, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
     AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch,
@@ -40,8 +42,10 @@ pub(super) fn ground(truth: &MemoryStore) -> Ground<'_> {
     static SUSPECTS: OnceLock<BTreeSet<NodeId>> = OnceLock::new();
     static SECRETS: BTreeSet<[u8; 32]> = BTreeSet::new();
     static CARDS: BTreeMap<CertificateHash, CardLife> = BTreeMap::new();
+    // A test's state lives as long as the test.
+    let credentials = Box::leak(Box::new(truth.credentials(None, usize::MAX).expect("a map in memory does not fail")));
     let suspects = SUSPECTS.get_or_init(|| BTreeSet::from([node(SUSPECT)]));
-    Ground { nodes: 5, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS, cards: &CARDS }
+    Ground { nodes: 5, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS, cards: &CARDS, credentials }
 }
 
 /// Feeds facts, over an empty state.

@@ -55,6 +55,7 @@ impl World {
         let (mut commands, mut roots): (Vec<AppliedCommand>, Vec<(u64, Root)>) = (Vec::new(), Vec::new());
         for index in from..=through {
             let Some(payload) = self.log.payload(index) else { continue };
+            self.log.count_signatures(index);
             let (outcome, root) = apply_payload(&mut overlay, index, payload).expect("a map in memory does not fail");
             roots.push((index, root));
             if let (Some(outcome), Payload::Command(bytes)) = (outcome, payload) {

@@ -7,6 +7,7 @@ use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered}
 use warifu_protocol::{Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, SharesLost, StateRoot};
 
 use super::storage::LocalWait;
+use crate::simulate::cost::{self, Of};
 use crate::simulate::disk::{LocalData, LocalWrite};
 use crate::simulate::event::{Party, Place, Proposal, Reply, ReplyTo, Request, Then};
 use crate::simulate::fact::{Fact, RepairOf, Sent, Unshown};
@@ -32,10 +33,10 @@ impl World {
             return;
         }
         let rng = &mut process.dice.0;
-        let mut effects = process.dkg.step(now, state, shares, rng).unwrap_or_default();
+        let mut effects = cost::of_arithmetic(|| process.dkg.step(now, state, shares, rng).unwrap_or_default());
         let mut over = Vec::new();
         if process.gate.is_open() {
-            effects.extend(process.repairs.step(now, state, shares, rng).unwrap_or_default());
+            effects.extend(cost::of_arithmetic(|| process.repairs.step(now, state, shares, rng).unwrap_or_default()));
             match process.backlog.next(now, state, REPAIR_BATCH) {
                 Ok(credentials) if !credentials.is_empty() => effects.push(CeremonyEffect::Propose(process.repairs.ask(credentials, rng))),
                 Ok(_) | Err(_) => {}
@@ -158,15 +159,22 @@ impl World {
     /// Another site asks.
     pub(super) fn ceremony_called(&mut self, place: Place, from: ReplyTo, call: CeremonyCall) {
         let Party::Site(asker) = from.party else { return };
-        let (now, mischief) = (self.clock_of(place), self.sites.get(&place).and_then(|site| site.mischief));
+        if let CeremonyCall::StateMark { index } = call {
+            let reply = self.give_mark(place, index);
+            return self.reply(place, from, Reply::Ceremony(reply));
+        }
+        let mischief = self.sites.get(&place).and_then(|site| site.mischief);
         let Some(site) = self.sites.get_mut(&place) else { return };
         let state = &site.disk.state.registry;
         let Some(process) = site.process.as_mut() else { return };
-        let _ = now;
         let reply = match call {
-            CeremonyCall::Round2(message) => process.dkg.handle_round2(asker.node, *message, state).unwrap_or(CeremonyReply::NotYet),
+            CeremonyCall::Round2(message) => {
+                cost::of(Of::Frost, || process.dkg.handle_round2(asker.node, *message, state)).unwrap_or(CeremonyReply::NotYet)
+            }
             CeremonyCall::Repair(_) if !process.gate.is_open() => CeremonyReply::NotYet,
-            CeremonyCall::Repair(message) => process.repairs.handle(asker.node, *message, state).unwrap_or(CeremonyReply::NotYet),
+            CeremonyCall::Repair(message) => {
+                cost::of(Of::Frost, || process.repairs.handle(asker.node, *message, state)).unwrap_or(CeremonyReply::NotYet)
+            }
             CeremonyCall::Remembered => CeremonyReply::Remembered(
                 state.node(asker.node).ok().flatten().map(|record| Remembered { store: record.store, boot: record.boot }),
             ),

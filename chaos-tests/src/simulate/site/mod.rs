@@ -6,6 +6,7 @@ mod confirm;
 mod destroy;
 mod process;
 mod sign;
+mod snapshot;
 mod stop;
 mod storage;
 
@@ -211,6 +212,7 @@ impl World {
             process.pools.lock().drop_expired(boot_now);
         }
         self.confirm_tick(place);
+        self.look_at_snapshot(place);
         self.ceremony_step(place);
         self.holds_tick(place);
         self.destroy_tick(place);
@@ -246,6 +248,7 @@ impl World {
             Then::Round2 { to, ceremony, attempt } => self.round2_answered(place, (to, ceremony, attempt), reply),
             Then::Repair { to, ceremony, attempt, kind } => self.repair_answered(place, (to, ceremony, attempt, kind), reply),
             Then::Root(node) => self.root_answered(place, node, reply),
+            Then::Mark(node) => self.mark_answered(place, node, reply),
             Then::Remembered(node) => self.remembered_answered(place, node, reply),
             Then::Proposed(proposal) => self.proposed(place, *proposal, reply),
             Then::Commitments { .. }

@@ -1,6 +1,6 @@
 //! What a site has in memory, and how it comes to have it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use parking_lot::Mutex;
 use rand_core::SeedableRng as _;
@@ -45,7 +45,7 @@ pub(in crate::simulate) struct Process {
     pub(super) due: DueRefreshes,
     pub(super) dice: Dice,
     /// Last index that it has heard of.
-    pub(super) known: u64,
+    pub(in crate::simulate) known: u64,
     pub(super) is_applying: bool,
     pub(super) own_start: Option<OwnStart>,
     pub(super) confirming: Confirming,
@@ -61,6 +61,10 @@ pub(in crate::simulate) struct Process {
     pub(super) is_destroying: bool,
     pub(super) sweep_at: u64,
     pub(super) checkpoint: (u64, u64),
+    /// A snapshot that others are asked about.
+    pub(super) judging: Option<Box<super::snapshot::Judging>>,
+    /// Who sent a forged one, and when.
+    pub(super) forgers: BTreeMap<NodeId, u64>,
 }
 
 impl Process {
@@ -122,6 +126,8 @@ impl World {
             is_destroying: false,
             sweep_at: 0,
             checkpoint: (self.now, 0),
+            judging: None,
+            forgers: BTreeMap::new(),
         });
         let store = site.disk.local.starts.store;
         let incarnation = site.disk.local.starts.incarnation;

@@ -8,6 +8,7 @@ use warifu_protocol::wire::{FreshCommitments, NodeStatus, OrderReply, SignAnswer
 use warifu_protocol::{Checkpoint, Name, Refusal, Sha256, UnixMillis};
 
 use super::storage::{LocalWait, SignWait};
+use crate::simulate::cost::{self, Of};
 use crate::simulate::disk::{Disk, LocalOutcome, LocalWrite};
 use crate::simulate::event::{Place, Reply, ReplyTo};
 use crate::simulate::fact::{Checked, Fact, ShareGiven};
@@ -29,7 +30,8 @@ impl World {
         if count == 0 || !process.gate.is_open() {
             return Vec::new();
         }
-        let mut fresh = process.pools.get_mut().make(boot_now, coordinator, count, &mut process.dice.0);
+        let (pools, rng) = (process.pools.get_mut(), &mut process.dice.0);
+        let mut fresh = cost::of(Of::Frost, || pools.make(boot_now, coordinator, count, rng));
         mischief::commitments(mischief, &mut fresh, &mut process.dice);
         let nonces = fresh.iter().map(|one| one.nonce).collect();
         let boot = process.gate.boot();
@@ -50,6 +52,7 @@ impl World {
             ShareGiver { node: place.node, gate: &process.gate, holds: &process.holds, pools: &process.pools, refusals: &process.refusals };
         let view = || Ok(&site.disk.state.registry);
         let checked = items.iter().map(|item| look(&site.disk, item, now)).collect();
+        cost::count(items.len() as u64, 0);
         let (batch, writes) = giver.prepare(view, &coordinator, items.clone(), now, boot_now);
         let wait = SignWait { batch, items, checked, coordinator, from, refill };
         self.write_local(place, LocalWrite::Audit(writes), LocalWait::Shares(Box::new(wait)));
@@ -65,7 +68,8 @@ impl World {
             ShareGiver { node: place.node, gate: &process.gate, holds: &process.holds, pools: &process.pools, refusals: &process.refusals };
         let local = &site.disk.local;
         let share = |credential, epoch| local.open_share(credential, epoch).ok_or(SignAnswer::Refused(Refusal::ShareMissing));
-        let mut answers = giver.answer(batch, outcome.map(|outcome| outcome.spends), || boot_now, share);
+        let spends = outcome.map(|outcome| outcome.spends);
+        let mut answers = cost::of(Of::Frost, || giver.answer(batch, spends, || boot_now, share));
         mischief::answers(site.mischief, &mut answers, &mut site.dice);
         for ((item, checked), answer) in items.into_iter().zip(checked).zip(&answers) {
             if let SignAnswer::Share(share) = answer {
