@@ -24,10 +24,11 @@ impl Invariant for ForgedSnapshotYieldsNothing {
             Fact::Committed { index, root, .. } => {
                 self.roots.insert(*index, *root);
             }
-            Fact::SnapshotInstalled { site, index, root, forged } if ground.suspects.len() <= usize::from(ground.liars) => {
-                if *forged || self.roots.get(index).is_some_and(|known| known != root) {
-                    return Err(format!("site {site} installed a snapshot of entry {index} that is not what the log comes to"));
-                }
+            Fact::SnapshotInstalled { site, index, root, forged }
+                if ground.suspects.len() <= usize::from(ground.liars)
+                    && (*forged || self.roots.get(index).is_some_and(|known| known != root)) =>
+            {
+                return Err(format!("site {site} installed a snapshot of entry {index} that is not what the log comes to"));
             }
             _ => {}
         }
