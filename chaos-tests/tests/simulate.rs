@@ -5,17 +5,17 @@ use std::process::Command;
 use warifu_chaos::simulate::run_seed;
 
 /// Virtual time with faults: short, since these tests run unoptimised.
-const SAFETY_MILLIS: u64 = 15_000;
+const SAFETY_MILLIS: u64 = 8_000;
 
 #[test]
 fn a_few_seeds_break_no_invariant_and_heal_once_the_faults_are_off() {
     let mut signed = 0;
-    for seed in 1..=4 {
+    for seed in 1..=3 {
         let outcome = run_seed(seed, SAFETY_MILLIS, None).expect("a run can be set up");
         assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}\n{}", outcome.violations, outcome.last.join("\n"));
         signed += outcome.counters.signed;
     }
-    assert!(signed > 20, "{signed} signatures: the workload does nothing");
+    assert!(signed > 10, "{signed} signatures: the workload does nothing");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn the_same_seed_gives_the_same_facts_and_another_one_others() {
 fn two_processes_get_the_same_facts_from_the_same_seeds() {
     let hash = || {
         let output = Command::new(env!("CARGO_BIN_EXE_simulate"))
-            .args(["--seed", "40", "--iterations", "3", "--seconds", "5", "--json"])
+            .args(["--seed", "40", "--iterations", "2", "--seconds", "3", "--json"])
             .output()
             .expect("the simulator runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
