@@ -19,6 +19,7 @@ const NODE: Program = Program::Library("warifu_node");
 const PROTOCOL: Program = Program::Library("warifu_protocol");
 const COORDINATOR_CORE: Program = Program::Library("warifu_coordinator_core");
 const REGISTRY: Program = Program::Beside("node/core", "registry");
+const NODES: Program = Program::Beside("node", "cluster");
 const STORE: Program = Program::Beside("node", "store");
 const REMAINS: Program = Program::Beside("node", "remains");
 const SEALING: Program = Program::Beside("node", "sealing");
@@ -26,10 +27,6 @@ const TRANSPORT: Program = Program::Beside("node", "transport");
 const GATHERING: Program = Program::Beside("coordinator/core", "signing");
 const RECEIPTS: Program = Program::Beside("coordinator/core", "stop");
 const API: Program = Program::Beside("coordinator", "api");
-
-const fn seeds(mutant: Mutant) -> Row {
-    Row { mutant, by_seeds: true, test: None }
-}
 
 const fn test(mutant: Mutant, program: Program, name: &'static str) -> Row {
     Row { mutant, by_seeds: false, test: Some(Test { program, name }) }
@@ -61,9 +58,9 @@ pub(super) const CATALOGUE: &[Row] = &[
     both(Mutant::KeepNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
     test(Mutant::OutdatedNonce, CORE, "signer::nonces::tests::a_pair_lives_thirty_seconds"),
     test(Mutant::ForeignNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
-    seeds(Mutant::IgnoreAuditFailure),
-    seeds(Mutant::ShareWithoutAudit),
-    seeds(Mutant::SignUsedNumber),
+    test(Mutant::IgnoreAuditFailure, NODES, "failing_disk::a_node_that_cannot_write_its_audit_log_refuses_to_sign"),
+    both(Mutant::ShareWithoutAudit, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
+    test(Mutant::SignUsedNumber, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
     test(Mutant::SignUnconfirmed, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
     test(Mutant::SignUnderAlarm, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
     test(Mutant::IgnoreHolds, NODE, "holds::tests::a_hold_refuses_its_object_until_it_ends_and_nothing_else"),
@@ -74,7 +71,7 @@ pub(super) const CATALOGUE: &[Row] = &[
     ),
     test(Mutant::ReplyBeforeFsync, STORE, "what_was_acknowledged_is_there_after_a_power_cut"),
     test(Mutant::KeepDestroyedShares, REMAINS, "a_share_of_a_destroyed_credential_that_is_found_is_buried_again"),
-    seeds(Mutant::OldEpochSurvives),
+    test(Mutant::OldEpochSurvives, CORE, "signer::tests::refusals::an_epoch_is_over_once_only_a_later_one_signs"),
     test(Mutant::SealWithoutPlace, SEALING, "a_record_opens_with_its_own_associated_data_only"),
     test(Mutant::AcceptOldIncarnation, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
     test(Mutant::AcceptForgottenStart, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
@@ -105,7 +102,7 @@ pub(super) const CATALOGUE: &[Row] = &[
         "confirmation::tests::a_snapshot_is_vouched_for_by_one_more_than_may_lie_and_forged_when_so_many_contradict_it",
     ),
     test(Mutant::RepairSendsRawShare, CORE, "ceremony::tests::repair::a_node_on_a_new_store_gets_the_very_share_that_it_lost"),
-    seeds(Mutant::RepairReusesDelta),
+    both(Mutant::RepairReusesDelta, CORE, "ceremony::tests::repair::no_delta_is_used_for_two_recipients_credentials_or_helpers"),
     test(Mutant::SkipRepairContribution, CORE, "ceremony::tests::repair::a_helper_whose_commitments_do_not_fit_its_share_is_expelled"),
     test(Mutant::SkipRepairScalar, CORE, "ceremony::tests::repair::a_helper_that_lies_to_another_or_to_the_receiver_is_named_and_expelled"),
     test(

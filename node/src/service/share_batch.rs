@@ -211,6 +211,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_share_is_given_only_for_what_was_free_and_is_recorded() {
+        assert!(is_free(Some(&SpendOutcome::Recorded)));
+        assert!(!is_free(Some(&SpendOutcome::UsedForAnother)), "the number signs another document already");
+        assert!(!is_free(None), "nothing was written");
+    }
+
+    #[test]
     fn parallel_mapping_keeps_the_order_of_any_number_of_items() {
         for count in 0..40_usize {
             assert_eq!(in_parallel((0..count).collect(), |n: usize| n * 2), (0..count).map(|n| n * 2).collect::<Vec<_>>());

@@ -98,6 +98,19 @@ fn a_node_on_a_new_store_gets_the_very_share_that_it_lost() {
 }
 
 #[test]
+fn no_delta_is_used_for_two_recipients_credentials_or_helpers() {
+    let mut cluster = with_new_store_of_node_2(7);
+    ask(&mut cluster, 2);
+    run_until_repaired(&mut cluster, 2);
+    let commands = cluster.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
+    let committed =
+        commands.filter_map(|command| if let Command::RepairCommitted(said) = command { Some(said.body.commitments) } else { None });
+    let points: Vec<[u8; 32]> = committed.flatten().flatten().collect();
+    let different: std::collections::BTreeSet<_> = points.iter().collect();
+    assert!(points.len() >= 9 && different.len() == points.len(), "{} of {} points", different.len(), points.len());
+}
+
+#[test]
 fn late_repeated_and_reordered_messages_do_no_harm() {
     for seed in 20..26 {
         let mut cluster = with_new_store_of_node_2(seed);

@@ -266,6 +266,15 @@ fn during_a_refresh_the_holders_of_either_epoch_sign_in_it_and_in_no_other() {
 }
 
 #[test]
+fn an_epoch_is_over_once_only_a_later_one_signs() {
+    Fixture::new().put_credential(|record| {
+        assert_eq!([1, 2, 3].map(|epoch| record.is_over(Epoch(epoch))), [true, false, false], "3 is of a refresh under way");
+        record.previous = Some(PreviousEpoch { epoch: Epoch(1), holders: holdings(&[1, 2, 3]) });
+        assert!(!record.is_over(Epoch(1)), "both epochs sign");
+    });
+}
+
+#[test]
 fn the_signers_are_t_different_holders_with_this_node_among_them() {
     let refusal = || Refusal::SignerSet { threshold: 3 };
     for numbers in [&[] as &[u8], &[1], &[1, 3], &[1, 2, 3, 4], &[1, 1, 3], &[1, 4, 3], &[3, 1, 4], &[2, 3, 4]] {
