@@ -1,5 +1,6 @@
 //! One weakening after the other.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Instant;
@@ -75,11 +76,14 @@ struct Sound(BTreeMap<u64, Option<Broken>>);
 
 impl Sound {
     fn is_sound(&mut self, seed: u64, safety_millis: u64) -> anyhow::Result<bool> {
-        if !self.0.contains_key(&seed) {
-            mutants::select(None);
-            self.0.insert(seed, try_seed(seed, safety_millis)?);
-        }
-        Ok(self.0.get(&seed).is_some_and(Option::is_none))
+        let broken = match self.0.entry(seed) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(unknown) => {
+                mutants::select(None);
+                unknown.insert(try_seed(seed, safety_millis)?)
+            }
+        };
+        Ok(broken.is_none())
     }
 }
 
