@@ -125,7 +125,7 @@ impl Report {
         self.stuck.is_none() && self.violations().next().is_none() && self.failures.is_empty() && self.is_dark_dark()
     }
 
-    /// Times beyond [`GOAL_TIMES_MAX`] times their goals.
+    /// Times beyond three times their goals.
     #[must_use]
     pub fn times_missed(&self) -> Vec<String> {
         let mut missed = Vec::new();
