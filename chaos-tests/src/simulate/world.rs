@@ -150,6 +150,8 @@ impl World {
                 self.counters.healed_after_millis = self.now - end;
                 // Time for every site to find what is over.
                 self.run_until(self.now + SWEPT_MILLIS, |_| false);
+                // A refresh that was due has ended meanwhile.
+                self.run_until(self.now + super::plan::LIVENESS_MILLIS_MAX, Self::is_swept);
                 let left =
                     self.sites.iter().flat_map(|(place, site)| site.disk.local.shares.keys().map(|(id, epoch)| (place.node, *id, *epoch)));
                 let left = left.collect();

@@ -205,6 +205,15 @@ fn lost_shares(state: &MemoryStore, local: &LocalData, own: NodeId) -> Vec<(Cred
     lost
 }
 
+impl World {
+    /// Whether no site has a share of an epoch that is over.
+    pub(in crate::simulate) fn is_swept(&self) -> bool {
+        let truth = self.truth();
+        let sites = self.reached.values().filter_map(|place| self.sites.get(place));
+        sites.flat_map(|site| site.disk.local.shares.keys()).all(|(credential, epoch)| !is_over(truth, *credential, *epoch))
+    }
+}
+
 fn is_over(state: &MemoryStore, credential: CredentialId, epoch: Epoch) -> bool {
     state.credential(credential).ok().flatten().is_some_and(|record| record.is_over(epoch))
 }
