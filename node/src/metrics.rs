@@ -60,7 +60,7 @@ pub struct NodeMetrics {
     pub shares_repaired: IntCounter,
     /// Shares that this node said it had lost.
     pub shares_lost: IntCounter,
-    /// See [`Self::new`].
+    /// Shares that a backup brought back to this node and that count again.
     pub shares_found: IntCounter,
     /// Keys that are due for a refresh without an order of their own.
     pub refreshes_due: IntGauge,

@@ -73,7 +73,10 @@ impl Scrub {
         self.lost = held;
         let mut missing = BTreeSet::new();
         for (credential, epoch) in std::mem::take(&mut self.found) {
-            if may_be_found(view, credential, &stores, own)? == Some(epoch) {
+            if let Some(record) = view.credential(credential)?
+                && record.epoch == epoch
+                && may_be_found(view, credential, &record, &stores, own)?
+            {
                 missing.insert((credential, epoch));
             }
         }
@@ -93,11 +96,11 @@ impl Scrub {
                     Err(other) => return Err(other.into()),
                 }
             }
-            if let Some(epoch) = may_be_found(view, credential, &stores, own)?
-                && let Ok(Some(share)) = local.share(credential, epoch)
+            if may_be_found(view, credential, &record, &stores, own)?
+                && let Ok(Some(share)) = local.share(credential, record.epoch)
                 && share.verifying_share().serialize().ok().as_deref() == record.verifying_share(own).as_ref().map(<[u8; 32]>::as_slice)
             {
-                self.found.insert((credential, epoch));
+                self.found.insert((credential, record.epoch));
             }
             self.after = Some(credential);
         }
@@ -109,11 +112,15 @@ impl Scrub {
     }
 }
 
-/// The epoch of a key in use that the log does not say this node has, while no ceremony changes who has it.
-fn may_be_found(view: &StateView, credential: CredentialId, stores: &StoreNumbers, own: NodeId) -> Result<Option<Epoch>, StateStoreError> {
-    let Some(record) = view.credential(credential)?.filter(CredentialRecord::needs_shares) else { return Ok(None) };
-    let is_free = !stores.holds(&record.holders, own) && view.ceremony_of(credential)?.is_none();
-    Ok(is_free.then_some(record.epoch))
+/// Whether the log does not say that this node has its share of a key in use, while no ceremony changes who has it.
+fn may_be_found(
+    view: &StateView,
+    credential: CredentialId,
+    record: &CredentialRecord,
+    stores: &StoreNumbers,
+    own: NodeId,
+) -> Result<bool, StateStoreError> {
+    Ok(record.needs_shares() && !stores.holds(&record.holders, own) && view.ceremony_of(credential)?.is_none())
 }
 
 fn is_held(record: &CredentialRecord, epoch: Epoch, stores: &StoreNumbers, own: NodeId) -> bool {
