@@ -83,33 +83,37 @@ impl World {
         if let LocalWrite::Shares(shares) = &write {
             self.note_secrets(shares);
         }
-        let (now, fails, slow) = (self.now, self.faults.write_fails, self.faults.write_slow);
-        let Some(site) = self.sites.get_mut(&place) else { return };
-        let generation = site.generation;
-        let is_full = now < site.full_until;
-        let (fate, millis) = draw(&mut site.dice, is_full, fails, slow);
-        let Some(process) = site.process.as_mut() else { return };
-        let fate = if process.local_failed { Fate::FailsAndIsLost } else { fate };
-        process.local_done_at = process.local_done_at.max(now + millis);
-        let after = process.local_done_at - now;
-        process.local.push_back(Queued { write, wait, fate });
-        self.count_write(fate, millis);
-        self.after(after, Event::Written { place, generation, store: Store::Local });
+        let Some(fate) = self.begin_write(place, Store::Local) else { return };
+        if let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) {
+            process.local.push_back(Queued { write, wait, fate });
+        }
     }
 
     pub(super) fn write_state(&mut self, place: Place, write: StateWrite, wait: StateWait) {
+        let Some(fate) = self.begin_write(place, Store::State) else { return };
+        if let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) {
+            process.state.push_back(Queued { write, wait, fate });
+        }
+    }
+
+    /// Draws what becomes of a write, and when; it ends after those before it. Nothing if the site does not run.
+    fn begin_write(&mut self, place: Place, store: Store) -> Option<Fate> {
         let (now, fails, slow) = (self.now, self.faults.write_fails, self.faults.write_slow);
-        let Some(site) = self.sites.get_mut(&place) else { return };
+        let site = self.sites.get_mut(&place)?;
         let generation = site.generation;
         let is_full = now < site.full_until;
         let (fate, millis) = draw(&mut site.dice, is_full, fails, slow);
-        let Some(process) = site.process.as_mut() else { return };
-        let fate = if process.state_failed { Fate::FailsAndIsLost } else { fate };
-        process.state_done_at = process.state_done_at.max(now + millis);
-        let after = process.state_done_at - now;
-        process.state.push_back(Queued { write, wait, fate });
+        let process = site.process.as_mut()?;
+        let (has_failed, done_at) = match store {
+            Store::Local => (process.local_failed, &mut process.local_done_at),
+            Store::State => (process.state_failed, &mut process.state_done_at),
+        };
+        let fate = if has_failed { Fate::FailsAndIsLost } else { fate };
+        *done_at = (*done_at).max(now + millis);
+        let after = *done_at - now;
         self.count_write(fate, millis);
-        self.after(after, Event::Written { place, generation, store: Store::State });
+        self.after(after, Event::Written { place, generation, store });
+        Some(fate)
     }
 
     fn count_write(&mut self, fate: Fate, millis: u64) {

@@ -1,7 +1,7 @@
 //! A node says that it has shares no more, or again: they count as missing, or as there, and nobody else is touched by it.
 
 use warifu_core::registry::Registry;
-use warifu_protocol::{CeremonyId, Command, CredentialId, Epoch, NodeSigned, RepairStart, SharesFound, SharesLost};
+use warifu_protocol::{CeremonyId, Command, CredentialId, Epoch, NodeSigned, NodeStatement, RepairStart, SharesFound, SharesLost};
 
 use crate::support::{World, identity, node};
 
@@ -12,6 +12,36 @@ fn lost(world: &World, by: u8, shares: &[(CredentialId, Epoch)]) -> NodeSigned<S
 fn holders(world: &World, id: CredentialId) -> Vec<u8> {
     let stores = world.store.store_numbers().unwrap();
     stores.holders(&world.credential(id).holders).iter().map(|node| node.get()).collect()
+}
+
+/// What both statements have in common: who says it, and of what. `unfounded` is the code for shares that are none.
+fn refuses_what_is_not_right<T: NodeStatement + Clone>(
+    world: &mut World,
+    [first, second]: [CredentialId; 2],
+    unfounded: &str,
+    statement: impl Fn(Vec<(CredentialId, Epoch)>) -> T,
+    command: impl Fn(NodeSigned<T>) -> Command,
+) {
+    let cluster = world.cluster();
+    let say = |by, shares: &[(CredentialId, Epoch)]| identity(cluster, by).sign(statement(shares.to_vec()));
+    let good = say(2, &[(first, Epoch(1))]);
+    let mut forged = good.clone();
+    forged.signature.0[0] ^= 1;
+    let mut in_anothers_name = good;
+    in_anothers_name.node = node(3);
+    for (case, code, message) in [
+        ("a forged signature", "signature-invalid", forged),
+        ("another's share", "signature-invalid", in_anothers_name),
+        ("from outside the roster", "node-unknown", say(9, &[(first, Epoch(1))])),
+        ("nothing", "too-large", say(2, &[])),
+        ("one twice", "too-large", say(2, &[(first, Epoch(1)); 2])),
+        ("descending", "too-large", say(2, &[(second, Epoch(1)), (first, Epoch(1))])),
+        ("too many", "too-large", say(2, &[(first, Epoch(1)); 257])),
+        ("of an epoch that is not there", unfounded, say(2, &[(first, Epoch(7))])),
+        ("of a key that is not there", unfounded, say(2, &[(CredentialId::new([0xff; 16]), Epoch(1))])),
+    ] {
+        world.refuses(case, code, command(message));
+    }
 }
 
 #[test]
@@ -27,23 +57,7 @@ fn a_lost_share_counts_as_missing_and_is_repaired() {
     let version = world.credential(first).version;
 
     let good = lost(&world, 2, &[(first, Epoch(1))]);
-    let mut forged = good.clone();
-    forged.signature.0[0] ^= 1;
-    let mut in_anothers_name = good.clone();
-    in_anothers_name.node = node(3);
-    for (case, code, message) in [
-        ("a forged signature", "signature-invalid", forged),
-        ("another's share", "signature-invalid", in_anothers_name),
-        ("from outside the roster", "node-unknown", lost(&world, 9, &[(first, Epoch(1))])),
-        ("nothing", "too-large", lost(&world, 2, &[])),
-        ("one twice", "too-large", lost(&world, 2, &[(first, Epoch(1)); 2])),
-        ("descending", "too-large", lost(&world, 2, &[(second, Epoch(1)), (first, Epoch(1))])),
-        ("too many", "too-large", lost(&world, 2, &[(first, Epoch(1)); 257])),
-        ("of an epoch that is not there", "share-not-held", lost(&world, 2, &[(first, Epoch(7))])),
-        ("of a key that is not there", "share-not-held", lost(&world, 2, &[(CredentialId::new([0xff; 16]), Epoch(1))])),
-    ] {
-        world.refuses(case, code, Command::SharesLost(message));
-    }
+    refuses_what_is_not_right(&mut world, [first, second], "share-not-held", |shares| SharesLost { shares }, Command::SharesLost);
     world.must(Command::SharesLost(good.clone()));
     assert_eq!((holders(&world, first), holders(&world, second)), (vec![1, 3, 4, 5], vec![1, 2, 3, 4, 5]));
     assert_eq!(world.credential(first).version, version, "nothing that an order could be about");
@@ -81,22 +95,7 @@ fn a_share_that_a_backup_brought_back_counts_again_and_only_if_it_was_missing() 
     world.must(Command::SharesLost(lost(&world, 2, &[(first, Epoch(1)), (second, Epoch(1))])));
 
     let good = found(&world, 2, &[(first, Epoch(1))]);
-    let mut forged = good.clone();
-    forged.signature.0[0] ^= 1;
-    let mut in_anothers_name = good.clone();
-    in_anothers_name.node = node(3);
-    for (case, code, message) in [
-        ("a forged signature", "signature-invalid", forged),
-        ("another's share", "signature-invalid", in_anothers_name),
-        ("from outside the roster", "node-unknown", found(&world, 9, &[(first, Epoch(1))])),
-        ("nothing", "too-large", found(&world, 2, &[])),
-        ("one twice", "too-large", found(&world, 2, &[(first, Epoch(1)); 2])),
-        ("too many", "too-large", found(&world, 2, &[(first, Epoch(1)); 257])),
-        ("of an epoch that is not there", "shares-not-wanted", found(&world, 2, &[(first, Epoch(7))])),
-        ("of a key that is not there", "shares-not-wanted", found(&world, 2, &[(CredentialId::new([0xff; 16]), Epoch(1))])),
-    ] {
-        world.refuses(case, code, Command::SharesFound(message));
-    }
+    refuses_what_is_not_right(&mut world, [first, second], "shares-not-wanted", |shares| SharesFound { shares }, Command::SharesFound);
     world.must(Command::SharesFound(good.clone()));
     assert_eq!((holders(&world, first), holders(&world, second)), (vec![1, 2, 3, 4, 5], vec![1, 3, 4, 5]));
     world.refuses("again", "shares-not-wanted", Command::SharesFound(good));
