@@ -50,6 +50,9 @@ pub async fn run(config: NodeConfig, found: bool, mut stop: watch::Receiver<bool
     let text = std::fs::read_to_string(&config.node.genesis)
         .with_context(|| format!("cannot read the genesis {}", config.node.genesis.display()))?;
     let genesis = Arc::new(Genesis::from_toml(&text).context("the genesis is refused")?);
+    if warifu_protocol::versions::is_next() {
+        tracing::warn!("this process is told to be the program of the next version: it is for tests");
+    }
     let node = Node::open(config, Arc::clone(&genesis), found).await?;
     let served = node.serve(&mut stop).await;
     node.stop().await;

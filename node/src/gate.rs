@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
+use warifu_core::registry::ProgramOutdated;
 use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::{BootId, NodeId};
 
@@ -21,6 +22,8 @@ struct Inner {
     locked: Option<String>,
     /// Why the node belongs to the cluster no more, once an order took it out.
     retired: Option<String>,
+    /// The log has gone over to entries that this program cannot read.
+    outdated: Option<ProgramOutdated>,
     /// Nodes that did not let this one call them when it started.
     shut_out_by: Vec<NodeId>,
     stopping: bool,
@@ -39,7 +42,16 @@ impl Gate {
     /// Closed, for this start.
     #[must_use]
     pub const fn new(boot: BootId) -> Self {
-        let inner = Inner { boot, confirmed: None, alarm: None, locked: None, retired: None, shut_out_by: Vec::new(), stopping: false };
+        let inner = Inner {
+            boot,
+            confirmed: None,
+            alarm: None,
+            locked: None,
+            retired: None,
+            outdated: None,
+            shut_out_by: Vec::new(),
+            stopping: false,
+        };
         Self { inner: RwLock::new(inner) }
     }
 
@@ -54,7 +66,8 @@ impl Gate {
     pub fn is_open(&self) -> bool {
         let inner = self.inner.read();
         let alarmed = inner.alarm.is_some() && !is_on(Mutant::SignUnderAlarm);
-        let closed = alarmed || inner.locked.is_some() || inner.retired.is_some() || inner.stopping;
+        let outdated = inner.outdated.is_some() && !is_on(Mutant::SignOutdated);
+        let closed = alarmed || inner.locked.is_some() || inner.retired.is_some() || outdated || inner.stopping;
         (inner.confirmed.is_some() || is_on(Mutant::SignUnconfirmed)) && !closed
     }
 
@@ -100,6 +113,14 @@ impl Gate {
         inner.retired = Some(text);
     }
 
+    /// Closes for good: what others apply from here on, this program cannot read.
+    pub fn outdate(&self, outdated: ProgramOutdated) {
+        let mut inner = self.inner.write();
+        if inner.outdated.replace(outdated).is_none() {
+            tracing::error!(%outdated, "this node does not follow the log further, and gives no signature share");
+        }
+    }
+
     /// Notes which nodes did not let this one call them when it started; until it is confirmed, that is the most likely reason why it is not.
     pub fn note_shut_out(&self, by: &[NodeId]) {
         if !by.is_empty() {
@@ -140,6 +161,9 @@ impl Gate {
         if let Some(retired) = &inner.retired {
             reasons.insert("retired", retired.clone());
         }
+        if let Some(outdated) = inner.outdated {
+            reasons.insert("outdated", format!("{outdated}: see runbooks/upgrade.md"));
+        }
         if inner.stopping {
             reasons.insert("stopping", "shutting down".to_owned());
         }
@@ -178,5 +202,17 @@ mod tests {
         gate.raise_alarm("roots differ".to_owned());
         assert!(gate.confirm(second, confirmed) && !gate.is_open());
         assert_eq!(gate.reasons().len(), 1);
+    }
+
+    #[test]
+    fn a_program_that_cannot_read_what_others_apply_signs_no_more_and_names_both_versions() {
+        let boot = BootId::new([1; 16]);
+        let gate = Gate::new(boot);
+        assert!(gate.confirm(boot, Confirmed { index: 7, by: vec![] }) && gate.is_open());
+        gate.outdate(ProgramOutdated { needs: 9, knows: 4 });
+        assert!(!gate.is_open());
+        let reasons = gate.reasons();
+        let [reason] = reasons.as_slice() else { panic!("{reasons:?}") };
+        assert!(reason.contains("uses version 9") && reason.contains("knows 4") && reason.contains("install the program"), "{reason}");
     }
 }

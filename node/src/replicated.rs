@@ -8,7 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use warifu_protocol::{
-    AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId, UnixMillis,
+    AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId,
     canonical,
 };
 
@@ -321,7 +321,7 @@ impl InspectEntries for Inspector {
                 InspectedPayload::Blank => {}
                 InspectedPayload::Membership(view) => self.check_membership(view)?,
                 InspectedPayload::Command(bytes) => {
-                    let at = LogEntry::decode(bytes).map_err(|error| InspectRefusal::new(error.to_string()))?.at;
+                    let at = LogEntry::decode(bytes).map_err(|error| unread(entry.position.index, &error))?.at;
                     // Entries fetched while catching up may be old, which confirmation covers; none can be of the future.
                     // What an earlier term left uncommitted must be logged before anything new is, or the cluster would never go on.
                     let too_old = !entry.claimed_committed && !entry.inherited && at.plus(skew_millis) < now;
@@ -353,10 +353,14 @@ impl InspectEntries for Inspector {
         let Ok((command, [])) = postcard::take_from_bytes::<Command>(&command) else {
             return Err(InspectRefusal::new("the command cannot be decoded"));
         };
-        entry(clock::now(), command).map_err(|error| InspectRefusal::new(error.to_string()))
+        // The entries before it in this leader's log say that everybody reads this version.
+        let entry = LogEntry::new(clock::now(), command).in_version(self.standing.log_version());
+        entry.encode().map_err(|error| InspectRefusal::new(error.to_string()))
     }
 }
 
-fn entry(at: UnixMillis, command: Command) -> Result<Vec<u8>, warifu_protocol::LogEntryError> {
-    LogEntry::new(at, command).encode()
+/// A version that is unknown here is in use if the entries before it say so; a number alone tells this node nothing.
+fn unread(index: u64, error: &LogEntryError) -> InspectRefusal {
+    let refusal = InspectRefusal::new(error.to_string());
+    if matches!(error, LogEntryError::UnknownVersion { .. }) { refusal.at(index) } else { refusal }
 }

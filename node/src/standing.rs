@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use warifu_core::registry::{MembershipPlans, Registry as _, StateStore, StateStoreError};
+use warifu_core::registry::{self, MembershipPlans, ProgramOutdated, Registry as _, StateStore, StateStoreError};
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::transport::{PeerEntry, PeerId, PeerRoster};
-use warifu_protocol::{ClusterRecord, NodeEntry, NodeId, SpkiHash, StoreId};
+use warifu_protocol::{ClusterRecord, NodeEntry, NodeId, SpkiHash, StoreId, log_entry_version};
 
 use crate::gate::Gate;
 
@@ -49,6 +50,8 @@ struct Known {
     plans: Arc<MembershipPlans>,
     /// The store under which applied state knows this node.
     store: Option<StoreId>,
+    /// The newest version of log entries that is in use.
+    log_version: u16,
 }
 
 impl Standing {
@@ -67,7 +70,8 @@ impl Standing {
         let applied = state.cluster()?;
         let cluster = Arc::new(file.filter(|file| file.revision() > applied.revision()).unwrap_or(applied));
         let store = state.node(own.node)?.map(|record| record.store);
-        let known = Known { cluster, plans: Arc::new(state.membership_plans()?), store };
+        let log_version = registry::log_version(state)?;
+        let known = Known { cluster, plans: Arc::new(state.membership_plans()?), store, log_version };
         let peers = Arc::new(PeerRoster::new(directory(&known.cluster, &overrides)));
         let standing = Self { own, founder, overrides, peers, gate, known: RwLock::new(known) };
         standing.judge_self();
@@ -92,6 +96,12 @@ impl Standing {
         Arc::clone(&self.known.read().plans)
     }
 
+    /// The version that entries are written in: the newest that every node of the roster reads, this one too.
+    #[must_use]
+    pub fn log_version(&self) -> u16 {
+        if is_on(Mutant::WriteUnreadVersion) { log_entry_version() } else { self.known.read().log_version.min(log_entry_version()) }
+    }
+
     /// Whether this node may vote. One that came later, or on a new store, has no memory of earlier votes: it must not vote before the
     /// log that it has applied names it a voter on this very store.
     #[must_use]
@@ -107,9 +117,13 @@ impl Standing {
     pub fn refresh<S: StateStore>(&self, state: &S) -> Result<(), StateStoreError> {
         let (applied, plans) = (state.cluster()?, Arc::new(state.membership_plans()?));
         let store = state.node(self.own.node)?.map(|record| record.store);
+        let log_version = registry::log_version(state)?;
+        if let Some(outdated) = ProgramOutdated::look(state)? {
+            self.gate.outdate(outdated);
+        }
         {
             let mut known = self.known.write();
-            (known.plans, known.store) = (plans, store);
+            (known.plans, known.store, known.log_version) = (plans, store, log_version);
             if applied.revision() < known.cluster.revision() || applied == *known.cluster {
                 return Ok(());
             }

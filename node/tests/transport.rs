@@ -16,9 +16,10 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::net::UdpSocket;
 use warifu_protocol::NodeId;
 use warifu_protocol::transport::{
-    BodyStream, CallError, IdentityError, PROTOCOL_VERSION, PeerClient, PeerEntry, PeerId, PeerRoster, REFUSAL_DETAIL_MAX, Role,
-    RpcHandler, RpcRefusal, STREAM_HEAD_MAX, SUITE_FROST_ED25519_SHA512, Server, TlsIdentity,
+    BodyStream, CallError, IdentityError, PeerClient, PeerEntry, PeerId, PeerRoster, REFUSAL_DETAIL_MAX, Role, RpcHandler, RpcRefusal,
+    STREAM_HEAD_MAX, SUITE_FROST_ED25519_SHA512, Server, TlsIdentity,
 };
+use warifu_protocol::versions::PROTOCOL_VERSION;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

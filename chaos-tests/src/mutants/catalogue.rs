@@ -27,6 +27,7 @@ const TRANSPORT: Program = Program::Beside("node", "transport");
 const GATHERING: Program = Program::Beside("coordinator/core", "signing");
 const RECEIPTS: Program = Program::Beside("coordinator/core", "stop");
 const API: Program = Program::Beside("coordinator", "api");
+const PROCESSES: Program = Program::Beside("coordinator/cli", "cluster");
 
 const fn test(mutant: Mutant, program: Program, name: &'static str) -> Row {
     Row { mutant, by_seeds: false, test: Some(Test { program, name }) }
@@ -123,6 +124,12 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::BelieveOneNode, API, "a_node_that_lies_about_a_credential_is_outvoted"),
     test(Mutant::AcceptAnyServer, TRANSPORT, "a_server_must_hold_the_key_of_exactly_the_node_that_is_called"),
     test(Mutant::AcceptAnyRole, TRANSPORT, "a_known_peer_is_turned_away_from_a_role_that_is_not_its_own"),
+    test(Mutant::SignOutdated, NODE, "gate::tests::a_program_that_cannot_read_what_others_apply_signs_no_more_and_names_both_versions"),
+    test(
+        Mutant::WriteUnreadVersion,
+        PROCESSES,
+        "versions::five_sites_are_upgraded_one_by_one_under_load_and_an_older_program_says_what_it_lacks_and_signs_nothing",
+    ),
 ];
 
 #[cfg(test)]

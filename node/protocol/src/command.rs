@@ -7,6 +7,7 @@ use crate::canonical::{
     TAG_ROUND2_HASH, TAG_STATE_MARK, TAG_STATE_ROOT, postcard_message,
 };
 use crate::limits::LOG_ENTRY_BYTES_MAX;
+use crate::versions::{LOG_ENTRY_VERSION_FIRST, log_entry_version};
 use crate::wire::Round2;
 use crate::{
     Blob, BootId, CeremonyId, ClusterId, CredentialId, EpochReceipt, EpochRetired, ImportAbort, ImportConfirm, NodeId, Order, OrderId,
@@ -14,14 +15,10 @@ use crate::{
     Sha256, SharesFound, SharesLost, SignatureInvalid, StoreId, UnixMillis,
 };
 
-/// Newest version of [`LogEntry`] that this program knows: of its encoding, and of what applying it does. Whatever changes either raises it, and
-/// is done only for entries of that version, which the cluster uses once every node knows it.
-pub const LOG_ENTRY_VERSION: u16 = 1;
-
 /// One entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// [`LOG_ENTRY_VERSION`].
+    /// One of those that the cluster uses.
     pub version: u16,
     /// The proposer's clock. Time in the state machine is the largest of these so far.
     pub at: UnixMillis,
@@ -29,7 +26,7 @@ pub struct LogEntry {
     pub command: Command,
 }
 
-/// Bytes that are no log entry of this version.
+/// Bytes that are no log entry of a version that this program knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogEntryError {
     /// More than [`LOG_ENTRY_BYTES_MAX`].
@@ -42,18 +39,26 @@ pub enum LogEntryError {
     #[error("the log entry cannot be decoded")]
     Malformed,
     /// Made by a newer version of the program.
-    #[error("log entry version {version} is unknown to this program, which knows {LOG_ENTRY_VERSION}; upgrade this node")]
+    #[error("log entry version {version} is unknown to this program, which knows {LOG_ENTRY_VERSION_FIRST} to {knows}; upgrade this node")]
     UnknownVersion {
         /// Version found.
         version: u16,
+        /// Newest version that this program knows.
+        knows: u16,
     },
 }
 
 impl LogEntry {
-    /// Wraps a command.
+    /// Wraps a command, in the oldest version: every program of a cluster reads it.
     #[must_use]
     pub const fn new(at: UnixMillis, command: Command) -> Self {
-        Self { version: LOG_ENTRY_VERSION, at, command }
+        Self { version: LOG_ENTRY_VERSION_FIRST, at, command }
+    }
+
+    /// The same in another version.
+    #[must_use]
+    pub fn in_version(self, version: u16) -> Self {
+        Self { version, ..self }
     }
 
     /// Encodes.
@@ -85,8 +90,9 @@ impl LogEntry {
             return Err(LogEntryError::TooLarge { size: bytes.len() });
         }
         let version = Self::version_of(bytes)?;
-        if version != LOG_ENTRY_VERSION {
-            return Err(LogEntryError::UnknownVersion { version });
+        let knows = log_entry_version();
+        if !(LOG_ENTRY_VERSION_FIRST..=knows).contains(&version) {
+            return Err(LogEntryError::UnknownVersion { version, knows });
         }
         match postcard::take_from_bytes::<Self>(bytes) {
             Ok((entry, [])) => Ok(entry),
@@ -204,7 +210,7 @@ pub struct NodeStarted {
     /// Boot ids of its earlier starts, from the last confirmed one on, at most [`crate::limits::EARLIER_BOOTS_MAX`]. A copy of an older
     /// store lacks the one that the cluster remembers.
     pub earlier: Vec<BootId>,
-    /// The newest [`LOG_ENTRY_VERSION`] that its program knows.
+    /// The newest version of log entries that its program knows, see [`crate::LOG_ENTRY_VERSION`].
     pub log_version: u16,
 }
 

@@ -29,6 +29,7 @@ pub mod stop;
 pub mod subject;
 #[cfg(feature = "transport")]
 pub mod transport;
+pub mod versions;
 pub mod wire;
 
 pub use audit::{AuditEntry, AuditEvent};
@@ -52,3 +53,4 @@ pub use roster::*;
 pub use session::{Purpose, SessionClosing, SessionOpening, Statement, closing_message};
 pub use stop::*;
 pub use subject::*;
+pub use versions::{LOG_ENTRY_VERSION, LOG_ENTRY_VERSION_FIRST, log_entry_version};

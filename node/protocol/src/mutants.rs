@@ -174,6 +174,10 @@ mutants! {
     AcceptAnyServer = "accept-any-server",
     /// A node takes calls of peers in roles that are not theirs.
     AcceptAnyRole = "accept-any-role",
+    /// A node signs although the log has gone over to entries that it cannot read.
+    SignOutdated = "sign-outdated",
+    /// A leader writes entries of the newest version that it knows itself.
+    WriteUnreadVersion = "write-unread-version",
 }
 
 impl Mutant {

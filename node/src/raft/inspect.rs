@@ -10,7 +10,7 @@ use super::types::{Entry, LeaderId, LogId};
 /// The node's own judgement of entries and proposals, beyond what raft asks for.
 pub trait InspectEntries: Send + Sync + 'static {
     /// Whether these entries of a leader may be appended. If not, those before a membership entry are tried alone, since they may hold the order
-    /// that explains it. Called again when the leader sends the rest again.
+    /// that explains it, as are those before an entry that the refusal calls unexplained. Called again when the leader sends the rest again.
     ///
     /// # Errors
     /// [`InspectRefusal`]; the leader is told, and tries again later.
@@ -68,13 +68,21 @@ pub enum InspectedPayload<'a> {
 pub struct InspectRefusal {
     /// For the other side and the log.
     pub reason: String,
+    /// An entry that those before it may explain once they are applied: they are tried alone.
+    pub unexplained: Option<u64>,
 }
 
 impl InspectRefusal {
     /// A refusal for this reason.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: reason.into(), unexplained: None }
+    }
+
+    /// The same, for the sake of the entry at this index, which those before it may explain.
+    #[must_use]
+    pub fn at(self, index: u64) -> Self {
+        Self { unexplained: Some(index), ..self }
     }
 }
 

@@ -72,7 +72,10 @@ impl PeerCaller {
             CallError::Deadline { deadline, .. } => {
                 Timeout { action, id: u64::from(self.me.get()), target: self.target, timeout: *deadline }.into()
             }
-            CallError::UnknownPeer { .. } | CallError::Unreachable { .. } | CallError::NotAdmitted { .. } => Unreachable::new(error).into(),
+            CallError::UnknownPeer { .. }
+            | CallError::Unreachable { .. }
+            | CallError::NotAdmitted { .. }
+            | CallError::WrongVersion { .. } => Unreachable::new(error).into(),
             _ => NetworkError::new(error).into(),
         }
     }

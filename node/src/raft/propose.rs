@@ -130,9 +130,7 @@ async fn forward(client: &PeerClient, leader: u64, command: &[u8], deadline: Dur
     let request = messages::encode(&RaftRequest::Propose(LogPayload(command.to_vec())));
     match client.call(leader, Role::Raft, &request, deadline).await {
         Ok(reply) => messages::decode(&reply).map_err(|error| Failure::Passing(format!("node {leader} answered nonsense: {error}"))),
-        Err(CallError::Refused { refusal: refusal @ (RpcRefusal::Malformed { .. } | RpcRefusal::WrongVersion { .. }), .. }) => {
-            Err(Failure::Final(refusal.to_string()))
-        }
+        Err(CallError::Refused { refusal: refusal @ RpcRefusal::Malformed { .. }, .. }) => Err(Failure::Final(refusal.to_string())),
         Err(error) => Err(Failure::Passing(error.to_string())),
     }
 }

@@ -12,7 +12,7 @@ use warifu_protocol::NodeId;
 use warifu_protocol::transport::{BodyStream, RpcRefusal};
 
 use super::config::{SNAPSHOT_BYTES_MAX, SNAPSHOT_DEADLINE, TERM_LEAD_MAX};
-use super::inspect::{InspectEntries, InspectRefusal, InspectedPayload, examine};
+use super::inspect::{InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, examine};
 use super::messages::{self, RaftRequest, SnapshotHead};
 use super::propose;
 use super::snapshot::{SnapshotDirectory, SnapshotFile};
@@ -148,8 +148,11 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         let known = entries.partition_point(|entry| committed.is_some_and(|committed| entry.position.index <= committed.index));
         let inspect = |end: usize| self.inspector.inspect(from, entries.get(known..end).unwrap_or_default());
         let Err(refusal) = inspect(entries.len()) else { return Ok((request, false)) };
-        let memberships = entries.iter().enumerate().filter(|(_, entry)| matches!(entry.payload, InspectedPayload::Membership(_)));
-        let ends: Vec<usize> = memberships.map(|(place, _)| place).filter(|place| *place > 0).collect();
+        let explained = |entry: &InspectedEntry<'_>| {
+            matches!(entry.payload, InspectedPayload::Membership(_)) || refusal.unexplained == Some(entry.position.index)
+        };
+        let ends: Vec<usize> =
+            entries.iter().enumerate().filter(|(place, entry)| *place > 0 && explained(entry)).map(|(place, _)| place).collect();
         let passes = |end: &&usize| inspect(**end).is_ok();
         let Some(end) = ends.iter().rev().find(passes).copied() else {
             tracing::warn!(%from, %refusal, "refused a leader's entries");

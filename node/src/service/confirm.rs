@@ -10,7 +10,7 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply};
-use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, LOG_ENTRY_VERSION, NodeId, NodeStarted, Sha256};
+use warifu_protocol::{AuditEntry, AuditEvent, BootId, Command, NodeId, NodeStarted, Sha256, log_entry_version};
 
 use super::order::OrderService;
 use super::sign::SignService;
@@ -122,7 +122,7 @@ impl ConfirmService {
                 audit_size: audit.size,
                 raft_index: self.raft.status().last_log_index.unwrap_or(0),
                 earlier: starts.earlier(),
-                log_version: LOG_ENTRY_VERSION,
+                log_version: log_entry_version(),
             };
             if let OrderReply::Unknown { reason } = self.orders.propose(Command::NodeStarted(self.identity.sign(body))).await {
                 tracing::debug!(reason, "the start is not logged yet");

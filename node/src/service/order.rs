@@ -65,7 +65,8 @@ impl OrderService {
     /// Brings a command into the log and waits until it is applied. A command that this node, up to date with its log, would refuse is
     /// refused without filling the log; the audit log says so.
     pub async fn propose(self: &Arc<Self>, command: Command) -> OrderReply {
-        let bytes = match LogEntry::new(clock::now(), command.clone()).encode() {
+        let entry = LogEntry::new(clock::now(), command.clone()).in_version(self.standing.log_version());
+        let bytes = match entry.encode() {
             Ok(bytes) => bytes,
             Err(error) => return refused(Refusal::Malformed { what: "the command".to_owned(), reason: error.to_string() }),
         };

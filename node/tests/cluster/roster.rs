@@ -17,8 +17,8 @@ use warifu_node::standing::{OwnKeys, Standing};
 use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role};
 use warifu_protocol::wire::{OrderCall, OrderReply, Read, View};
 use warifu_protocol::{
-    BootId, Command, LogEntry, NodeEntry, NodeId, Order, OrderCommand, Policy, RosterFile, SpkiHash, StoreId, UnixMillis,
-    verify_roster_chain,
+    BootId, Command, LOG_ENTRY_VERSION, LogEntry, NodeEntry, NodeId, Order, OrderCommand, Policy, RosterFile, SpkiHash, StoreId,
+    UnixMillis, verify_roster_chain,
 };
 
 use crate::support::{CALL, TestCluster, name, node_id};
@@ -283,6 +283,24 @@ async fn an_entry_that_is_older_than_clocks_may_differ_is_followed_only_if_an_ea
     ] {
         assert_eq!(judge(at, claimed_committed, inherited), is_followed, "{case}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entry_of_an_unknown_version_is_not_appended_and_those_before_it_are_tried_alone() -> anyhow::Result<()> {
+    let cluster = TestCluster::found(3, 2, Policy::default())?;
+    let inspector = Inspector::new(standing(&cluster, &founded(&cluster)?, true)?);
+    let clinic = cluster.order(1, OrderCommand::EnrolFacility { facility: name("clinic-1") }, 1);
+    let judge = |version: u16| {
+        let entry = LogEntry::new(warifu_node::clock::now(), Command::Order(clinic.clone())).in_version(version);
+        let bytes = entry.encode().expect("a small entry");
+        let (position, payload) = (LogPosition { term: 1, leader: 2, index: 9 }, InspectedPayload::Command(&bytes));
+        inspector.inspect(node_id(2), &[InspectedEntry { position, payload, claimed_committed: true, inherited: true }])
+    };
+    judge(LOG_ENTRY_VERSION)?;
+    let refusal = judge(LOG_ENTRY_VERSION + 1).expect_err("a newer version");
+    assert_eq!(refusal.unexplained, Some(9));
+    assert!(refusal.reason.contains("version 2") && refusal.reason.contains("upgrade this node"), "{refusal}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod partition;
 mod refresh;
 mod sessions;
 mod token;
+mod versions;
 
 #[path = "../support/softhsm.rs"]
 mod softhsm;

@@ -36,4 +36,4 @@ pub use refreshes_due::{RefreshCause, RefreshRules, due_refreshes_open};
 pub use repairs::due_commitments;
 pub use stops::{StopStanding, check_stop, is_stop_logged, is_stop_object_known};
 pub use store::{Changes, MemoryStore, Overlay, Pairs, StateStore, StateStoreError};
-pub use versions::{LOG_ENTRY_VERSION_FIRST, ProgramOutdated, log_version};
+pub use versions::{ProgramOutdated, log_version};

@@ -4,14 +4,11 @@
 //! wrote in front of one. So the state says which versions are in use: an entry of another is refused by all programs alike, and one that is in
 //! use but unknown here stops this node and no other.
 
-use warifu_protocol::{LOG_ENTRY_VERSION, NodeId, Refusal};
+use warifu_protocol::{LOG_ENTRY_VERSION_FIRST, NodeId, Refusal, log_entry_version};
 
 use super::apply::Stop;
 use super::reader::{Registry, encode, key, read, table};
 use super::store::{Overlay, StateStore, StateStoreError};
-
-/// The version before all nodes have said that they know more.
-pub const LOG_ENTRY_VERSION_FIRST: u16 = 1;
 
 /// The newest version that entries may have. It never falls.
 ///
@@ -37,8 +34,8 @@ impl ProgramOutdated {
     /// # Errors
     /// When the store fails.
     pub fn look<S: StateStore>(state: &S) -> Result<Option<Self>, StateStoreError> {
-        let needs = log_version(state)?;
-        Ok((needs > LOG_ENTRY_VERSION).then_some(Self { needs, knows: LOG_ENTRY_VERSION }))
+        let (needs, knows) = (log_version(state)?, log_entry_version());
+        Ok((needs > knows).then_some(Self { needs, knows }))
     }
 }
 
@@ -53,11 +50,11 @@ pub(super) enum ByVersion {
 }
 
 pub(super) fn judge<S: StateStore>(state: &S, version: u16) -> Result<ByVersion, StateStoreError> {
-    let active = log_version(state)?;
+    let (active, knows) = (log_version(state)?, log_entry_version());
     Ok(if !(LOG_ENTRY_VERSION_FIRST..=active).contains(&version) {
         ByVersion::Refused(Refusal::LogVersionUnused { found: version, active })
-    } else if version > LOG_ENTRY_VERSION {
-        ByVersion::Outdated(ProgramOutdated { needs: version, knows: LOG_ENTRY_VERSION })
+    } else if version > knows {
+        ByVersion::Outdated(ProgramOutdated { needs: version, knows })
     } else {
         ByVersion::Readable
     })

@@ -19,6 +19,7 @@ use super::limits::{
 use super::role::{PeerId, Role};
 use super::streams::read_rest;
 use super::tls;
+use crate::versions::{PROTOCOL_VERSION_OLDEST, protocol_version, speaks};
 use crate::{NodeId, SpkiHash};
 
 /// The caller's socket cannot be opened.
@@ -82,6 +83,18 @@ pub enum CallError {
         #[source]
         refusal: RpcRefusal,
     },
+    /// The node speaks no version that this program does: one of them is too old. Nothing was carried out.
+    #[error("node {node} speaks protocol version {theirs}, and this program {oldest} to {newest}; upgrade the older side")]
+    WrongVersion {
+        /// Who was called.
+        node: NodeId,
+        /// Newest version that it speaks.
+        theirs: u8,
+        /// Oldest version that this program speaks.
+        oldest: u8,
+        /// Newest version that this program speaks.
+        newest: u8,
+    },
     /// The request is larger than the role allows; it was not sent.
     #[error("the request has {size} bytes, and {role} allows {limit}")]
     TooLarge {
@@ -132,6 +145,8 @@ struct Slot {
 struct Live {
     connection: Connection,
     spki: SpkiHash,
+    /// What the node is spoken to in: the newest version until it says that it is older. Programs do not change on a connection.
+    version: u8,
     /// Number of packets received when calls began to fail, and since when.
     failing: Option<(u64, Instant)>,
 }
@@ -172,9 +187,20 @@ impl PeerClient {
         if request.len() > role.frame_max() {
             return Err(CallError::TooLarge { role, size: request.len(), limit: role.frame_max() });
         }
-        self.attempt(node, role, deadline, async |mut send, recv| {
+        let started = Instant::now();
+        match self.ask(node, role, request, deadline).await {
+            // Not carried out, and the node's version is known by now.
+            Err(CallError::Refused { refusal: RpcRefusal::WrongVersion { .. }, .. }) => {
+                self.ask(node, role, request, deadline.saturating_sub(started.elapsed())).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn ask(&self, node: NodeId, role: Role, request: &[u8], deadline: Duration) -> Result<Vec<u8>, CallError> {
+        self.attempt(node, role, deadline, async |version, mut send, recv| {
             let sent = async {
-                send.write_all(&header(KIND_UNARY)).await?;
+                send.write_all(&header(version, KIND_UNARY)).await?;
                 send.write_all(request).await
             };
             // A server that refuses early stops reading; its answer says why.
@@ -189,7 +215,7 @@ impl PeerClient {
     /// Sends a head of at most 64 KiB and then all of `body`, and waits for the answer.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`]. One that a node of an older version refuses for the version is not sent again: the body is spent. The next one is of the node's version.
     pub async fn call_streaming<R: AsyncRead + Unpin>(
         &self,
         node: NodeId,
@@ -200,9 +226,9 @@ impl PeerClient {
     ) -> Result<Vec<u8>, CallError> {
         let len = u32::try_from(head.len()).ok().filter(|_| head.len() <= STREAM_HEAD_MAX);
         let Some(len) = len else { return Err(CallError::TooLarge { role, size: head.len(), limit: STREAM_HEAD_MAX }) };
-        self.attempt(node, role, deadline, async |mut send, recv| {
+        self.attempt(node, role, deadline, async |version, mut send, recv| {
             let sent = async {
-                send.write_all(&header(KIND_STREAMED)).await?;
+                send.write_all(&header(version, KIND_STREAMED)).await?;
                 send.write_all(&len.to_be_bytes()).await?;
                 send.write_all(head).await
             };
@@ -230,7 +256,7 @@ impl PeerClient {
 
     async fn attempt<F>(&self, node: NodeId, role: Role, deadline: Duration, exchange: F) -> Result<Vec<u8>, CallError>
     where
-        F: AsyncFnOnce(SendStream, RecvStream) -> Result<Vec<u8>, CallError>,
+        F: AsyncFnOnce(u8, SendStream, RecvStream) -> Result<Vec<u8>, CallError>,
     {
         let slot = self.slot(node, role);
         let started = Instant::now();
@@ -238,9 +264,10 @@ impl PeerClient {
             Ok(connection) => connection?,
             Err(_) => return Err(CallError::Unreachable { node, reason: format!("no connection within {deadline:?}") }),
         };
+        let version = slot.version(&connection);
         let call = async {
             let (send, recv) = connection.open_bi().await.map_err(|error| lost(node, role, &error))?;
-            exchange(send, recv).await
+            exchange(version, send, recv).await
         };
         let outcome =
             timeout(deadline.saturating_sub(started.elapsed()), call).await.unwrap_or(Err(CallError::Deadline { node, deadline }));
@@ -250,7 +277,15 @@ impl PeerClient {
             (outcome, _) => outcome,
         };
         slot.note(&connection, &outcome);
-        outcome
+        let Err(CallError::Refused { refusal: RpcRefusal::WrongVersion { version: theirs, .. }, .. }) = outcome else { return outcome };
+        if speaks(theirs) {
+            if theirs < version {
+                slot.speak(&connection, theirs);
+            }
+            return outcome;
+        }
+        let (oldest, newest) = (PROTOCOL_VERSION_OLDEST, protocol_version());
+        Err(CallError::WrongVersion { node, theirs, oldest, newest })
     }
 
     fn slot(&self, node: NodeId, role: Role) -> Arc<Slot> {
@@ -279,7 +314,7 @@ impl PeerClient {
             match inner.connect(node, role, entry.spki, &entry.address).await {
                 Ok(connection) => {
                     *attempts = Attempts::default();
-                    slot.set_live(Live { connection: connection.clone(), spki: entry.spki, failing: None });
+                    slot.set_live(Live { connection: connection.clone(), spki: entry.spki, version: protocol_version(), failing: None });
                     Ok(connection)
                 }
                 Err(error) => {
@@ -330,6 +365,21 @@ impl Slot {
         }
     }
 
+    /// What the node is spoken to in.
+    fn version(&self, connection: &Connection) -> u8 {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = live.as_ref().filter(|live| live.connection.stable_id() == connection.stable_id());
+        live.map_or_else(protocol_version, |live| live.version)
+    }
+
+    /// The node is of an older version.
+    fn speak(&self, connection: &Connection, version: u8) {
+        let mut guard = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = guard.as_mut().filter(|live| live.connection.stable_id() == connection.stable_id()) {
+            live.version = version;
+        }
+    }
+
     /// Watches for a peer that has fallen silent, see [`SILENCE_MAX`].
     fn note(&self, connection: &Connection, outcome: &Result<Vec<u8>, CallError>) {
         let mut guard = self.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -358,7 +408,12 @@ async fn read_reply(node: NodeId, role: Role, mut recv: RecvStream) -> Result<Ve
         ReadExactError::FinishedEarly(read) => bad(format!("it ends after {read} bytes")),
         ReadExactError::ReadError(error) => CallError::Lost { node, reason: error.to_string() },
     })?;
-    let status = parse_header(bytes).map_err(|(version, suite)| bad(format!("protocol version {version}, suite {suite}")))?;
+    let status = match (parse_header(bytes), bytes) {
+        (Ok((_, status)), _) => Ok(status),
+        // Said in a version that is not spoken here: that of the version itself is written alike in all.
+        (Err(_), [_, _, STATUS_REFUSED]) => Ok(STATUS_REFUSED),
+        (Err((version, suite)), _) => Err(bad(format!("protocol version {version}, suite {suite}"))),
+    }?;
     let limit = match status {
         STATUS_OK => role.frame_max(),
         STATUS_REFUSED => REFUSAL_FRAME_MAX,

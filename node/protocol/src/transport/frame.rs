@@ -3,13 +3,14 @@
 //! A request is `version, suite, kind` (one byte each) and then, for a unary request, the body to the end of the stream; for a streamed one the length
 //! of the head (4 bytes, big endian), the head, and the body to the end of the stream. A reply is `version, suite, status` and then the handler's
 //! bytes or, if the status says so, an [`RpcRefusal`] in postcard.
+//!
+//! A reply is of its request's version. A caller begins with the newest version that it speaks and falls back to the server's when it is told
+//! that; so every version has this header, and [`RpcRefusal::WrongVersion`] is written as it is now.
 
 use serde::{Deserialize, Serialize};
 
 use super::limits::REFUSAL_DETAIL_MAX;
-
-/// Version of the frames and of the messages in them.
-pub const PROTOCOL_VERSION: u8 = 1;
+use crate::versions::speaks;
 
 /// FROST(Ed25519, SHA-512), RFC 9591 section 6.1.
 pub const SUITE_FROST_ED25519_SHA512: u8 = 1;
@@ -26,7 +27,7 @@ pub enum RpcRefusal {
     /// The request was framed for another version or suite.
     #[error("the server speaks protocol version {version}, suite {suite}; upgrade the older side")]
     WrongVersion {
-        /// Version that the server speaks.
+        /// Newest version that the server speaks.
         version: u8,
         /// Suite that it speaks.
         suite: u8,
@@ -119,14 +120,14 @@ fn cut(mut detail: String) -> String {
 }
 
 /// Header of a request or reply of ours.
-pub(super) const fn header(last: u8) -> [u8; HEADER_LEN] {
-    [PROTOCOL_VERSION, SUITE_FROST_ED25519_SHA512, last]
+pub(super) const fn header(version: u8, last: u8) -> [u8; HEADER_LEN] {
+    [version, SUITE_FROST_ED25519_SHA512, last]
 }
 
-/// Splits a header whose version and suite are ours; otherwise gives back the two bytes that are not.
-pub(super) const fn parse_header(bytes: [u8; HEADER_LEN]) -> Result<u8, (u8, u8)> {
+/// Splits a header whose suite is ours, and whose version is one that is spoken here; otherwise gives back the two bytes that are not.
+pub(super) fn parse_header(bytes: [u8; HEADER_LEN]) -> Result<(u8, u8), (u8, u8)> {
     let [version, suite, last] = bytes;
-    if version == PROTOCOL_VERSION && suite == SUITE_FROST_ED25519_SHA512 { Ok(last) } else { Err((version, suite)) }
+    if speaks(version) && suite == SUITE_FROST_ED25519_SHA512 { Ok((version, last)) } else { Err((version, suite)) }
 }
 
 /// Codes with which a connection is closed, as the other end sees them.

@@ -19,7 +19,7 @@ mod verify;
 
 pub use client::{CallError, ClientError, PeerClient};
 pub use directory::{PeerDirectory, PeerEntry, PeerRoster};
-pub use frame::{PROTOCOL_VERSION, RpcRefusal, SUITE_FROST_ED25519_SHA512};
+pub use frame::{RpcRefusal, SUITE_FROST_ED25519_SHA512};
 pub use identity::{IdentityError, TlsIdentity};
 pub use limits::*;
 pub use role::{PeerId, Role};

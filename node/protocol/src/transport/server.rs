@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -165,6 +166,7 @@ async fn serve_connection<H: RpcHandler>(connecting: quinn::Connecting, permit: 
     }
     shared.keep(&peer, &connection);
     connection.set_max_concurrent_bi_streams(role.streams_max().into());
+    let told = Arc::new(AtomicBool::new(false));
     let mut requests = JoinSet::new();
     while let Ok((send, recv)) = connection.accept_bi().await {
         while requests.try_join_next().is_some() {}
@@ -173,18 +175,24 @@ async fn serve_connection<H: RpcHandler>(connecting: quinn::Connecting, permit: 
             connection.close(close_code::PEER_REMOVED.into(), b"not in the roster");
             break;
         }
-        let (peer, handler) = (peer.clone(), Arc::clone(&shared.handler));
+        let (peer, handler, told) = (peer.clone(), Arc::clone(&shared.handler), Arc::clone(&told));
         requests.spawn(async move {
-            let outcome = match read_request(recv, role).await {
+            let (version, request) = read_request(recv, role).await;
+            let outcome = match request {
                 Ok(Incoming::Unary(request)) => handler.handle(peer.clone(), role, request).await,
                 Ok(Incoming::Streamed { head, body }) => handler.handle_stream(peer.clone(), role, head, body).await,
                 Err(refusal) => Err(refusal),
             };
-            if let Err(refusal) = &outcome {
-                tracing::debug!(%peer, %role, %refusal, "refused a request");
+            match &outcome {
+                // Once for each connection: every frame of such a peer may be of that version.
+                Err(refusal @ RpcRefusal::WrongVersion { .. }) if !told.swap(true, Ordering::Relaxed) => {
+                    tracing::warn!(%peer, %role, %refusal, "a peer speaks a version that this program does not");
+                }
+                Err(refusal) => tracing::debug!(%peer, %role, %refusal, "refused a request"),
+                Ok(_) => {}
             }
             // A caller that has gone away misses its answer.
-            let _ = reply(send, role, outcome).await;
+            let _ = reply(send, role, version, outcome).await;
         });
     }
     shared.forget(&peer, &connection);
@@ -200,19 +208,19 @@ fn identify(connection: &Connection, directory: &dyn PeerDirectory) -> Option<(P
     Some((directory.by_spki(&spki)?, spki, role))
 }
 
-async fn reply(mut send: SendStream, role: Role, outcome: Result<Vec<u8>, RpcRefusal>) -> Result<(), quinn::WriteError> {
+async fn reply(mut send: SendStream, role: Role, version: u8, outcome: Result<Vec<u8>, RpcRefusal>) -> Result<(), quinn::WriteError> {
     let outcome = match outcome {
         Ok(answer) if answer.len() > role.frame_max() => Err(RpcRefusal::failed(format!("the answer has {} bytes", answer.len()))),
         other => other,
     };
     match outcome {
         Ok(answer) => {
-            send.write_all(&header(STATUS_OK)).await?;
+            send.write_all(&header(version, STATUS_OK)).await?;
             send.write_all(&answer).await?;
         }
         Err(refusal) => {
             let bytes = postcard::to_stdvec(&refusal.bounded()).expect("a refusal has no map and no float");
-            send.write_all(&header(STATUS_REFUSED)).await?;
+            send.write_all(&header(version, STATUS_REFUSED)).await?;
             send.write_all(&bytes).await?;
         }
     }

@@ -1,14 +1,13 @@
 //! Reading and writing frames on QUIC streams.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use quinn::{ReadExactError, ReadToEndError, RecvStream};
 use tokio::time::timeout;
 
-use super::frame::{HEADER_LEN, KIND_STREAMED, KIND_UNARY, PROTOCOL_VERSION, RpcRefusal, SUITE_FROST_ED25519_SHA512, parse_header};
+use super::frame::{HEADER_LEN, KIND_STREAMED, KIND_UNARY, RpcRefusal, SUITE_FROST_ED25519_SHA512, parse_header};
 use super::limits::{REQUEST_READ_DEADLINE, STREAM_CHUNK, STREAM_HEAD_MAX};
 use super::role::Role;
+use crate::versions::protocol_version;
 
 /// The body of a streamed request, read by the handler at its own pace.
 #[derive(Debug)]
@@ -56,20 +55,19 @@ pub(super) enum Incoming {
     Streamed { head: Bytes, body: BodyStream },
 }
 
-/// Reads one request. The deadline covers all of it but a streamed body.
-pub(super) async fn read_request(recv: RecvStream, role: Role) -> Result<Incoming, RpcRefusal> {
-    within(REQUEST_READ_DEADLINE, read_parts(recv, role)).await
+/// Reads one request; gives the version that its answer is to have. The deadline covers all of it but a streamed body.
+pub(super) async fn read_request(recv: RecvStream, role: Role) -> (u8, Result<Incoming, RpcRefusal>) {
+    let mut version = protocol_version();
+    let request = timeout(REQUEST_READ_DEADLINE, read_parts(recv, role, &mut version)).await.unwrap_or(Err(RpcRefusal::TooSlow));
+    (version, request)
 }
 
-async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, RpcRefusal>>) -> Result<T, RpcRefusal> {
-    timeout(deadline, work).await.unwrap_or(Err(RpcRefusal::TooSlow))
-}
-
-async fn read_parts(mut recv: RecvStream, role: Role) -> Result<Incoming, RpcRefusal> {
+async fn read_parts(mut recv: RecvStream, role: Role, version: &mut u8) -> Result<Incoming, RpcRefusal> {
     let mut header = [0; HEADER_LEN];
     recv.read_exact(&mut header).await.map_err(|error| broken_header(&error))?;
-    let kind =
-        parse_header(header).map_err(|_| RpcRefusal::WrongVersion { version: PROTOCOL_VERSION, suite: SUITE_FROST_ED25519_SHA512 })?;
+    let (spoken, kind) =
+        parse_header(header).map_err(|_| RpcRefusal::WrongVersion { version: protocol_version(), suite: SUITE_FROST_ED25519_SHA512 })?;
+    *version = spoken;
     match kind {
         KIND_UNARY => match read_rest(&mut recv, role.frame_max()).await {
             Ok(body) => Ok(Incoming::Unary(body.into())),
