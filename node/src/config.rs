@@ -54,6 +54,10 @@ pub struct NodeSection {
     pub roster: Option<PathBuf>,
     /// Directory with `tls.crt`, `tls.key`, `identity.key` and `sealing.key`, as `warifu-node init` made them.
     pub keys: PathBuf,
+    /// A file with an id of this virtual machine's generation, where the hypervisor or kernel gives one; another id ends every nonce. Default: none. The
+    /// kernel's uevents are heard in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_generation_id_file: Option<PathBuf>,
     /// Directory of the stores. Must be on a local disk that keeps what it has acknowledged; never copied while the node runs.
     pub data: PathBuf,
 }
@@ -349,6 +353,7 @@ impl NodeConfig {
         let resolve = |path: &mut PathBuf| *path = base.join(&*path);
         resolve(&mut self.node.genesis);
         self.node.roster.as_mut().map(resolve);
+        self.node.vm_generation_id_file.as_mut().map(resolve);
         resolve(&mut self.node.keys);
         resolve(&mut self.node.data);
         self.listen.admin.as_mut().map(resolve);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 use warifu_protocol::cluster::ROSTER_FILE_BYTES_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::transport::{PeerClient, Role, Server};
 use warifu_protocol::{AuditEntry, AuditEvent, Checkpoint, ClusterRecord, Command, Genesis, RosterFile};
 
@@ -18,6 +19,7 @@ use crate::consent::ConsentService;
 use crate::custodian::Custodian;
 use crate::fresh_term::{self, StaleEntries};
 use crate::gate::Gate;
+use crate::generation::GenerationWatch;
 use crate::holds::Holds;
 use crate::http::{self, Pages};
 use crate::keys::NodeKeys;
@@ -76,6 +78,7 @@ struct Node {
     ceremonies: Arc<CeremonyService>,
     stops: Arc<StopService>,
     confirm: parking_lot::Mutex<Option<ConfirmService>>,
+    generation: parking_lot::Mutex<Option<GenerationWatch>>,
     replicated: Arc<NodeState>,
     identity: NodeIdentity,
     server: parking_lot::Mutex<Option<Server>>,
@@ -116,6 +119,8 @@ impl Node {
         }
         record_start(&local).await?;
         let metrics = NodeMetrics::new().context("metrics")?;
+        // Before the first nonce is made.
+        let generation = GenerationWatch::start(config.node.vm_generation_id_file.clone())?;
         let source = config.kek_source().context("the key-encryption key")?;
         let custodian =
             Arc::new(Custodian::new(id, genesis.cluster(), source, config.kek.rotate_every_days, Arc::clone(&local), Arc::clone(&gate)));
@@ -228,6 +233,7 @@ impl Node {
             ceremonies,
             stops,
             confirm: parking_lot::Mutex::new(Some(confirm)),
+            generation: parking_lot::Mutex::new(Some(generation)),
             replicated,
             identity,
             server: parking_lot::Mutex::new(Some(server)),
@@ -275,6 +281,20 @@ impl Node {
             served = http => served.context("serving HTTP"),
             served = admin.run(self.config.admin_socket(), self.stopping.subscribe()) => served.context("serving the administrator"),
             () = self.watch() => Ok(()),
+            () = self.watch_generation() => Ok(()),
+        }
+    }
+
+    /// Drops every nonce when this virtual machine goes on from an image: a copy of it may have them too.
+    async fn watch_generation(&self) {
+        let Some(mut generation) = self.generation.lock().take() else { return };
+        loop {
+            let sign = generation.changed().await.label();
+            self.metrics.vm_generations.with_label_values(&[sign]).inc();
+            tracing::warn!(sign, "this virtual machine is of another generation than before: all nonces are dropped");
+            if !is_on(Mutant::KeepNoncesOverGeneration) {
+                self.signing.drop_nonces();
+            }
         }
     }
 

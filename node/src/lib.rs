@@ -12,6 +12,7 @@ pub mod custodian;
 pub mod daemon;
 pub mod fresh_term;
 pub mod gate;
+pub mod generation;
 pub mod holds;
 pub mod http;
 pub mod keys;

@@ -22,6 +22,8 @@ pub struct NodeMetrics {
     pub nonces_unused: IntGauge,
     /// Times that all nonces were dropped.
     pub nonces_dropped: IntCounter,
+    /// Signs that this virtual machine is of another generation than before, by where they came from.
+    pub vm_generations: IntCounterVec,
     /// Snapshots that were sent to this node and refused, by reason.
     pub snapshots_refused: IntCounterVec,
     /// 1 when shares may leave.
@@ -127,6 +129,11 @@ impl NodeMetrics {
             sign_seconds: histogram("warifu_node_sign_batch_seconds", "From a batch's arrival to its reply")?,
             audit_seconds: histogram("warifu_node_audit_commit_seconds", "Group commit that a batch waited for")?,
             nonces_unused: gauge("warifu_node_nonces_unused", "Unused nonces in memory")?,
+            vm_generations: counters(
+                "warifu_node_vm_generations_total",
+                "Signs that this virtual machine goes on from an image: uevent, uevents-lost or file.",
+                &["sign"],
+            )?,
             nonces_dropped: counter(
                 "warifu_node_nonces_dropped_total",
                 "Times that all nonces were dropped: clocks disagreed, a new confirmation, or the administrator asked",

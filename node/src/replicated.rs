@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use warifu_protocol::{
     AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId,
-    canonical,
+    canonical, weaken,
 };
 
 use crate::clock;
@@ -353,6 +353,11 @@ impl InspectEntries for Inspector {
         let Ok((command, [])) = postcard::take_from_bytes::<Command>(&command) else {
             return Err(InspectRefusal::new("the command cannot be decoded"));
         };
+        weaken!(CensorStops, {
+            if command.clone().as_stop().is_some() {
+                return Err(InspectRefusal::new("this leader keeps stops back"));
+            }
+        });
         // The entries before it in this leader's log say that everybody reads this version.
         let entry = LogEntry::new(clock::now(), command).in_version(self.standing.log_version());
         entry.encode().map_err(|error| InspectRefusal::new(error.to_string()))

@@ -124,6 +124,8 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::BelieveOneNode, API, "a_node_that_lies_about_a_credential_is_outvoted"),
     test(Mutant::AcceptAnyServer, TRANSPORT, "a_server_must_hold_the_key_of_exactly_the_node_that_is_called"),
     test(Mutant::AcceptAnyRole, TRANSPORT, "a_known_peer_is_turned_away_from_a_role_that_is_not_its_own"),
+    test(Mutant::KeepNoncesOverGeneration, NODES, "generation::no_nonce_of_before_a_new_vm_generation_signs_and_new_ones_do"),
+    test(Mutant::CensorStops, PROCESSES, "censor::a_leader_that_keeps_a_stop_out_of_the_log_is_replaced_and_the_stop_is_logged"),
     test(Mutant::SignOutdated, NODE, "gate::tests::a_program_that_cannot_read_what_others_apply_signs_no_more_and_names_both_versions"),
     test(
         Mutant::WriteUnreadVersion,

@@ -178,6 +178,10 @@ mutants! {
     SignOutdated = "sign-outdated",
     /// A leader writes entries of the newest version that it knows itself.
     WriteUnreadVersion = "write-unread-version",
+    /// Nonces outlive an image of their machine.
+    KeepNoncesOverGeneration = "keep-nonces-over-generation",
+    /// A leader keeps stops out of the log.
+    CensorStops = "censor-stops",
 }
 
 impl Mutant {

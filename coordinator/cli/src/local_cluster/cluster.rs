@@ -433,7 +433,14 @@ pub(super) fn make_node(
     let keys = directory.join("keys");
     let entry = NodeKeys::init(&keys, id, &quic.to_string()).map_err(|source| LocalClusterError::NodeKeys { node: id, source })?;
     let config = NodeConfig {
-        node: NodeSection { id, genesis: PathBuf::from("..").join(GENESIS_FILE), roster, keys: "keys".into(), data: "data".into() },
+        node: NodeSection {
+            id,
+            genesis: PathBuf::from("..").join(GENESIS_FILE),
+            roster,
+            keys: "keys".into(),
+            vm_generation_id_file: None,
+            data: "data".into(),
+        },
         listen: ListenSection { quic, http, admin: None },
         peers: BTreeMap::new(),
         store: Default::default(),
