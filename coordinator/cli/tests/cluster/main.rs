@@ -1,6 +1,7 @@
 //! Real processes: a coordinator and its nodes, used as platforms, holders and officers use them.
 
 mod acknowledged;
+mod censor;
 mod commands;
 mod hammer;
 mod hoarder;
