@@ -144,6 +144,7 @@ impl Node {
             data.clone(),
         );
         let replicated = Arc::new(replicated.judged_by(judge));
+        replicated.record_missing().await.context("the audit log")?;
         let raft_config = RaftConfig {
             cache_bytes: config.store.log_cache_bytes,
             election_min: config.raft.election_min,

@@ -8,8 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use warifu_protocol::{
-    AuditEntry, AuditEvent, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId,
-    canonical, weaken,
+    AuditEntry, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId, weaken,
 };
 
 use crate::clock;
@@ -25,7 +24,7 @@ use crate::raft::{
 };
 use crate::service::{Announced, SnapshotJudge};
 use crate::standing::Standing;
-use crate::state::{EntryBytes, FrozenState, StateDatabase};
+use crate::state::{EntryBytes, FrozenState, StateDatabase, applied_event};
 
 /// Kinds of commands after which other nodes may belong to the cluster, or vote.
 const CHANGES_STANDING: [&str; 5] = ["policy-updated", "anchors-updated", "roster-updated", "store-replaced", "node-started"];
@@ -112,6 +111,29 @@ impl NodeState {
     #[must_use]
     pub fn own_start(&self, boot: BootId) -> Option<OwnStart> {
         self.own_start.lock().clone().filter(|start| start.boot == boot)
+    }
+
+    /// Records what the entries that were applied last came to, if the process ended before it was recorded; says how many it was. To be called before
+    /// more is applied.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn record_missing(&self) -> Result<usize, StateError> {
+        let reading = |error: &dyn std::fmt::Display| StateError::new("reading what was applied and not recorded", error.to_string());
+        let (database, local) = (self.database.clone(), Arc::clone(&self.local));
+        let look = move || -> Result<_, StateError> {
+            let recorded = local.recorded_through().map_err(|error| reading(&error))?;
+            let mut outcomes = database.last_outcomes().map_err(|error| reading(&error))?;
+            outcomes.retain(|(index, _)| *index > recorded);
+            Ok(outcomes)
+        };
+        let missing = tokio::task::spawn_blocking(look).await.map_err(|error| reading(&error))??;
+        let Some((through, _)) = missing.last() else { return Ok(0) };
+        let (through, count, now) = (*through, missing.len(), clock::now());
+        let writes = missing.into_iter().map(|(_, event)| AuditWrite::plain(AuditEntry::new(now, event))).collect();
+        self.local.record_applied(writes, through).await.map_err(|error| StateError::new("recording what was applied", error))?;
+        tracing::warn!(count, through, "entries were applied before this start and not recorded: they are now");
+        Ok(count)
     }
 
     /// What an applied entry means for this node beyond the registry; returns the holds that it ends.
@@ -208,20 +230,15 @@ impl ReplicatedState for NodeState {
             } else {
                 tracing::debug!(index = entry.index, kind = outcome.kind, "entry applied");
             }
-            let event = AuditEvent::EntryApplied {
-                index: entry.index,
-                entry: Sha256::new(canonical::sha256(payload)),
-                kind: outcome.kind.to_owned(),
-                refusal,
-            };
-            writes.push(AuditWrite::plain(AuditEntry::new(now, event)));
+            writes.push(AuditWrite::plain(AuditEntry::new(now, applied_event(entry.index, payload, &outcome))));
             responses.push(postcard::to_stdvec(&outcome.verdict).map_err(|error| StateError::new("encoding a verdict", error))?);
         }
         if standing_changes {
             self.refresh_standing()?;
         }
         if !writes.is_empty() {
-            self.local.record(writes).await.map_err(|error| StateError::new("recording what was applied", error))?;
+            let through = batch.last().map_or(0, |entry| entry.index);
+            self.local.record_applied(writes, through).await.map_err(|error| StateError::new("recording what was applied", error))?;
         }
         if !ended.is_empty() {
             self.holds.end(ended.iter().map(|(stop, _)| *stop), clock::boot_millis());

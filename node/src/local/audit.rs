@@ -6,7 +6,7 @@ use warifu_core::audit;
 use warifu_protocol::{AuditEntry, Checkpoint, RequestHash, SessionId, Sha256};
 
 use super::spent::{SPENT, spend};
-use super::{LocalStore, LocalStoreError};
+use super::{LocalStore, LocalStoreError, meta};
 use crate::store::StoreError;
 
 /// Encoded entries by position.
@@ -49,6 +49,26 @@ impl LocalStore {
     /// When the store fails: then none of it happened, and nothing may be said or signed on its strength.
     pub async fn record(&self, writes: Vec<AuditWrite>) -> Result<Vec<SpendOutcome>, LocalStoreError> {
         Ok(self.database.write(move |transaction| append(transaction, &writes)).await?)
+    }
+
+    /// Appends what applied entries came to, and notes that everything up to `through` is recorded, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub async fn record_applied(&self, writes: Vec<AuditWrite>, through: u64) -> Result<(), LocalStoreError> {
+        let write = move |transaction: &WriteTransaction| {
+            append(transaction, &writes)?;
+            meta::note_recorded(transaction, through)
+        };
+        Ok(self.database.write(write).await?)
+    }
+
+    /// Index of the last applied entry that the audit log is known to have; 0 before the first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn recorded_through(&self) -> Result<u64, LocalStoreError> {
+        Ok(meta::recorded_through(&self.database)?)
     }
 
     /// Size and root of the log.

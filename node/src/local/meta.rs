@@ -1,7 +1,7 @@
 //! Who this store is, and how often it was started: what tells a store from an older copy of itself.
 
 use rand_core::{OsRng, RngCore as _};
-use redb::{ReadableTable as _, TableDefinition};
+use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use warifu_protocol::limits::EARLIER_BOOTS_MAX;
 use warifu_protocol::{BootId, ClusterId, NodeId, StoreId};
@@ -11,6 +11,9 @@ use crate::store::{Database, StoreError};
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const START: &str = "start";
+/// Index of the last applied entry whose outcome is in the audit log.
+const RECORDED: TableDefinition<'static, &str, u64> = TableDefinition::new("recorded");
+const THROUGH: &str = "through";
 
 /// What the disk keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +115,19 @@ pub(super) async fn change(database: &Database, change: impl Fn(&mut StartRecord
             Ok(record)
         })
         .await
+}
+
+pub(super) fn note_recorded(transaction: &WriteTransaction, through: u64) -> Result<(), StoreError> {
+    transaction.open_table(RECORDED)?.insert(THROUGH, through)?;
+    Ok(())
+}
+
+pub(super) fn recorded_through(database: &Database) -> Result<u64, StoreError> {
+    database.read(|transaction| match transaction.open_table(RECORDED) {
+        Ok(table) => Ok(table.get(THROUGH)?.map_or(0, |through| through.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    })
 }
 
 pub(super) async fn begin(database: &Database, boot: BootId) -> Result<StartRecord, StoreError> {

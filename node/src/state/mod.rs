@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use redb::TableDefinition;
 use warifu_core::registry::{self, ApplyError, EntryOutcome, Overlay, PlanMember, Registry as _, StateStoreError, state_root};
-use warifu_protocol::{Genesis, NodeId, Sha256, canonical};
+use warifu_protocol::{AuditEvent, Genesis, NodeId, Sha256, canonical};
 
 use crate::store::{Database, DatabaseOptions, StoreError, StoreHealth};
 
@@ -22,6 +22,10 @@ const APPLIED: &str = "applied";
 
 /// The mark of the state after each of the last entries, by index. Another node that was sent a snapshot of one of these positions asks for it.
 const MARKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("marks");
+
+/// What the entries of the last transaction came to, by index, as the audit log is to have it: it is another store's, and a crash may come between
+/// the two commits.
+const OUTCOMES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("outcomes");
 
 /// Marks that are kept. A leader's snapshot is at most the configured number of entries behind, which may be half of this.
 pub const MARKS_KEPT: u64 = 65_536;
@@ -66,6 +70,7 @@ impl StateDatabase {
         database.write_blocking(move |transaction| {
             transaction.open_table(POSITION)?;
             transaction.open_table(MARKS)?;
+            transaction.open_table(OUTCOMES)?;
             let view = store::WriteView::open(transaction)?;
             match view.get_cluster()? {
                 Some(cluster) if cluster == founder.cluster() => Ok(()),
@@ -123,6 +128,23 @@ impl StateDatabase {
         })
     }
 
+    /// What the entries that were applied last came to, by index, for an audit log that may lack them.
+    ///
+    /// # Errors
+    /// When the store fails or a record is damaged.
+    pub fn last_outcomes(&self) -> Result<Vec<(u64, AuditEvent)>, StoreError> {
+        self.database.read(|transaction| {
+            let mut found = Vec::new();
+            for pair in transaction.open_table(OUTCOMES)?.range::<u64>(..)? {
+                let (index, bytes) = pair?;
+                let event = postcard::from_bytes(bytes.value())
+                    .map_err(|error| StoreError::Corrupt { what: "the outcome of an entry", detail: error.to_string() })?;
+                found.push((index.value(), event));
+            }
+            Ok(found)
+        })
+    }
+
     /// Applies entries in order, durably and together with consensus's position. Returns the outcome of each that has a payload.
     ///
     /// # Errors
@@ -134,6 +156,9 @@ impl StateDatabase {
                 let mut overlay = Overlay::new(&view);
                 let mut outcomes = Vec::with_capacity(entries.len());
                 let mut marks = transaction.open_table(MARKS)?;
+                // Whoever applies has recorded what came before.
+                transaction.delete_table(OUTCOMES)?;
+                let mut recent = transaction.open_table(OUTCOMES)?;
                 for entry in &entries {
                     if let Some((voters, nodes)) = &entry.members {
                         registry::membership_applied(&mut overlay, voters, nodes).map_err(corrupt)?;
@@ -144,6 +169,11 @@ impl StateDatabase {
                     marks.insert(entry.index, mark(&entry.position, root).as_bytes().as_slice())?;
                     if let Some(old) = entry.index.checked_sub(MARKS_KEPT) {
                         marks.remove(old)?;
+                    }
+                    if let (Some(outcome), Some(payload)) = (&outcome, &entry.payload) {
+                        let event =
+                            postcard::to_stdvec(&applied_event(entry.index, payload, outcome)).expect("audit events serialize to postcard");
+                        recent.insert(entry.index, event.as_slice())?;
                     }
                     outcomes.push(outcome);
                 }
@@ -165,6 +195,17 @@ impl store::WriteView<'_> {
             Some(_) => Ok(Some(self.cluster().map_err(corrupt)?.cluster)),
             None => Ok(None),
         }
+    }
+}
+
+/// What the audit log is to say of an entry that was applied.
+#[must_use]
+pub fn applied_event(index: u64, payload: &[u8], outcome: &EntryOutcome) -> AuditEvent {
+    AuditEvent::EntryApplied {
+        index,
+        entry: Sha256::new(canonical::sha256(payload)),
+        kind: outcome.kind.to_owned(),
+        refusal: outcome.verdict.outcome.as_ref().err().cloned(),
     }
 }
 

@@ -9,7 +9,7 @@ use warifu_core::registry::{self, ClusterRecord, MembershipPlans, Overlay, Pairs
 use warifu_protocol::Order;
 
 use super::store::{REGISTRY, StateView, WriteView};
-use super::{APPLIED, MARKS, POSITION, StateDatabase, corrupt, mark};
+use super::{APPLIED, MARKS, OUTCOMES, POSITION, StateDatabase, corrupt, mark};
 use crate::store::StoreError;
 
 /// First bytes of a snapshot, with its version.
@@ -174,6 +174,8 @@ impl StateDatabase {
             transaction.open_table(POSITION)?.insert(APPLIED, position.as_slice())?;
             // What was known of earlier positions was another history's, as far as this node can tell.
             transaction.delete_table(MARKS)?;
+            transaction.delete_table(OUTCOMES)?;
+            transaction.open_table(OUTCOMES)?;
             transaction.open_table(MARKS)?.insert(index, mark(&position, root).as_bytes().as_slice())?;
             Ok(())
         });

@@ -9,8 +9,8 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
 use warifu_protocol::{
-    AnchorEntry, AnchorKind, Blob, CoordinatorEntry, Genesis, GenesisBody, GenesisDocument, GenesisSignature, NodeId, OfficerEntry,
-    OfficerRole, Policy, PublicKey, Threshold,
+    AnchorEntry, AnchorKind, AuditEvent, Blob, CoordinatorEntry, Genesis, GenesisBody, GenesisDocument, GenesisSignature, NodeId,
+    OfficerEntry, OfficerRole, Policy, PublicKey, Threshold,
 };
 
 use crate::gate::Gate;
@@ -20,12 +20,13 @@ use crate::local::LocalStore;
 use crate::metrics::NodeMetrics;
 use crate::raft::log_store::RaftLog;
 use crate::raft::snapshot::SnapshotDirectory;
+use crate::raft::state::{AppliedEntry, AppliedPayload, LogPosition, ReplicatedState as _};
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::TypeConfig;
 use crate::replicated::NodeState;
 use crate::sealing::FileKek;
 use crate::standing::{OwnKeys, Standing};
-use crate::state::StateDatabase;
+use crate::state::{EntryBytes, StateDatabase};
 use crate::store::{Database, DatabaseOptions};
 
 const OPTIONS: DatabaseOptions = DatabaseOptions { cache_bytes: 1 << 20 };
@@ -85,6 +86,14 @@ impl Founded {
 
     /// What `daemon` puts together, without the network.
     fn open(&self, directory: &Path) -> (RaftLog, StateMachine<NodeState>) {
+        let (node_state, _) = self.open_state(directory);
+        let log = RaftLog::open(&directory.join("raft.redb"), OPTIONS.cache_bytes).unwrap();
+        let snapshots = Arc::new(SnapshotDirectory::open(directory.join("snapshots")).unwrap());
+        (log, StateMachine { state: Arc::new(node_state), snapshots })
+    }
+
+    /// The registry as consensus drives it, and the audit log that it writes.
+    fn open_state(&self, directory: &Path) -> (NodeState, Arc<LocalStore>) {
         let node = NodeId::new(1).unwrap();
         let state = StateDatabase::open(&directory.join("state.redb"), OPTIONS, Arc::clone(&self.genesis)).unwrap();
         let kek = Arc::new(FileKek::init(&directory.join("kek")).unwrap());
@@ -95,10 +104,7 @@ impl Founded {
         let standing = Standing::open(&state.view().unwrap(), None, own, true, Default::default(), Arc::clone(&gate)).unwrap();
         let holds = Arc::new(Holds::new(Vec::new(), 0, crate::clock::boot_millis()));
         let (metrics, spool) = (NodeMetrics::new().unwrap(), directory.to_owned());
-        let node_state = NodeState::new(node, state, local, gate, holds, metrics, Arc::new(standing), spool);
-        let log = RaftLog::open(&directory.join("raft.redb"), OPTIONS.cache_bytes).unwrap();
-        let snapshots = Arc::new(SnapshotDirectory::open(directory.join("snapshots")).unwrap());
-        (log, StateMachine { state: Arc::new(node_state), snapshots })
+        (NodeState::new(node, state, Arc::clone(&local), gate, holds, metrics, Arc::new(standing), spool), local)
     }
 }
 
@@ -123,6 +129,33 @@ impl StoreBuilder<TypeConfig, RaftLog, StateMachine<NodeState>, TempDir> for Bui
         };
         Ok(tokio::task::spawn_blocking(build).await.unwrap())
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_applied_and_not_recorded_when_the_power_failed_is_recorded_once_at_the_next_start() {
+    let (founded, directory) = (Founded::new(), TempDir::new().unwrap());
+    let entry = |index| EntryBytes { index, payload: Some(Arc::from(index.to_be_bytes())), members: None, position: Vec::new() };
+    let path = directory.path().join("state.redb");
+    let state = tokio::task::block_in_place(|| StateDatabase::open(&path, OPTIONS, Arc::clone(&founded.genesis)).unwrap());
+    state.apply(vec![entry(1), entry(2)]).await.unwrap();
+    state.apply(vec![entry(3), entry(4)]).await.unwrap();
+    drop(state);
+
+    let (node_state, local) = tokio::task::block_in_place(|| founded.open_state(directory.path()));
+    let recorded = || {
+        let applied = local.entries(0, usize::MAX).unwrap().into_iter().filter_map(|(_, entry)| match entry.event {
+            AuditEvent::EntryApplied { index, kind, refusal: Some(_), .. } => Some((index, kind)),
+            _ => None,
+        });
+        applied.collect::<Vec<_>>()
+    };
+    assert_eq!(node_state.record_missing().await.unwrap(), 2, "only of the last transaction can something be missing");
+    assert_eq!(recorded(), [3, 4].map(|index| (index, "malformed".to_owned())));
+    assert_eq!((node_state.record_missing().await.unwrap(), recorded().len()), (0, 2));
+
+    let position = LogPosition { term: 1, leader: 1, index: 5 };
+    node_state.apply(vec![AppliedEntry { position, payload: AppliedPayload::Command(vec![5]) }]).await.unwrap();
+    assert_eq!((node_state.record_missing().await.unwrap(), recorded().len()), (0, 3), "what was recorded is not missing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
