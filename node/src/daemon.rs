@@ -155,7 +155,7 @@ impl Node {
             bootstrap: founder.then(|| members(&genesis)),
             ..RaftConfig::new(id, data.join("raft"))
         };
-        let inspector = Arc::new(Inspector::new(Arc::clone(&standing)));
+        let inspector = Arc::new(Inspector::new(Arc::clone(&standing)).trying_on(state.clone()));
         let stale = inspector.stale();
         let raft = RaftHandle::start(raft_config, peers.clone(), Arc::clone(&replicated), inspector).await.context("consensus")?;
         let pace = Arc::new(Pace::new(config.background.sign_latency_max));

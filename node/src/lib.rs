@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod budget;
 pub mod bulk;
 pub mod clock;
 mod command_line;

@@ -3,14 +3,16 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use warifu_protocol::wire::Verdict;
 use warifu_protocol::{
     AuditEntry, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId, weaken,
 };
 
+use crate::budget::{self, Budgets, Tried};
 use crate::clock;
 use crate::fresh_term::StaleEntries;
 use crate::gate::Gate;
@@ -298,13 +300,22 @@ pub type NodeRaft = crate::raft::RaftHandle<NodeState, Inspector>;
 pub struct Inspector {
     standing: Arc<Standing>,
     stale: Arc<StaleEntries>,
+    /// Commands of nodes that have spent their budget are tried on it; without it they wait.
+    state: Option<StateDatabase>,
+    budgets: Budgets<NodeId>,
 }
 
 impl Inspector {
     /// For the roster, policy and membership plan that stand in applied state.
     #[must_use]
     pub fn new(standing: Arc<Standing>) -> Self {
-        Self { standing, stale: Arc::default() }
+        Self { standing, stale: Arc::default(), state: None, budgets: Budgets::default() }
+    }
+
+    /// With applied state, on which commands can be tried before they are logged.
+    #[must_use]
+    pub fn trying_on(self, state: StateDatabase) -> Self {
+        Self { state: Some(state), ..self }
     }
 
     /// What it refuses as too old.
@@ -364,6 +375,28 @@ impl InspectEntries for Inspector {
 
     fn may_vote(&self) -> bool {
         self.standing.may_vote()
+    }
+
+    async fn weigh(&self, from: NodeId, command: &[u8]) -> Result<(), Duration> {
+        let admission = self.budgets.admit(Instant::now(), &from, command.len());
+        if admission.is_free() {
+            return Ok(());
+        }
+        let (state, command) = (self.state.clone(), command.to_vec());
+        let tried = tokio::task::spawn_blocking(move || Tried::on(&state?.view().ok()?, clock::now(), &command).ok());
+        match tried.await {
+            Ok(Some(tried)) if admission.allows(tried) => Ok(()),
+            tried => {
+                tracing::debug!(%from, ?admission, ?tried, "a node is to wait before it brings more into the log");
+                Err(budget::RETRY_AFTER)
+            }
+        }
+    }
+
+    fn weighed(&self, from: NodeId, response: &[u8]) {
+        if postcard::from_bytes::<Verdict>(response).is_ok_and(|verdict| verdict.outcome.is_err()) {
+            self.budgets.refused(Instant::now(), &from);
+        }
     }
 
     fn admit(&self, _from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {

@@ -126,6 +126,11 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::AcceptAnyRole, TRANSPORT, "a_known_peer_is_turned_away_from_a_role_that_is_not_its_own"),
     test(Mutant::KeepNoncesOverGeneration, NODES, "generation::no_nonce_of_before_a_new_vm_generation_signs_and_new_ones_do"),
     test(Mutant::CensorStops, PROCESSES, "censor::a_leader_that_keeps_a_stop_out_of_the_log_is_replaced_and_the_stop_is_logged"),
+    test(
+        Mutant::SkipBudgets,
+        NODES,
+        "flooding::a_member_that_fills_the_log_with_refused_commands_is_held_to_its_budget_and_nobody_else_is",
+    ),
     test(Mutant::SignOutdated, NODE, "gate::tests::a_program_that_cannot_read_what_others_apply_signs_no_more_and_names_both_versions"),
     test(
         Mutant::WriteUnreadVersion,

@@ -182,6 +182,8 @@ mutants! {
     KeepNoncesOverGeneration = "keep-nonces-over-generation",
     /// A leader keeps stops out of the log.
     CensorStops = "censor-stops",
+    /// A peer may bring any number of commands into the log that are refused there.
+    SkipBudgets = "skip-budgets",
 }
 
 impl Mutant {

@@ -1,5 +1,7 @@
 //! What a follower checks of entries before they reach raft.
 
+use std::time::Duration;
+
 use openraft::EntryPayload;
 use warifu_protocol::NodeId;
 
@@ -30,6 +32,20 @@ pub trait InspectEntries: Send + Sync + 'static {
 
     /// Whether this node may vote. One that has lost its memory of earlier votes must not.
     fn may_vote(&self) -> bool;
+
+    /// Called at the leader before [`Self::admit`], for a command of another node: whether that node may bring it into the log now.
+    ///
+    /// # Errors
+    /// How long it is to wait.
+    fn weigh(&self, from: NodeId, command: &[u8]) -> impl Future<Output = Result<(), Duration>> + Send {
+        let _ = (from, command);
+        async { Ok(()) }
+    }
+
+    /// Called at the leader with what applying a command of another node gave.
+    fn weighed(&self, from: NodeId, response: &[u8]) {
+        let _ = (from, response);
+    }
 
     /// Called at the leader for a command that `from` (perhaps this node) wants in the log. Gives the bytes that are logged, with the entry's time put in.
     ///

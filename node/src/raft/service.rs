@@ -13,7 +13,7 @@ use warifu_protocol::transport::{BodyStream, RpcRefusal};
 
 use super::config::{SNAPSHOT_BYTES_MAX, SNAPSHOT_DEADLINE, TERM_LEAD_MAX};
 use super::inspect::{InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, examine};
-use super::messages::{self, RaftRequest, SnapshotHead};
+use super::messages::{self, ProposeReply, RaftRequest, SnapshotHead};
 use super::propose;
 use super::snapshot::{SnapshotDirectory, SnapshotFile};
 use super::state::{AppliedState, LogPosition, MembershipView, ReplicatedState, encode_membership};
@@ -67,7 +67,15 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
                 self.raft.handle_transfer_leader(request).await.map(|reply| messages::encode(&reply)).map_err(stopped)
             }
             RaftRequest::Propose(command) => {
-                Ok(messages::encode(&propose::at_leader(&self.raft, self.inspector.as_ref(), from, command.0).await))
+                let leads = self.raft.metrics().borrow_watched().current_leader == Some(u64::from(self.me.get()));
+                if leads && let Err(wait) = self.inspector.weigh(from, &command.0).await {
+                    return Err(RpcRefusal::Busy { retry_after_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX) });
+                }
+                let reply = propose::at_leader(&self.raft, self.inspector.as_ref(), from, command.0).await;
+                if let ProposeReply::Done { response, .. } = &reply {
+                    self.inspector.weighed(from, response);
+                }
+                Ok(messages::encode(&reply))
             }
         }
     }

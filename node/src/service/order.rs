@@ -1,13 +1,15 @@
 //! `warifu-order/1`: commands on their way into the log, reads of applied state, and status.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
 use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
+use warifu_protocol::transport::RpcRefusal;
 use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderReply, Read, Verdict, View};
-use warifu_protocol::{AuditEntry, AuditEvent, CeremonyId, Command, LogEntry, NodeId, Refusal, Sha256, canonical};
+use warifu_protocol::{AuditEntry, AuditEvent, CeremonyId, Command, LogEntry, Name, NodeId, Refusal, Sha256, canonical};
 
+use crate::budget::{self, Budgets, Tried};
 use crate::clock;
 use crate::gate::Gate;
 use crate::local::{AuditWrite, LocalStore};
@@ -35,6 +37,8 @@ pub struct OrderService {
     metrics: NodeMetrics,
     raft: NodeRaft,
     refusals: RateBound,
+    /// What each coordinator may bring into the log by this node.
+    budgets: Budgets<Name>,
 }
 
 impl OrderService {
@@ -49,7 +53,8 @@ impl OrderService {
         metrics: NodeMetrics,
         raft: NodeRaft,
     ) -> Self {
-        Self { node, standing, state, local, gate, metrics, raft, refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND) }
+        let refusals = RateBound::new(REFUSALS_AUDITED_PER_SECOND);
+        Self { node, standing, state, local, gate, metrics, raft, refusals, budgets: Budgets::default() }
     }
 
     /// Reads applied state.
@@ -62,8 +67,30 @@ impl OrderService {
         }
     }
 
+    /// Brings a coordinator's command into the log, within what one may bring.
+    ///
+    /// # Errors
+    /// [`RpcRefusal::Busy`] when the coordinator has brought too much, or too much that was refused.
+    pub async fn propose_for(self: &Arc<Self>, coordinator: &Name, command: Command) -> Result<OrderReply, RpcRefusal> {
+        let Ok(encoded) = postcard::to_stdvec(&command) else { return Err(RpcRefusal::malformed("the command cannot be encoded")) };
+        let admission = self.budgets.admit(Instant::now(), coordinator, encoded.len());
+        if !admission.is_free() {
+            let state = self.state.clone();
+            let tried =
+                tokio::task::spawn_blocking(move || state.view().ok().and_then(|view| Tried::on(&view, clock::now(), &encoded).ok()));
+            if !matches!(tried.await, Ok(Some(tried)) if admission.allows(tried)) {
+                return Err(RpcRefusal::Busy { retry_after_ms: u32::try_from(budget::RETRY_AFTER.as_millis()).unwrap_or(u32::MAX) });
+            }
+        }
+        let reply = self.propose(command).await;
+        if matches!(&reply, OrderReply::Verdict(verdict) if verdict.index > 0 && verdict.outcome.is_err()) {
+            self.budgets.refused(Instant::now(), coordinator);
+        }
+        Ok(reply)
+    }
+
     /// Brings a command into the log and waits until it is applied. A command that this node, up to date with its log, would refuse is
-    /// refused without filling the log; the audit log says so.
+    /// refused without filling the log, and the audit log says so; the closing of a session that is closed is answered from the state.
     pub async fn propose(self: &Arc<Self>, command: Command) -> OrderReply {
         let entry = LogEntry::new(clock::now(), command.clone()).in_version(self.standing.log_version());
         let bytes = match entry.encode() {
@@ -71,11 +98,15 @@ impl OrderService {
             Err(error) => return refused(Refusal::Malformed { what: "the command".to_owned(), reason: error.to_string() }),
         };
         let service = Arc::clone(self);
-        let trial_bytes = bytes.clone();
-        let trial = tokio::task::spawn_blocking(move || service.try_out(&trial_bytes)).await.ok().flatten();
-        if let Some(refusal) = trial {
-            self.record_refusal(&command, &bytes, &refusal).await;
-            return refused(refusal);
+        let (tried, trial_bytes) = (command.clone(), bytes.clone());
+        let trial = tokio::task::spawn_blocking(move || service.try_out(&tried, &trial_bytes)).await.ok().flatten();
+        match trial {
+            Some(Trial::Refused(refusal)) => {
+                self.record_refusal(&command, &bytes, &refusal).await;
+                return refused(refusal);
+            }
+            Some(Trial::Done(verdict)) => return OrderReply::Verdict(verdict),
+            None => {}
         }
         let encoded = match postcard::to_stdvec(&command) {
             Ok(encoded) => encoded,
@@ -170,15 +201,27 @@ impl OrderService {
         reasons
     }
 
-    /// A refusal that holds now, if this node has applied all of its log.
-    fn try_out(&self, bytes: &[u8]) -> Option<Refusal> {
-        let raft = self.raft.status();
-        if raft.leader.is_none() || raft.applied.map(|position| position.index) != raft.last_log_index || !self.gate.is_open() {
+    /// What need not be logged: a refusal that holds now, if this node has applied all of its log, and a closing that changes nothing.
+    fn try_out(&self, command: &Command, bytes: &[u8]) -> Option<Trial> {
+        if !self.gate.is_open() {
             return None;
         }
+        let raft = self.raft.status();
+        let applied = raft.applied.map(|position| position.index);
         let view = self.state.view().ok()?;
+        let is_closed = match command {
+            Command::SessionClosed(closing) => view.session(closing.session).ok()?.is_some_and(|session| session.closed),
+            _ => false,
+        };
+        let up_to_date = raft.leader.is_some() && applied == raft.last_log_index;
+        if !up_to_date && !is_closed {
+            return None;
+        }
         let outcome = registry::apply(&mut Overlay::new(&view), u64::MAX, bytes).ok()?;
-        outcome.verdict.outcome.err()
+        match outcome.verdict.outcome {
+            Err(refusal) => up_to_date.then_some(Trial::Refused(refusal)),
+            done @ Ok(_) => is_closed.then_some(Trial::Done(Verdict { index: applied?, outcome: done })),
+        }
     }
 
     async fn record_refusal(&self, command: &Command, bytes: &[u8], refusal: &Refusal) {
@@ -203,6 +246,12 @@ impl OrderService {
         let view = self.state.view().map_err(|error| error.to_string())?;
         answer(&view, read).map_err(|error| error.to_string())
     }
+}
+
+/// What a command comes to that is not logged.
+enum Trial {
+    Refused(Refusal),
+    Done(Verdict),
 }
 
 fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreError> {

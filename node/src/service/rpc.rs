@@ -32,11 +32,11 @@ impl RpcHandler for NodeRpc {
             (Role::Raft, PeerId::Node(node)) => self.raft.handle(node, request).await,
             (Role::Sign, PeerId::Coordinator(name)) => encode(&self.signing.handle(name, decode(&request)?).await),
             (Role::Ceremony, PeerId::Node(node)) => encode(&self.ceremonies.handle(node, decode(&request)?).await),
-            (Role::Order, PeerId::Coordinator(_)) => encode(&match decode(&request)? {
+            (Role::Order, PeerId::Coordinator(name)) => encode(&match decode(&request)? {
                 OrderCall::Stop(stop) => OrderReply::Stop(self.stops.obey(*stop).await),
                 OrderCall::Receipts(stop) => OrderReply::Receipts(self.stops.receipts(stop).await),
                 OrderCall::ImportPacket(packet) => OrderReply::ImportPacket(self.ceremonies.take_packet(*packet).await),
-                OrderCall::Propose(command) => self.orders.propose(*command).await,
+                OrderCall::Propose(command) => self.orders.propose_for(&name, *command).await?,
                 OrderCall::Read(read) => self.orders.read(read).await,
                 OrderCall::Status => OrderReply::Status(Box::new(self.orders.status())),
             }),

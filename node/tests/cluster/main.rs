@@ -3,6 +3,7 @@
 mod corrupt_members;
 mod destruction;
 mod failing_disk;
+mod flooding;
 mod generation;
 mod imports;
 mod kek;

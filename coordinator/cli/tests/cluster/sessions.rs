@@ -1,6 +1,7 @@
 //! What a platform or holder may not do, shown on real processes; each refusal by its code, and honest work goes on beside it.
 
 use warifu::keys::{KeyKind, LocalKey};
+use warifu::local_cluster::LocalCluster;
 use warifu::terminal::{Prepared, TerminalError};
 use warifu_coordinator::document::sample;
 use warifu_protocol::wire::CredentialState;
@@ -108,7 +109,7 @@ async fn a_revoked_card_a_revoked_certificate_and_a_suspension_each_end_a_sessio
     let mut session = second.log_in(&run.cluster, &path("resumed.json"), KeyKind::Ed25519, 10).await?;
     session.sign(prescription(4), DocumentKind::Prescription).await?;
 
-    let client = run.cluster.client(warifu::local_cluster::LocalCluster::CLIENT_CA, std::time::Duration::from_secs(15))?;
+    let client = run.cluster.client(LocalCluster::CLIENT_CA, std::time::Duration::from_secs(15))?;
     let der = client.credential(second.credential).await?.certificate.expect("it was certified");
     let serial = *warifu_core::pki::Certificate::parse(der.as_slice())?.serial();
     let (from, until) = (warifu::clock::now().minus(60_000), warifu::clock::now().plus(24 * HOUR_MILLIS));
@@ -117,6 +118,28 @@ async fn a_revoked_card_a_revoked_certificate_and_a_suspension_each_end_a_sessio
     let ended = sign(&session, 2).await?;
     assert!(["session-closed", "credential-state"].contains(&ended.as_str()), "{ended}");
     assert_eq!(client.credential(second.credential).await?.state, CredentialState::Suspended);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_a_closed_session_again_is_answered_and_not_logged() -> anyhow::Result<()> {
+    const AGAIN: u64 = 30;
+    let run = running().await?;
+    let doctor = run.holder("doctor", "Medical Doctor").await?;
+    let session = doctor.log_in(&run.cluster, &run.directory.path().join("doctor.json"), KeyKind::P256, 5).await?;
+    let closing = warifu::terminal::close(session.session(), &session.file.secret.key)?;
+    session.client.close_session(&closing).await?;
+    let client = run.cluster.client(LocalCluster::CLIENT_OPERATIONS, std::time::Duration::from_secs(15))?;
+    let last = async || -> anyhow::Result<u64> {
+        Ok(client.status().await?.nodes.iter().filter_map(|node| node.status.as_ref()).map(|node| node.last_log).max().unwrap_or(0))
+    };
+    let before = last().await?;
+    for _ in 0..AGAIN {
+        session.client.close_session(&closing).await?;
+    }
+    // Nodes log a few things of their own.
+    let logged = last().await? - before;
+    assert!(logged < AGAIN / 3, "{logged} entries for {AGAIN} closings of a closed session");
     Ok(())
 }
 
