@@ -25,7 +25,7 @@ fn must_keep_promises(kinds: &[&str], arguments: &[&str]) {
     assert_eq!(rounds.len(), kinds.len(), "{shown}");
     assert!(rounds.iter().all(|round| round["signed_in_the_dark"] == 0), "{shown}");
     let checked = report["checked"].as_array().expect("promises");
-    assert_eq!(checked.len(), 11, "{shown}");
+    assert_eq!(checked.len(), 14, "{shown}");
     for promise in checked {
         assert_eq!(promise["violations"].as_array().map(Vec::len), Some(0), "{shown}");
         assert!(promise["looked_at"].as_u64() > Some(0), "nothing was looked at for {}: {shown}", promise["invariant"]);

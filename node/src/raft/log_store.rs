@@ -105,7 +105,7 @@ impl RaftLog {
     }
 
     /// Entries of `[start, end)` up to the last, in order, at least one if there is any, ending before the first that exceeds `bytes_max` in sum.
-    fn entries(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+    pub(super) fn entries(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
         let (end, tail_start, recent) = {
             let cache = self.cache.lock();
             let end = end.min(cache.last.map_or(0, |last| last.index + 1));

@@ -44,7 +44,7 @@ impl<S: ReplicatedState> StateMachine<S> {
     }
 }
 
-fn applied_entry(entry: Entry) -> AppliedEntry {
+pub(super) fn applied_entry(entry: Entry) -> AppliedEntry {
     let id = entry.log_id();
     let payload = match entry.payload {
         EntryPayload::Blank => AppliedPayload::Blank,

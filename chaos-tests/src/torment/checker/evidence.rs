@@ -6,14 +6,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use warifu_core::pki::Certificate;
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{NodeRecord, Registry as _};
 use warifu_node::config::NodeConfig;
 use warifu_node::local::LocalStore;
+use warifu_node::raft::{AppliedEntry, AppliedPayload, LogPosition, entries_on_disk};
 use warifu_node::state::StateDatabase;
 use warifu_node::store::{DatabaseOptions, open_unchanged, verify};
 use warifu_node::upkeep;
+use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{AuditEntry, ClusterId, CredentialId, Genesis, NodeId, PublicKey, SessionId, Sha256};
+use warifu_protocol::{
+    AuditEntry, AuditEvent, Checkpoint, ClusterId, Command, CredentialId, Genesis, LogEntry, NodeId, NodeSigned, NodeStarted, PublicKey,
+    SessionId, Sha256, StoreId,
+};
 
 use crate::torment::oracle::Said;
 
@@ -33,6 +38,12 @@ pub(in crate::torment) struct Evidence {
     pub(super) logs: Vec<AuditLog>,
     /// The registries of the nodes that live.
     pub(super) states: Vec<State>,
+    /// The raft logs of the nodes that live: of each entry its place and the hash of what it says.
+    pub(super) raft: BTreeMap<NodeId, BTreeMap<u64, (LogPosition, Sha256)>>,
+    /// What nodes said of their own audit logs before all others, by index in the raft log.
+    pub(super) spoken: BTreeMap<u64, Spoken>,
+    /// What the registries of the nodes that live remember of each node's audit log.
+    pub(super) remembered: Vec<(NodeId, NodeRecord)>,
     /// The keys that nodes have and had.
     pub(super) identities: BTreeMap<NodeId, Vec<PublicKey>>,
     /// Disks that were read to their end.
@@ -47,6 +58,25 @@ pub(super) struct AuditLog {
     pub(super) node: NodeId,
     pub(super) disk: String,
     pub(super) entries: Vec<AuditEntry>,
+}
+
+/// What a node says of its audit log in the raft log.
+#[derive(Debug, Clone)]
+pub(super) enum Spoken {
+    /// How many entries it has when the node starts.
+    Started(NodeSigned<NodeStarted>),
+    /// How many, and the root of their tree.
+    Checkpoint(NodeSigned<Checkpoint>),
+}
+
+impl AuditLog {
+    /// The store that it is in.
+    pub(super) fn store(&self) -> Option<StoreId> {
+        self.entries.iter().rev().find_map(|entry| match &entry.event {
+            AuditEvent::Started { store, .. } => Some(*store),
+            _ => None,
+        })
+    }
 }
 
 /// One node's registry.
@@ -88,6 +118,9 @@ impl Evidence {
             anchors,
             logs: Vec::new(),
             states: Vec::new(),
+            raft: BTreeMap::new(),
+            spoken: BTreeMap::new(),
+            remembered: Vec::new(),
             identities: BTreeMap::new(),
             disks: 0,
             damage: Vec::new(),
@@ -103,6 +136,8 @@ impl Evidence {
             state.view()?.cluster()?.nodes.iter().for_each(|entry| note(entry.id, entry.identity));
             let seen = evidence.read_state(node, &state)?;
             evidence.states.push(seen);
+            evidence.read_memory(&state)?;
+            evidence.read_raft(node, &config.node.data.join("raft").join("raft.redb"))?;
         }
         for (node, data) in lost {
             evidence.disks += 1;
@@ -113,6 +148,21 @@ impl Evidence {
         }
         evidence.identities = identities;
         Ok(evidence)
+    }
+
+    /// The keys that a node has and had.
+    pub(super) fn keys_of(&self, node: NodeId) -> impl Iterator<Item = &PublicKey> {
+        self.identities.get(&node).into_iter().flatten()
+    }
+
+    /// Of each entry of the log that some site applied, whether it was carried out.
+    pub(super) fn outcomes(&self) -> BTreeMap<u64, bool> {
+        let entries = self.logs.iter().flat_map(|log| &log.entries);
+        let applied = entries.filter_map(|entry| match &entry.event {
+            AuditEvent::EntryApplied { index, refusal, .. } => Some((*index, refusal.is_none())),
+            _ => None,
+        });
+        applied.collect()
     }
 
     fn read_log(&mut self, node: NodeId, data: &Path) -> anyhow::Result<()> {
@@ -127,6 +177,36 @@ impl Evidence {
             entries.extend(page.into_iter().map(|(_, entry)| entry));
         }
         self.logs.push(AuditLog { node, disk, entries });
+        Ok(())
+    }
+
+    /// What a registry remembers of every node.
+    fn read_memory(&mut self, state: &StateDatabase) -> anyhow::Result<()> {
+        let view = state.view()?;
+        for entry in &view.cluster()?.nodes {
+            self.remembered.extend(view.node(entry.id)?.map(|record| (entry.id, record)));
+        }
+        Ok(())
+    }
+
+    fn read_raft(&mut self, node: NodeId, path: &Path) -> anyhow::Result<()> {
+        let mut entries = BTreeMap::new();
+        for AppliedEntry { position, payload } in entries_on_disk(path)? {
+            let words = match payload {
+                AppliedPayload::Blank => Vec::new(),
+                AppliedPayload::Membership(members) => members,
+                AppliedPayload::Command(command) => {
+                    match LogEntry::decode(&command).map(|entry| entry.command) {
+                        Ok(Command::NodeStarted(signed)) => drop(self.spoken.insert(position.index, Spoken::Started(signed))),
+                        Ok(Command::CheckpointWitnessed(signed)) => drop(self.spoken.insert(position.index, Spoken::Checkpoint(signed))),
+                        _ => {}
+                    }
+                    command
+                }
+            };
+            entries.insert(position.index, (position, Sha256::new(sha256(&words))));
+        }
+        self.raft.insert(node, entries);
         Ok(())
     }
 

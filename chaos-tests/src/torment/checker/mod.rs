@@ -3,13 +3,16 @@
 mod acknowledged_is_there;
 mod applied_states_agree;
 mod audit_on_t_sites_for_each_signature;
+mod checkpoints_are_of_the_audit_logs;
 mod client_was_never_misled;
 mod evidence;
+mod logs_agree;
 mod nonce_used_at_most_once;
 mod one_document_per_session_seq;
 mod receipts_are_on_disk;
 mod released_signature_verifies;
 mod signature_was_begun_before_the_stop;
+mod signers_recorded_what_was_released;
 mod stores_are_whole;
 #[cfg(test)]
 mod testing;
@@ -49,21 +52,29 @@ impl Finding {
 
 /// Makes all checks.
 pub(super) fn check_all(evidence: &Evidence) -> Vec<Checked> {
-    type Check = fn(&Evidence) -> Finding;
-    let checks: [(&str, Check); 11] = [
+    let checks: [(&'static str, Check); 14] = [
         ("released_signature_verifies", released_signature_verifies::check),
         ("audit_on_t_sites_for_each_signature", audit_on_t_sites_for_each_signature::check),
+        ("signers_recorded_what_was_released", signers_recorded_what_was_released::check),
+        ("checkpoints_are_of_the_audit_logs", checkpoints_are_of_the_audit_logs::check),
         ("nonce_used_at_most_once", nonce_used_at_most_once::check),
         ("one_document_per_session_seq", one_document_per_session_seq::check),
         ("signature_was_begun_before_the_stop", signature_was_begun_before_the_stop::check),
         ("receipts_are_on_disk", receipts_are_on_disk::check),
         ("unconfirmed_node_never_signs", unconfirmed_node_never_signs::check),
+        ("logs_agree", logs_agree::check),
         ("applied_states_agree", applied_states_agree::check),
         ("acknowledged_is_there", acknowledged_is_there::check),
         ("stores_are_whole", stores_are_whole::check),
         ("client_was_never_misled", client_was_never_misled::check),
     ];
-    let checked = checks.into_iter().map(|(invariant, check)| {
+    make(&checks, evidence)
+}
+
+type Check = fn(&Evidence) -> Finding;
+
+fn make(checks: &[(&'static str, Check)], evidence: &Evidence) -> Vec<Checked> {
+    let checked = checks.iter().map(|(invariant, check)| {
         let Finding { looked_at, violations } = check(evidence);
         Checked { invariant, looked_at, violations }
     });

@@ -19,8 +19,7 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
     for stop in &evidence.said.stopped {
         let mut good = BTreeSet::new();
         for receipt in stop.receipts.iter().filter(|receipt| receipt.body.stop == stop.stop && receipt.body.object == stop.object) {
-            let mut keys = evidence.identities.get(&receipt.node).into_iter().flatten();
-            let is_signed = keys.any(|key| receipt.verify(evidence.cluster, key).is_ok());
+            let is_signed = evidence.keys_of(receipt.node).any(|key| receipt.verify(evidence.cluster, key).is_ok());
             if is_signed && on_disk.contains(&(receipt.node, stop.stop)) {
                 good.insert(receipt.node);
             }

@@ -7,11 +7,12 @@ use warifu_api::{StopReport, StopReportState};
 use warifu_core::identity::NodeIdentity;
 use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{
-    AuditEntry, AuditEvent, Blob, BootId, CertificateHash, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, NodeId, NonceId,
-    Receipt, Request, SessionId, Sha256, SignedRequest, StopId, StopKind, StopObject, StoreId, UnixMillis,
+    AuditEntry, AuditEvent, Blob, BootId, CertificateHash, Checkpoint, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch,
+    NodeId, NodeStarted, NonceId, Receipt, Refusal, Request, SessionId, Sha256, SignedRequest, StopId, StopKind, StopObject, StoreId,
+    UnixMillis,
 };
 
-use super::evidence::{AuditLog, Evidence, State};
+use super::evidence::{AuditLog, Evidence, Spoken, State};
 use crate::torment::oracle::{Asked, Outcome, Said};
 
 const CLUSTER: ClusterId = ClusterId::new([1; ClusterId::LEN]);
@@ -47,6 +48,9 @@ pub(super) fn evidence() -> Evidence {
         anchors: Vec::new(),
         logs: nodes.clone().map(|node| AuditLog { node, disk: format!("disk of node {node}"), entries: Vec::new() }).collect(),
         states: nodes.map(state).collect(),
+        raft: BTreeMap::new(),
+        spoken: BTreeMap::new(),
+        remembered: Vec::new(),
         identities: (1..=NODES).map(|node| (must_node(node), vec![identity(node).public_key()])).collect(),
         disks: NODES.into(),
         damage: Vec::new(),
@@ -89,6 +93,42 @@ pub(super) fn share_of(document: &str, session: u8, seq: u32, nonce: u8, node: u
         signers: vec![must_node(node)],
         coordinator: "coordinator-1".parse().expect("a name"),
     })
+}
+
+/// The entry for a share of the document that [`must_signed`] has under number 1 of session 1, of these bytes and with these signers.
+pub(super) fn share_of_bytes(rendered: Sha256, signers: &[NodeId]) -> AuditEntry {
+    let mut entry = share(1, 1, 1, 1);
+    if let AuditEvent::DocumentShare { rendered: bytes, signers: set, .. } = &mut entry.event {
+        (*bytes, *set) = (rendered, signers.to_vec());
+    }
+    entry
+}
+
+/// What a node says when it starts, with so many entries in its audit log.
+pub(super) fn started_with(node: u8, audit_size: u64) -> Spoken {
+    let body = NodeStarted {
+        store: StoreId::new([0; StoreId::LEN]),
+        incarnation: 1,
+        boot: BootId::new([0; BootId::LEN]),
+        audit_size,
+        raft_index: 0,
+        earlier: Vec::new(),
+        log_version: 1,
+    };
+    Spoken::Started(identity(node).sign(body))
+}
+
+pub(super) fn checkpoint(node: u8, size: u64, root: Sha256) -> Spoken {
+    Spoken::Checkpoint(identity(node).sign(Checkpoint { size, root }))
+}
+
+/// The entry of whoever applied an entry of the raft log that was refused.
+pub(super) fn refused(index: u64) -> AuditEntry {
+    let mut entry = applied(index, 0);
+    if let AuditEvent::EntryApplied { refusal, .. } = &mut entry.event {
+        *refusal = Some(Refusal::NodeUnknown { node: must_node(1) });
+    }
+    entry
 }
 
 pub(super) fn held(session: u8) -> AuditEntry {
