@@ -1,6 +1,6 @@
 //! The run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +97,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         oracle,
         condemned: Some(condemned),
         lost: Vec::new(),
-        replaced: Default::default(),
+        replaced: BTreeSet::new(),
+        taken: BTreeSet::new(),
         disks,
         hold: Duration::from_secs(options.hold),
     };
@@ -191,7 +192,7 @@ async fn torment(stage: &mut Stage, mut plan: Plan, kinds: usize, length: Durati
         let Some(planned) = plan.draw() else { break };
         match round(stage, planned).await {
             Ok(one) => struck.push(one),
-            Err(error) => return (struck, Some(format!("{}: {error:#}", planned.nemesis.name()))),
+            Err(error) => return (struck, Some(format!("{}: {error:#}", planned.title()))),
         }
         sleep(SETTLE).await;
     }
@@ -204,13 +205,12 @@ async fn round(stage: &mut Stage, planned: Planned) -> anyhow::Result<Struck> {
         let parties = stage.mesh.parties();
         stage.among(&parties, &parties, Faults::UNTIDY);
     }
-    let injection = planned.nemesis.strike(stage).await?;
+    let injection = planned.strike(stage).await?;
     stage.mesh.weather().clear();
-    stage.cluster().check_processes()?;
+    stage.check_processes()?;
     let (until, datagrams) = (Instant::now(), stage.mesh.weather().injected().since(&before));
-    let with = if planned.untidy { " with untidy lines" } else { "" };
     let took = (until - from).as_secs_f64();
-    PROGRESS.tell(&format!("{}{with}: {} ({took:.1} s)", planned.nemesis.name(), injection.notes.join("; ")))?;
+    PROGRESS.tell(&format!("{}: {} ({took:.1} s)", planned.title(), injection.notes.join("; ")))?;
     Ok(Struck { planned, injection, from, until, datagrams })
 }
 
@@ -266,7 +266,9 @@ impl Struck {
         let longest = |times: &mut dyn Iterator<Item = Duration>| times.max().map(|time| time.as_secs_f64());
         Round {
             nemesis: planned.nemesis,
+            second: planned.second,
             untidy: planned.untidy,
+            title: planned.title(),
             away: planned.nemesis.away(),
             times: injection.times,
             from: seconds(*from, started),

@@ -46,6 +46,8 @@ pub(super) struct Stage {
     pub(super) lost: Vec<(NodeId, PathBuf)>,
     /// Nodes that run on a replaced store.
     pub(super) replaced: BTreeSet<NodeId>,
+    /// Sites that another fault of this round has: nobody else touches them, waits for them, or counts on them.
+    pub(super) taken: BTreeSet<NodeId>,
     /// The nodes' disks, if they can forget and fail.
     pub(super) disks: BTreeMap<NodeId, Disk>,
     /// How long one fault is held.
@@ -63,15 +65,23 @@ impl Stage {
         (1..=NODES).filter_map(NodeId::new).collect()
     }
 
-    /// n - t: as many may be away.
-    pub(super) const fn spare() -> usize {
-        (NODES - THRESHOLD) as usize
+    /// The nodes that no other fault of this round has.
+    pub(super) fn free(&self) -> Vec<NodeId> {
+        Self::nodes().into_iter().filter(|node| !self.taken.contains(node)).collect()
     }
 
-    /// So many nodes, drawn; `first` among them if it is given.
+    /// As many as may be away beside those that another fault has: n - t in sum.
+    pub(super) fn spare(&self) -> usize {
+        Self::SPARE.saturating_sub(self.taken.len())
+    }
+
+    /// n - t
+    pub(super) const SPARE: usize = (NODES - THRESHOLD) as usize;
+
+    /// So many of the free nodes, drawn; `first` among them if it is given.
     pub(super) fn draw(&mut self, count: usize, first: Option<NodeId>) -> Vec<NodeId> {
         let mut drawn: Vec<NodeId> = first.into_iter().collect();
-        let mut others: Vec<NodeId> = Self::nodes().into_iter().filter(|node| Some(*node) != first).collect();
+        let mut others: Vec<NodeId> = self.free().into_iter().filter(|node| Some(*node) != first).collect();
         while drawn.len() < count && !others.is_empty() {
             let place = self.dice.below(others.len() as u64) as usize;
             drawn.push(others.swap_remove(place));
@@ -79,28 +89,30 @@ impl Stage {
         drawn
     }
 
-    /// From one to n - t nodes.
+    /// From one to as many nodes as may be away.
     pub(super) fn draw_spare(&mut self) -> Vec<NodeId> {
-        let count = self.dice.between(1, Self::spare() as u64) as usize;
+        let count = self.dice.between(1, self.spare() as u64) as usize;
         self.draw(count, None)
     }
 
-    /// The leader as the node with the newest term sees it.
+    /// The leader as the node with the newest term sees it, once it is one that no other fault has.
     pub(super) async fn leader(&self) -> anyhow::Result<NodeId> {
         let end = Instant::now() + LEADER_DEADLINE;
         loop {
             let mut newest = None;
-            for node in self.scene.cluster.running() {
+            for node in self.scene.cluster.running().filter(|node| !self.taken.contains(node)) {
                 if let Some(status) = self.status(node).await
                     && newest.as_ref().is_none_or(|before: &NodeStatus| before.term <= status.term)
                 {
                     newest = Some(status);
                 }
             }
-            if let Some(leader) = newest.and_then(|status| status.leader) {
+            if let Some(leader) = newest.and_then(|status| status.leader)
+                && !self.taken.contains(&leader)
+            {
                 return Ok(leader);
             }
-            ensure!(Instant::now() < end, "no node sees a leader after {LEADER_DEADLINE:?}");
+            ensure!(Instant::now() < end, "no node sees a leader after {LEADER_DEADLINE:?}, or none but one that is about to be lost");
             sleep(POLL).await;
         }
     }
@@ -118,6 +130,11 @@ impl Stage {
     /// What a node has in its environment when nothing is done to it.
     pub(super) fn environment(&self, node: NodeId) -> Vec<(OsString, OsString)> {
         self.disks.get(&node).map(Disk::environment).unwrap_or_default()
+    }
+
+    /// Refuses to go on when a process has ended by itself at which no other fault is.
+    pub(super) fn check_processes(&mut self) -> anyhow::Result<()> {
+        Ok(self.scene.cluster.check_processes_but(&self.taken)?)
     }
 
     /// SIGKILL.
@@ -163,10 +180,10 @@ impl Stage {
         self.until_more_than(before, since).await
     }
 
-    /// Waits until every node has given a further signature share, for after a fault that took nobody's process away.
+    /// Waits until every free node has given a further signature share, for after a fault that took nobody's process away.
     pub(super) async fn until_all_serve(&mut self) -> anyhow::Result<()> {
         let mut before = BTreeMap::new();
-        for node in Self::nodes() {
+        for node in self.free() {
             let status = self.status(node).await.with_context(|| format!("node {node} does not answer at its socket"))?;
             before.insert(node, status.shares_given);
         }
@@ -177,7 +194,7 @@ impl Stage {
     async fn until_more_than(&mut self, before: BTreeMap<NodeId, u64>, since: Instant) -> anyhow::Result<BTreeMap<NodeId, Duration>> {
         let mut serving = BTreeMap::new();
         loop {
-            self.cluster().check_processes()?;
+            self.check_processes()?;
             let mut last = String::new();
             for (node, shares) in &before {
                 if serving.contains_key(node) {

@@ -18,6 +18,8 @@ mod stores_are_whole;
 mod testing;
 mod unconfirmed_node_never_signs;
 
+use std::fmt;
+
 use serde::Serialize;
 
 pub(super) use evidence::Evidence;
@@ -31,6 +33,18 @@ pub struct Checked {
     pub looked_at: u64,
     /// Where it was broken.
     pub violations: Vec<String>,
+}
+
+/// Violations of one promise that are shown.
+const VIOLATIONS_SHOWN: usize = 10;
+
+impl fmt::Display for Checked {
+    /// Whole lines, for a report.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.violations.is_empty() { "holds" } else { "BROKEN" };
+        writeln!(f, "  {:<40} {:>7} looked at  {verdict}", self.invariant, self.looked_at)?;
+        self.violations.iter().take(VIOLATIONS_SHOWN).try_for_each(|violation| writeln!(f, "    {violation}"))
+    }
 }
 
 /// What a check found.

@@ -14,7 +14,7 @@ use crate::torment::stage::Stage;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let candidates: Vec<_> = Stage::nodes().into_iter().filter(|node| !stage.replaced.contains(node)).collect();
+    let candidates: Vec<_> = stage.free().into_iter().filter(|node| !stage.replaced.contains(node)).collect();
     let node = *stage.dice.pick(&candidates).context("every site was replaced already; take fewer rounds")?;
     let disk = lose_disk(stage.cluster(), node)?;
     stage.lost.push((node, disk));

@@ -6,7 +6,7 @@ use super::Injection;
 use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let nodes = Stage::nodes();
+    let nodes = stage.free();
     stage.cluster().kill_all_nodes();
     let down = Instant::now();
     sleep(stage.hold / 2).await;

@@ -13,6 +13,7 @@ mod paused;
 mod power_cut;
 mod revoked;
 mod rolling_restart;
+mod second;
 mod site_loss;
 mod too_many_lost;
 
@@ -24,7 +25,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 use warifu_protocol::NodeId;
 
+use super::plan::Planned;
 use super::stage::Stage;
+use second::Second;
+
+/// What is said where there is no C compiler.
+const NO_SHIM: &str = "the shim for disks is not there: not done";
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -147,6 +153,12 @@ impl Nemesis {
         matches!(self, Self::Killed | Self::Paused | Self::LeaderKilled | Self::SiteLoss | Self::CoordinatorKilled | Self::RollingRestart)
     }
 
+    /// Whether it may be at one site while something else is done to others.
+    #[must_use]
+    pub const fn may_be_second(self) -> bool {
+        matches!(self, Self::Killed | Self::Paused | Self::DiskFull | Self::DiskFails | Self::DiskSlow)
+    }
+
     /// Whether it needs disks that forget and fail.
     #[must_use]
     pub const fn needs_disks(self) -> bool {
@@ -160,7 +172,7 @@ impl Nemesis {
     }
 
     /// Does it, and takes it back.
-    pub(super) async fn strike(self, stage: &mut Stage) -> anyhow::Result<Injection> {
+    async fn strike(self, stage: &mut Stage) -> anyhow::Result<Injection> {
         match self {
             Self::Killed => killed::strike(stage).await,
             Self::Paused => paused::strike(stage).await,
@@ -180,12 +192,26 @@ impl Nemesis {
             Self::RollingRestart => rolling_restart::strike(stage).await,
             Self::DiskWiped => disk_wiped::strike(stage).await,
             Self::OldDisk => old_disk::strike(stage).await,
-            Self::DiskFull => disk::full(stage).await,
-            Self::DiskFails => disk::fails(stage).await,
-            Self::DiskSlow => disk::slow(stage).await,
+            Self::DiskFull => disk::strike(stage, disk::Kind::Full).await,
+            Self::DiskFails => disk::strike(stage, disk::Kind::Fails).await,
+            Self::DiskSlow => disk::strike(stage, disk::Kind::Slow).await,
             Self::ClockSkew => clock_skew::strike(stage).await,
             Self::Revoked => revoked::strike(stage).await,
         }
+    }
+}
+
+impl Planned {
+    /// Does what is planned, and takes it back.
+    pub(super) async fn strike(self, stage: &mut Stage) -> anyhow::Result<Injection> {
+        let Some(kind) = self.second else { return self.nemesis.strike(stage).await };
+        let second = Second::begin(stage, kind).await?;
+        let mut injection = self.nemesis.strike(stage).await?;
+        let Injection { times, recoveries, notes, dark: _ } = second.end(stage).await?;
+        injection.times += times;
+        injection.recoveries.extend(recoveries);
+        injection.notes.extend(notes.into_iter().map(|note| format!("meanwhile {note}")));
+        Ok(injection)
     }
 }
 

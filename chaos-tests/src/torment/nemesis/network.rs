@@ -22,7 +22,8 @@ pub(super) async fn leader_isolated(stage: &mut Stage) -> anyhow::Result<Injecti
 
 /// The nodes fall into two parts; coordinators reach both.
 pub(super) async fn split(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let minority = stage.draw(Stage::spare(), None);
+    let spare = stage.spare();
+    let minority = stage.draw(spare, None);
     let majority: Vec<NodeId> = Stage::nodes().into_iter().filter(|node| !minority.contains(node)).collect();
     stage.among(&Stage::parties(&minority), &Stage::parties(&majority), Faults::CUT);
     over(stage, 2, format!("{} | {}", named(&minority), named(&majority))).await
@@ -49,7 +50,8 @@ pub(super) async fn flapping(stage: &mut Stage) -> anyhow::Result<Injection> {
 
 /// Bad lines to as many sites as may be away.
 pub(super) async fn slow_sites(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let nodes = stage.draw(Stage::spare(), None);
+    let spare = stage.spare();
+    let nodes = stage.draw(spare, None);
     stage.among(&Stage::parties(&nodes), &stage.mesh.parties(), Faults::WIDE_AREA);
     over(stage, 2, named(&nodes)).await
 }

@@ -34,7 +34,7 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
             ensure!(!status.confirmed, "node {node} was confirmed on its old disk");
             ensure!(status.shares_given == 0, "node {node} gave {} signature shares on its old disk", status.shares_given);
         }
-        if let Err(error) = stage.cluster().check_processes() {
+        if let Err(error) = stage.cluster().check_node(node) {
             ended = Some(error.to_string());
             break;
         }

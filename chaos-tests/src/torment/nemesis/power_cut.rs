@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Injection;
+use super::{Injection, NO_SHIM};
 use crate::preload::{Fault, Loss, Lost, Occasion};
 use crate::torment::stage::Stage;
 
@@ -17,9 +17,9 @@ const POLL: Duration = Duration::from_millis(2);
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     if stage.disks.is_empty() {
-        return Ok(Injection::of(0, "the shim for disks is not there: not done"));
+        return Ok(Injection::of(0, NO_SHIM));
     }
-    let nodes = Stage::nodes();
+    let nodes = stage.free();
     // At an fsync that does not happen any more: between two there is rarely anything to lose.
     let nth = stage.dice.between(1, SYNCS_MAX);
     let first = stage.draw(1, None);

@@ -7,7 +7,8 @@ use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     let leader = stage.leader().await?;
-    let nodes = stage.draw(Stage::spare(), Some(leader));
+    let spare = stage.spare();
+    let nodes = stage.draw(spare, Some(leader));
     stage.kill(&nodes);
     sleep(stage.hold * 2).await;
     let started = Instant::now();

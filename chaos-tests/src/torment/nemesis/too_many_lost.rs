@@ -6,7 +6,7 @@ use super::{Injection, named};
 use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let nodes = stage.draw(Stage::spare() + 1, None);
+    let nodes = stage.draw(Stage::SPARE + 1, None);
     stage.kill(&nodes);
     let down = Instant::now();
     sleep(stage.hold).await;

@@ -1,6 +1,6 @@
 //! The cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -286,7 +286,15 @@ impl LocalCluster {
     /// # Errors
     /// [`LocalClusterError::Ended`].
     pub fn check_processes(&mut self) -> Result<(), LocalClusterError> {
-        let nodes = self.nodes.values_mut().filter_map(|node| node.process.as_mut());
+        self.check_processes_but(&BTreeSet::new())
+    }
+
+    /// As [`Self::check_processes`], but these nodes may end.
+    ///
+    /// # Errors
+    /// [`LocalClusterError::Ended`].
+    pub fn check_processes_but(&mut self, but: &BTreeSet<NodeId>) -> Result<(), LocalClusterError> {
+        let nodes = self.nodes.iter_mut().filter(|(id, _)| !but.contains(id)).filter_map(|(_, node)| node.process.as_mut());
         nodes.chain(self.coordinators.iter_mut().filter_map(|one| one.process.as_mut())).try_for_each(Process::check)
     }
 
