@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use serde::Serialize;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 use warifu::local_cluster::{COORDINATOR_COMMAND, NODE_COMMAND};
 
 /// Hidden command of a program that founds clusters: what follows it goes to the code of `warifu`.
@@ -87,6 +88,16 @@ pub fn finish(outcome: &impl Outcome, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if outcome.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Waits until somebody wants this program to end.
+async fn interrupted() -> anyhow::Result<anyhow::Error> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = terminated.recv() => {}
+    }
+    Ok(anyhow::anyhow!("interrupted"))
+}
+
 /// The `main` of a program that founds clusters: under hidden commands it is their daemons and `warifu` itself.
 ///
 /// # Errors
@@ -107,6 +118,12 @@ pub fn main_with_cluster<O: Parser, R: Outcome>(
     }
     let options = O::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(run(&options))?;
+    // Whatever was begun is dropped with the run: processes, directories, namespaces.
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = run(&options) => outcome,
+            interrupted = interrupted() => Err(interrupted?),
+        }
+    })?;
     finish(&outcome, common(&options).json)
 }

@@ -1,5 +1,6 @@
 //! Real processes under faults, as short as it can be.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -8,8 +9,8 @@ use serde_json::Value;
 /// One cluster at a time: each wants all processors.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Runs it and checks what does not depend on how busy the machine is.
-fn must_keep_promises(kinds: &[&str], arguments: &[&str]) {
+/// Runs it and checks what does not depend on how busy the machine is. The report.
+fn must_keep_promises(kinds: &[&str], arguments: &[&str]) -> Value {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_torment"));
     command.args(["--json", "--seconds", "1", "--quiet", "3", "--rate", "8"]).args(arguments);
@@ -30,6 +31,7 @@ fn must_keep_promises(kinds: &[&str], arguments: &[&str]) {
         assert_eq!(promise["violations"].as_array().map(Vec::len), Some(0), "{shown}");
         assert!(promise["looked_at"].as_u64() > Some(0), "nothing was looked at for {}: {shown}", promise["invariant"]);
     }
+    report
 }
 
 #[test]
@@ -42,4 +44,21 @@ fn killed_paused_and_lost_sites_cost_no_document_and_too_many_lost_sites_sign_no
 fn lossy_slow_flapping_and_cut_lines_cost_no_document() {
     let kinds = ["leader-isolated", "split", "deaf", "flapping", "slow-sites", "wide-area", "untidy"];
     must_keep_promises(&kinds, &["--seed", "2", "--hold", "2"]);
+}
+
+#[test]
+fn sites_in_network_namespaces_of_their_own_keep_promises_and_nothing_is_left_of_them() {
+    let list = || Command::new("ip").args(["netns", "list"]).output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let trial = format!("warifu-trial-{}", std::process::id());
+    let netns = |what: &str| Command::new("ip").args(["netns", what, &trial]).output().is_ok_and(|output| output.status.success());
+    if !netns("add") {
+        writeln!(std::io::stderr(), "skipped: network namespaces cannot be made here").expect("somebody reads it");
+        return;
+    }
+    assert!(netns("delete"));
+    let report = must_keep_promises(&["killed", "split"], &["--seed", "3", "--hold", "2", "--netns"]);
+    let names: Vec<&str> = report["namespaces"].as_array().expect("names").iter().filter_map(Value::as_str).collect();
+    assert_eq!(names.len(), 5, "{report:#}");
+    let left = list().expect("ip runs");
+    assert!(names.iter().all(|name| !left.contains(name)), "{left}");
 }

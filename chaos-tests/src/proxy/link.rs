@@ -38,6 +38,7 @@ struct Route {
     from: Party,
     to: Party,
     target: SocketAddr,
+    at: Ipv4Addr,
     weather: Arc<Weather>,
     seeds: SeedTree,
 }
@@ -49,14 +50,21 @@ struct Flow {
 }
 
 impl Link {
-    /// Opens the way of `from` to `to`, which listens at `target`, on a free port of this machine.
+    /// Opens the way of `from` to `to`, which listens at `target`, on a free port of this machine at its address `at`.
     ///
     /// # Errors
     /// When there is no socket to be had.
-    pub async fn open(from: Party, to: Party, target: SocketAddr, weather: Arc<Weather>, seeds: SeedTree) -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    pub async fn open(
+        from: Party,
+        to: Party,
+        target: SocketAddr,
+        at: Ipv4Addr,
+        weather: Arc<Weather>,
+        seeds: SeedTree,
+    ) -> io::Result<Self> {
+        let socket = UdpSocket::bind((at, 0)).await?;
         let address = socket.local_addr()?;
-        let running = tokio::spawn(Route { from, to, target, weather, seeds }.serve(socket)).abort_handle();
+        let running = tokio::spawn(Route { from, to, target, at, weather, seeds }.serve(socket)).abort_handle();
         Ok(Self { address, running })
     }
 
@@ -101,7 +109,7 @@ impl Route {
     }
 
     async fn upstream(&self) -> io::Result<UdpSocket> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let socket = UdpSocket::bind((self.at, 0)).await?;
         socket.connect(self.target).await?;
         Ok(socket)
     }
@@ -177,7 +185,8 @@ mod tests {
             let (caller, node) = (must_bind().await, must_bind().await);
             let weather = Arc::new(Weather::default());
             let target = node.local_addr().expect("it is bound");
-            let link = Link::open(CALLER, called(), target, Arc::clone(&weather), SeedTree::new(1)).await.expect("a socket");
+            let link =
+                Link::open(CALLER, called(), target, Ipv4Addr::LOCALHOST, Arc::clone(&weather), SeedTree::new(1)).await.expect("a socket");
             Self { caller, node, link, weather }
         }
 

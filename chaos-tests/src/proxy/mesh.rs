@@ -1,7 +1,7 @@
 //! The links of a whole cluster.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use warifu_protocol::NodeId;
@@ -31,17 +31,17 @@ pub struct MeshError {
 }
 
 impl Mesh {
-    /// Opens links among these nodes, by where they listen, and from so many coordinators. Draws come from `seed`.
+    /// Opens links among these nodes, by where they listen, and from so many coordinators, at this machine's address `at`. Draws come from `seed`.
     ///
     /// # Errors
     /// [`MeshError`].
-    pub async fn open(nodes: &BTreeMap<NodeId, SocketAddr>, coordinators: u8, seed: u64) -> Result<Self, MeshError> {
+    pub async fn open(nodes: &BTreeMap<NodeId, SocketAddr>, coordinators: u8, at: Ipv4Addr, seed: u64) -> Result<Self, MeshError> {
         let (weather, seeds) = (Arc::new(Weather::default()), SeedTree::new(seed));
         let callers = nodes.keys().map(|&node| Party::Node(node)).chain((0..coordinators).map(Party::Coordinator));
         let mut links = BTreeMap::new();
         for from in callers {
             for (&to, &target) in nodes.iter().filter(|&(&to, _)| Party::Node(to) != from) {
-                let link = Link::open(from, Party::Node(to), target, Arc::clone(&weather), seeds).await;
+                let link = Link::open(from, Party::Node(to), target, at, Arc::clone(&weather), seeds).await;
                 links.insert((from, to), link.map_err(|source| MeshError { from, to, source })?);
             }
         }
@@ -71,15 +71,13 @@ impl Mesh {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     #[tokio::test]
     async fn everybody_has_a_way_of_their_own_to_every_other_node() {
         let node = |id| NodeId::new(id).expect("a node id");
         let nodes = (1..=3).map(|id| (node(id), SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))).collect();
-        let mesh = Mesh::open(&nodes, 2, 1).await.expect("sockets");
+        let mesh = Mesh::open(&nodes, 2, Ipv4Addr::LOCALHOST, 1).await.expect("sockets");
         assert_eq!(mesh.parties().len(), 5);
         let mut all: Vec<SocketAddr> = Vec::new();
         for party in mesh.parties() {

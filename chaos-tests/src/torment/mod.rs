@@ -4,6 +4,7 @@
 mod checker;
 mod desk;
 mod lines;
+mod namespaces;
 mod nemesis;
 mod options;
 mod oracle;

@@ -38,6 +38,9 @@ pub struct Options {
     /// Seconds without faults at the beginning, with which the rest is compared.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=120))]
     pub quiet: u64,
+    /// Gives each site an address of its own, in a network namespace of its own. Needs root and `ip`.
+    #[arg(long)]
+    pub netns: bool,
     /// Writes the report with a time-line to this file, as HTML.
     #[arg(long)]
     pub html: Option<PathBuf>,

@@ -107,6 +107,8 @@ pub struct Report {
     pub seconds: f64,
     /// Where the disks are, if they were kept.
     pub kept: Option<String>,
+    /// The network namespaces of the sites, if they have any.
+    pub namespaces: Vec<String>,
     /// Signing over time.
     #[serde(skip)]
     pub over_time: Vec<Spread>,
@@ -211,6 +213,9 @@ impl fmt::Display for Report {
             "torment: seed {}, {} of {} nodes and two coordinators, {} documents/s by schedule, {:.0} s",
             self.seed, self.threshold, self.nodes, self.rate, self.seconds
         )?;
+        if !self.namespaces.is_empty() {
+            writeln!(f, "  each site at an address of its own, in a network namespace of its own")?;
+        }
         write_load_averages(f, &self.load_average)?;
         writeln!(f, "  without faults: {}; longest gap {:.2} s", self.quiet, self.quiet_gap)?;
         writeln!(f, "                  writes of the log: {}", self.quiet_writes)?;
@@ -291,6 +296,7 @@ mod tests {
             checked: vec![Checked { invariant: "nonce_used_at_most_once", looked_at: 30, violations: Vec::new() }],
             seconds: 10.0,
             kept: None,
+            namespaces: Vec::new(),
             over_time: Vec::new(),
         }
     }

@@ -16,6 +16,7 @@ use warifu_protocol::NodeId;
 use super::checker::{Evidence, check_all};
 use super::desk::Desk;
 use super::lines::lay;
+use super::namespaces::Namespaces;
 use super::nemesis::{Injection, Nemesis};
 use super::options::Options;
 use super::oracle::Oracle;
@@ -65,10 +66,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let seed = options.seed.unwrap_or_else(rand::random);
     let program = options.cluster.program()?;
     let directory = options.cluster.common.working_directory(PROGRESS)?;
+    // Before everything that is in them, so that it is taken down after it.
+    let namespaces = options.netns.then(|| Namespaces::make(&Stage::nodes())).transpose()?;
     PROGRESS.tell(&format!("seed {seed}: founding a cluster"))?;
     let kinds = if options.only.is_empty() { Nemesis::value_variants().to_vec() } else { options.only.clone() };
     let mut cluster = Scene::found(&directory.path().join("cluster"), &program, COORDINATORS).await?;
-    let mesh = lay(&cluster, COORDINATORS, seed).await?;
+    let mesh = lay(&mut cluster, COORDINATORS, namespaces.as_ref(), seed).await?;
     let disks = if kinds.iter().any(|kind| kind.needs_disks()) { watched_disks(&mut cluster, directory.path())? } else { BTreeMap::new() };
     let mut scene = Scene::open(cluster).await?;
     let oracle = Oracle::default();
@@ -160,6 +163,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         seconds: start.elapsed().as_secs_f64(),
         kept,
         over_time,
+        namespaces: namespaces.map(|namespaces| namespaces.names()).unwrap_or_default(),
     };
     if let Some(path) = &options.html {
         std::fs::write(path, report.html()).with_context(|| format!("cannot write {}", path.display()))?;

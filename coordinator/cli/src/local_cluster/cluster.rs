@@ -75,12 +75,14 @@ struct NodeProcess {
     founded: bool,
     /// What its next start has in its environment beside what everybody has.
     environment: Vec<(OsString, OsString)>,
+    /// The command that runs its program, if it is not run as it is.
+    launcher: Vec<OsString>,
     process: Option<Process>,
 }
 
 impl NodeProcess {
     const fn new(directory: PathBuf, http: SocketAddr) -> Self {
-        Self { directory, http, founded: false, environment: Vec::new(), process: None }
+        Self { directory, http, founded: false, environment: Vec::new(), launcher: Vec::new(), process: None }
     }
 }
 
@@ -183,7 +185,7 @@ impl LocalCluster {
     /// [`LocalClusterError::Spawn`].
     pub fn start_coordinator(&mut self, place: usize) -> Result<(), LocalClusterError> {
         let Some(CoordinatorProcess { directory, process: None, .. }) = self.coordinators.get(place) else { return Ok(()) };
-        let process = self.daemon(&format!("coordinator {}", place + 1), COORDINATOR_COMMAND, directory, &[], &[])?;
+        let process = self.daemon(&format!("coordinator {}", place + 1), COORDINATOR_COMMAND, directory, &[], &[], &[])?;
         if let Some(coordinator) = self.coordinators.get_mut(place) {
             coordinator.process = Some(process);
         }
@@ -205,7 +207,7 @@ impl LocalCluster {
         let node = self.nodes.get(&id).ok_or(LocalClusterError::NoNode { node: id })?;
         // Only ever at the first start: a store that is missing later was lost.
         let found: &[&Path] = if node.founded { &[] } else { &[Path::new("--found")] };
-        let process = self.daemon(&format!("node {id}"), NODE_COMMAND, &node.directory, found, &node.environment)?;
+        let process = self.daemon(&format!("node {id}"), NODE_COMMAND, &node.directory, found, &node.environment, &node.launcher)?;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.founded = true;
             node.process = Some(process);
@@ -243,6 +245,14 @@ impl LocalCluster {
     pub fn set_node_environment(&mut self, id: NodeId, environment: Vec<(OsString, OsString)>) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.environment = environment;
+        }
+    }
+
+    /// Says where a node's `/metrics` are once its configuration was changed, and which command runs its program from its next start on: that
+    /// command's process must become the program's, as `ip netns exec` does it.
+    pub fn move_node(&mut self, id: NodeId, http: SocketAddr, launcher: Vec<OsString>) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            (node.http, node.launcher) = (http, launcher);
         }
     }
 
@@ -398,11 +408,14 @@ impl LocalCluster {
         directory: &Path,
         more: &[&Path],
         environment: &[(OsString, OsString)],
+        launcher: &[OsString],
     ) -> Result<Process, LocalClusterError> {
         let config = directory.join(CONFIG_FILE);
-        let mut arguments = vec![Path::new(command), Path::new("--config"), &config, Path::new(EXIT_WITH_STDIN)];
-        arguments.extend(more);
-        Process::start_in(name.to_owned(), &self.program, &arguments, &directory.join(LOG_FILE), environment)
+        let mut line: Vec<&Path> = launcher.iter().map(Path::new).collect();
+        line.extend([self.program.as_path(), Path::new(command), Path::new("--config"), &config, Path::new(EXIT_WITH_STDIN)]);
+        line.extend(more);
+        let (program, arguments) = line.split_first().expect("the program is in it");
+        Process::start_in(name.to_owned(), program, arguments, &directory.join(LOG_FILE), environment)
     }
 
     /// What is not ready yet, if anything.
