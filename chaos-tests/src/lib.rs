@@ -10,6 +10,7 @@ pub mod open_loop;
 mod plot;
 pub mod preload;
 pub mod proxy;
+pub mod raft_lines;
 mod scene;
 pub mod sign_latency;
 pub mod simulate;

@@ -15,6 +15,8 @@ mod sessions;
 mod stage;
 
 pub use checker::Checked;
+pub(crate) use checker::{Evidence, check_stores};
+pub(crate) use lines::lay;
 pub use nemesis::Nemesis;
 pub use options::Options;
 pub use report::{Report, Round};

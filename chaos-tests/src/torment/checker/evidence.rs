@@ -27,7 +27,7 @@ const PAGE: usize = 10_000;
 
 /// Everything that is held against each other.
 #[derive(Debug)]
-pub(in crate::torment) struct Evidence {
+pub(crate) struct Evidence {
     pub(super) cluster: ClusterId,
     pub(super) threshold: usize,
     /// What clients were told.
@@ -155,8 +155,13 @@ impl Evidence {
         self.identities.get(&node).into_iter().flatten()
     }
 
+    /// As [`Self::read`], where nothing is known of clients and no disk was lost.
+    pub(crate) fn read_stores(genesis: &Genesis, configs: &[PathBuf]) -> anyhow::Result<Self> {
+        Self::read(genesis, configs, &[], Said::default(), Vec::new())
+    }
+
     /// Of each entry of the log that some site applied, whether it was carried out.
-    pub(super) fn outcomes(&self) -> BTreeMap<u64, bool> {
+    pub(crate) fn outcomes(&self) -> BTreeMap<u64, bool> {
         let entries = self.logs.iter().flat_map(|log| &log.entries);
         let applied = entries.filter_map(|entry| match &entry.event {
             AuditEvent::EntryApplied { index, refusal, .. } => Some((*index, refusal.is_none())),
