@@ -33,8 +33,8 @@ pub struct Entry {
     pub words: &'static str,
     /// Seeds of the simulator, if they are to notice it.
     pub seeds: Option<Notice>,
-    /// The test, if one is to notice it.
-    pub test: Option<Notice>,
+    /// The tests that are to notice it.
+    pub tests: Vec<Notice>,
     #[serde(skip)]
     expected: String,
 }
@@ -62,15 +62,15 @@ impl Report {
 
 impl Entry {
     pub(super) fn new(row: &Row) -> Self {
-        let test = row.test.map(|test| test.describe());
-        let expected = row.by_seeds.then(|| "seeds".to_owned()).into_iter().chain(test).collect::<Vec<_>>().join(", ");
-        Self { mutant: row.mutant.name(), words: row.mutant.words(), seeds: None, test: None, expected }
+        let tests = row.tests().map(|test| test.describe());
+        let expected = row.by_seeds.then(|| "seeds".to_owned()).into_iter().chain(tests).collect::<Vec<_>>().join(", ");
+        Self { mutant: row.mutant.name(), words: row.mutant.words(), seeds: None, tests: Vec::new(), expected }
     }
 
     /// Whether everything that is to notice it did.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
-        let mut notices = self.seeds.iter().chain(&self.test).peekable();
+        let mut notices = self.seeds.iter().chain(&self.tests).peekable();
         notices.peek().is_some() && notices.all(|notice| notice.by.is_some())
     }
 
@@ -85,13 +85,13 @@ impl Entry {
             Some(by) => format!("`{by}`"),
             None => format!("**SURVIVED** {} seeds (asked {} times)", notice.tried, notice.times_asked),
         });
-        let test = self.test.as_ref().map(|notice| match &notice.by {
+        let tests = self.tests.iter().map(|notice| match &notice.by {
             Some(by) => format!("`{by}`"),
             None => format!("**SURVIVED** {}", self.expected),
         });
-        let by = seeds.into_iter().chain(test).collect::<Vec<_>>().join(", ");
+        let by = seeds.into_iter().chain(tests).collect::<Vec<_>>().join(", ");
         let tried = self.seeds.as_ref().map_or_else(|| "-".to_owned(), |notice| notice.tried.to_string());
-        let seconds: f64 = self.seeds.iter().chain(&self.test).map(|notice| notice.seconds).sum();
+        let seconds: f64 = self.seeds.iter().chain(&self.tests).map(|notice| notice.seconds).sum();
         (by, tried, format!("{seconds:.1}"))
     }
 }

@@ -26,7 +26,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     }
     ensure!(mutants::BUILT_IN, "this program was built without the weakenings: build it with WARIFU_MUTANTS=1 in the environment");
     let started = Instant::now();
-    let tests: BTreeSet<Test> = rows.iter().filter_map(|row| row.test).collect();
+    let tests: BTreeSet<Test> = rows.iter().flat_map(Row::tests).collect();
     let programs = Programs::build(tests.iter().map(|test| test.program).collect::<BTreeSet<_>>())?;
     for test in &tests {
         ensure!(programs.run(*test, None)? == TestOutcome::Passed, "without any weakening {} fails", test.describe());
@@ -50,10 +50,10 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 fn choose(options: &Options) -> anyhow::Result<Vec<Row>> {
     let only = |row: &Row| match options.by {
         None => *row,
-        Some(By::Seeds) => Row { test: None, ..*row },
+        Some(By::Seeds) => Row { test: None, whole: None, ..*row },
         Some(By::Tests) => Row { by_seeds: false, ..*row },
     };
-    let mut rows: Vec<Row> = CATALOGUE.iter().map(only).filter(|row| row.by_seeds || row.test.is_some()).collect();
+    let mut rows: Vec<Row> = CATALOGUE.iter().map(only).filter(|row| row.by_seeds || row.tests().next().is_some()).collect();
     if let Some(few) = options.few {
         let few = few.min(rows.len());
         let first = options.rotation.wrapping_mul(few).checked_rem(rows.len()).unwrap_or_default();
@@ -117,10 +117,10 @@ fn weaken(row: &Row, options: &Options, programs: &Programs, sound: &mut Sound) 
             seconds: started.elapsed().as_secs_f64(),
         });
     }
-    if let Some(test) = row.test {
+    for test in row.tests() {
         let started = Instant::now();
         let outcome = programs.run(test, Some(row.mutant))?;
-        entry.test = Some(Notice {
+        entry.tests.push(Notice {
             by: (outcome != TestOutcome::Passed).then(|| test.describe()),
             seed: None,
             tried: 1,
