@@ -38,6 +38,7 @@ fuzz![
     rpc_refusal,
     audit_entry,
     membership,
+    raft_frame,
     genesis,
     certificate,
     crl,

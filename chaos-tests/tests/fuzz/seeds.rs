@@ -158,12 +158,19 @@ pub(crate) fn seeds() -> Seeds {
         ("receipts_file", vec![json(&ReceiptsFile { stop, receipts: Vec::new(), gone: Vec::new() })]),
         ("node_config", vec![include_bytes!("../../../deploy/config/node.toml").to_vec()]),
         ("coordinator_config", vec![include_bytes!("../../../deploy/config/coordinator.toml").to_vec()]),
+        ("raft_frame", raft_frames()),
         ("group_key", vec![package.as_slice().to_vec()]),
         ("commitments", vec![ground.commitments.clone()]),
         ("share_record", vec![share.encode().to_vec()]),
         ("import_seed", vec![key.to_pkcs8_der().expect("a key file").as_bytes().to_vec(), hex::encode(key.to_bytes()).into_bytes()]),
         ("enrolment_rows", vec![b"dr-1,TRIAL Ishi,1\n".to_vec()]),
     ])
+}
+
+/// One of each message between rafts, as they are kept.
+fn raft_frames() -> Vec<Vec<u8>> {
+    let lines = include_str!("../../../node/src/raft/tests/frames.txt").lines();
+    lines.filter_map(|line| hex::decode(line.split_once(' ')?.1).ok()).collect()
 }
 
 /// A list, put together from its pieces in the log.

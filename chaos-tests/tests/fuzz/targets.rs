@@ -17,7 +17,7 @@ use warifu_core::pki::{
 use warifu_core::registry::{ApplyError, Overlay, Registry as _, apply};
 use warifu_core::signer::{CheckContext, ShareRecord, check};
 use warifu_node::config::NodeConfig;
-use warifu_node::raft::MembershipView;
+use warifu_node::raft::{MembershipView, reread};
 use warifu_prescription::uri;
 use warifu_protocol::genesis::{Genesis, GenesisDocument};
 use warifu_protocol::transport::RpcRefusal;
@@ -154,6 +154,15 @@ pub(crate) fn audit_entry(bytes: &[u8]) -> bool {
 
 pub(crate) fn membership(bytes: &[u8]) -> bool {
     MembershipView::decode(bytes).is_ok()
+}
+
+/// What nodes send each other for consensus.
+pub(crate) fn raft_frame(bytes: &[u8]) -> bool {
+    let read = reread(bytes);
+    for (kind, again) in &read {
+        assert!(reread(again).contains(&(kind, again.clone())), "a {kind} does not mean the same when it is sent on");
+    }
+    !read.is_empty()
 }
 
 pub(crate) fn genesis(bytes: &[u8]) -> bool {

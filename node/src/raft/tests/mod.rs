@@ -3,6 +3,7 @@
 
 mod cluster;
 mod forged;
+mod frames;
 mod harness;
 mod production;
 
