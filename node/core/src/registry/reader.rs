@@ -88,6 +88,8 @@ pub mod table {
     pub const CREDENTIAL_CEREMONY: u8 = 0x2e;
     /// Log indices of the latest orders to refresh every key, or every key of a node.
     pub const REFRESH_ORDERED: u8 = 0x3c;
+    /// Log indices of the orders that admitted nodes on other stores, by node.
+    pub const STORE_REPLACED: u8 = 0x40;
     /// Imports, those that have ended too.
     pub const IMPORT: u8 = 0x3d;
     /// Imports that are open.

@@ -1,6 +1,6 @@
 //! Keys that are due for a refresh by the state alone, and the refreshes that nodes open for them, without an order for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_protocol::limits::DUE_REFRESHES_OPEN_MAX;
 use warifu_protocol::wire::Applied;
@@ -18,6 +18,8 @@ use super::store::{Overlay, StateStore, StateStoreError};
 pub enum RefreshCause {
     /// A node that was given one is not in the roster any more.
     HolderRemoved(NodeId),
+    /// A node lost the store that its share was on and has one on another store again: whoever finds the lost disk must find nothing of worth.
+    StoreReplaced(NodeId),
     /// An order said so of every key, or of every key of a node.
     Ordered,
     /// They are older than the policy allows.
@@ -32,6 +34,10 @@ pub struct RefreshRules {
     any_gone: bool,
     /// Log index of the latest order for every key, or for those of a node.
     ordered: BTreeMap<Option<NodeId>, u64>,
+    /// Log index of the order that admitted each node on its present store.
+    replaced: BTreeMap<NodeId, u64>,
+    /// Nodes that are being given shares by a repair.
+    in_repair: BTreeSet<NodeId>,
     /// Longest age, or 0.
     after_millis: u64,
     now: UnixMillis,
@@ -44,14 +50,16 @@ impl RefreshRules {
     /// When the store fails.
     pub fn read<S: StateStore + ?Sized>(state: &S) -> Result<Self, StateStoreError> {
         let cluster = state.cluster()?;
-        let mut ordered = BTreeMap::new();
-        for (key, value) in state.scan(&[table::REFRESH_ORDERED], &[table::REFRESH_ORDERED + 1], usize::from(NodeId::MAX) + 1)? {
-            ordered.insert(key.get(1).copied().and_then(NodeId::new), decode(&value)?);
-        }
+        let ordered = indices_by_node(state, table::REFRESH_ORDERED)?;
+        let replaced =
+            indices_by_node(state, table::STORE_REPLACED)?.into_iter().filter_map(|(node, index)| Some((node?, index))).collect();
+        let in_repair = state.open_repairs()?.into_iter().map(|(_, repair)| repair.receiver).collect();
         Ok(Self {
             stores: StoreNumbers::of(&cluster),
             any_gone: !cluster.retired.is_empty(),
             ordered,
+            replaced,
+            in_repair,
             after_millis: cluster.policy.refresh_after_millis,
             now: state.time()?,
         })
@@ -60,7 +68,7 @@ impl RefreshRules {
     /// Whether no credential can be due, whatever it is.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.any_gone && self.ordered.is_empty() && self.after_millis == 0
+        !self.any_gone && self.replaced.is_empty() && self.ordered.is_empty() && self.after_millis == 0
     }
 
     /// Why a credential is due, if it is.
@@ -72,6 +80,14 @@ impl RefreshRules {
         let made = &record.epoch_made;
         if let Some(gone) = made.given.iter().find(|node| self.stores.holding(**node).is_none()) {
             return Some(RefreshCause::HolderRemoved(*gone));
+        }
+        // Repairs go first: what is short of shares needs them more than what has them all needs others.
+        let replaced = self.replaced.iter().find(|(node, index)| {
+            let holds_again = self.stores.holds(&record.holders, **node) && !self.in_repair.contains(node);
+            made.index < **index && made.given.contains(node) && holds_again
+        });
+        if let Some((node, _)) = replaced {
+            return Some(RefreshCause::StoreReplaced(*node));
         }
         let is_meant = |of: &Option<NodeId>| of.is_none_or(|node| made.given.contains(&node));
         if self.ordered.iter().any(|(of, index)| made.index < *index && is_meant(of)) {
@@ -105,6 +121,11 @@ pub(super) fn start<S: StateStore>(
     })
 }
 
+/// Makes every key due that a node had on a store that it lost, as soon as it has a share of it again.
+pub(super) fn store_replaced<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, node: NodeId) {
+    state.put(key(table::STORE_REPLACED, &[&[node.get()]]), encode(&context.index));
+}
+
 /// Makes every key due that was last given shares before this order, or every key of a node.
 pub(super) fn order_all<S: StateStore>(
     state: &mut Overlay<'_, S>,
@@ -117,6 +138,12 @@ pub(super) fn order_all<S: StateStore>(
     let of: &[u8] = &held_by.map(NodeId::get).into_iter().collect::<Vec<_>>();
     state.put(key(table::REFRESH_ORDERED, &[of]), encode(&context.index));
     Ok(Applied::Done)
+}
+
+/// Log indices by the node that a key names, or by none.
+fn indices_by_node<S: StateStore + ?Sized>(state: &S, table: u8) -> Result<BTreeMap<Option<NodeId>, u64>, StateStoreError> {
+    let found = state.scan(&[table], &[table + 1], usize::from(NodeId::MAX) + 1)?;
+    found.into_iter().map(|(key, value)| Ok((key.get(1).copied().and_then(NodeId::new), decode(&value)?))).collect()
 }
 
 /// How many refreshes are open that no order named.

@@ -7,7 +7,7 @@ use super::apply::{Context, Stop};
 use super::reader::{Registry, encode, key, table};
 use super::records::{CredentialRecord, NodeRecord, StoreNumbers};
 use super::store::{Overlay, StateStore};
-use super::{ceremonies, nodes, plan, versions};
+use super::{ceremonies, nodes, plan, refreshes_due, versions};
 use crate::pki::TrustAnchor;
 
 /// Credentials that are looked at in one read: bounds memory, since there may be hundreds of thousands.
@@ -43,6 +43,7 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
             check_shares(state, &revised, node.id)?;
             ceremonies::leave(state, &Context { cluster: &revised, ..*context }, node.id)?;
             nodes::write(state, node.id, &admitted(*store, revised.store_number(node.id)));
+            refreshes_due::store_replaced(state, context, node.id);
         }
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! Which keys are due for a refresh without an order of their own, and who may open one.
 
-use warifu_core::registry::{CeremonyStep, RefreshCause, RefreshRules, Registry};
+use warifu_core::registry::{CeremonyStep, Holding, Overlay, RefreshCause, RefreshRules, Registry, RepairRecord, encode, key, table};
 use warifu_protocol::wire::Applied;
 use warifu_protocol::{CeremonyId, Command, CredentialId, NodeSigned, OrderCommand, RefreshStart, Refusal};
 
@@ -62,6 +62,50 @@ fn what_a_removed_node_was_given_is_due_and_nothing_else_can_be_refreshed_withou
     world.refuses("again", "ceremony-duplicate", Command::RefreshStarted(early));
     let other = start(&world, 2, 2, &[first]);
     world.refuses("of one that is being refreshed", "credential-in-ceremony", Command::RefreshStarted(other));
+}
+
+#[test]
+fn what_a_lost_store_had_is_due_once_its_site_has_been_given_it_again_and_repairs_go_first() {
+    let (mut world, [first, second]) = generated();
+    // Of the second key, the lost store had no share.
+    let mut record = world.credential(second);
+    record.epoch_made.given.retain(|given| *given != node(5));
+    world.put_credential(second, &record);
+    world.must_order(replacement(5, 1));
+    assert_eq!((cause(&world, first), cause(&world, second)), (None, None), "before the site has a share again");
+    assert!(!RefreshRules::read(&world.store).unwrap().is_idle());
+
+    let store_number = world.store.cluster().unwrap().store_number(node(5));
+    for id in [first, second] {
+        let mut record = world.credential(id);
+        record.holders.retain(|holding| holding.node != node(5));
+        record.holders.push(Holding { node: node(5), store_number });
+        world.put_credential(id, &record);
+    }
+    let epoch = world.credential(second).epoch;
+    let repair = RepairRecord {
+        receiver: node(5),
+        store_number,
+        credentials: vec![(second, epoch)],
+        candidates: [1, 2, 3, 4].map(node).to_vec(),
+        demerits: vec![0; 4],
+        attempt: 1,
+        helpers: [1, 2, 3].map(node).to_vec(),
+        committed: Vec::new(),
+        deadline: world.now,
+    };
+    assert_eq!((cause(&world, first), cause(&world, second)), (Some(RefreshCause::StoreReplaced(node(5))), None));
+    world.put(table::REPAIR, &[7; 16], encode(&repair));
+    assert_eq!(cause(&world, first), None, "while the site is being given others");
+    let mut ended = Overlay::new(&world.store);
+    ended.delete(key(table::REPAIR, &[&[7; 16]]));
+    let changes = ended.into_changes();
+    world.store.write(&changes);
+    assert_eq!(cause(&world, first), Some(RefreshCause::StoreReplaced(node(5))));
+    let mut record = world.credential(first);
+    record.epoch_made.index = world.entries.len() as u64 + 1;
+    world.put_credential(first, &record);
+    assert_eq!(cause(&world, first), None, "its shares were made after the store was lost");
 }
 
 #[test]

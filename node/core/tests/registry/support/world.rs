@@ -345,8 +345,13 @@ impl World {
     #[track_caller]
     /// As if a log that nobody knows had led to this record.
     pub(crate) fn put_credential(&mut self, id: CredentialId, record: &CredentialRecord) {
+        self.put(table::CREDENTIAL, id.as_ref(), encode(record));
+    }
+
+    /// Puts any record in its place.
+    pub(crate) fn put(&mut self, table: u8, id: &[u8], value: Vec<u8>) {
         let mut overlay = Overlay::new(&self.store);
-        overlay.put(key(table::CREDENTIAL, &[id.as_ref()]), encode(record));
+        overlay.put(key(table, &[id]), value);
         let changes = overlay.into_changes();
         self.store.write(&changes);
         self.store = reload(&self.store);
