@@ -90,6 +90,9 @@ impl RaftConfig {
             // What a leader had sent and not yet written is gone after a power cut, but stands in logs of followers. If it led on in the same term it would
             // give other entries the same places in the same term, and no follower would know them apart.
             enable_leader_restore: Some(false),
+            // Whether a follower that lost what it had acknowledged may vote is decided when it starts. The leader's part is to send it everything again:
+            // it would otherwise offer such a follower the same entry for ever, and a debug build would stop.
+            allow_log_reversion: Some(true),
             ..openraft::Config::default()
         }
         .validate()

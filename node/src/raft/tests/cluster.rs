@@ -99,6 +99,25 @@ async fn a_node_that_was_away_too_long_or_lost_its_disk_is_sent_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_lost_what_it_had_acknowledged_is_sent_it_again_and_the_leader_leads_on() {
+    let mut cluster = Cluster::start(|_| {}).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.follower_of(leader);
+    for number in 0..10 {
+        cluster.must_propose(leader, &[100 + number]).await;
+    }
+    cluster.must_agree_on(10).await;
+    let term = cluster.nodes[&leader].raft.status().term;
+    cluster.stop_node(follower).await;
+    cluster.wipe(follower);
+    cluster.start_node(follower, false).await;
+    cluster.must_agree_on(10).await;
+    assert_eq!(cluster.nodes[&leader].raft.status().term, term);
+    cluster.must_propose(leader, b"after").await;
+    cluster.must_agree_on(11).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_that_followers_refuse_reach_no_log_but_the_leaders_and_another_leader_goes_on() {
     let mut cluster = Cluster::start(|_| {}).await;
     let bad = cluster.leader().await;

@@ -12,7 +12,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use warifu_protocol::transport::{
-    BodyStream, PeerClient, PeerEntry, PeerId, PeerRoster, Role, RpcHandler, RpcRefusal, Server, TlsIdentity,
+    BindError, BodyStream, PeerClient, PeerEntry, PeerId, PeerRoster, Role, RpcHandler, RpcRefusal, Server, TlsIdentity,
 };
 use warifu_protocol::{NodeId, Sha256};
 
@@ -272,12 +272,22 @@ impl Cluster {
         let ledger = Arc::new(tokio::task::spawn_blocking(open).await.unwrap());
         let client = PeerClient::new(&self.identities[&id], Arc::clone(&self.roster) as _).unwrap();
         let handler = Arc::new(Handler(OnceLock::new()));
-        let server =
-            Server::start(self.addresses[&id], &self.identities[&id], Arc::clone(&self.roster) as _, &[Role::Raft], Arc::clone(&handler))
-                .unwrap();
+        let server = self.server(id, &handler).await;
         let raft = RaftHandle::start(config, client.clone(), Arc::clone(&ledger), Arc::new(Gate(id))).await.unwrap();
         handler.0.set(raft.service()).unwrap();
         self.nodes.insert(id, TestNode { raft, ledger, client, server });
+    }
+
+    /// Serves at the node's port, which somebody else may be trying out at this moment.
+    async fn server(&self, id: NodeId, handler: &Arc<Handler>) -> Server {
+        let start = Instant::now();
+        loop {
+            let roster = Arc::clone(&self.roster) as _;
+            match Server::start(self.addresses[&id], &self.identities[&id], roster, &[Role::Raft], Arc::clone(handler)) {
+                Err(BindError::Socket { .. }) if start.elapsed() < PATIENCE => sleep(Duration::from_millis(50)).await,
+                server => return server.unwrap(),
+            }
+        }
     }
 
     /// Stops a node as a clean shutdown would.
