@@ -14,6 +14,6 @@ fn a_few_keys_live_through_a_lost_disk_a_refresh_an_exchanged_site_and_a_destruc
     assert!(output.status.success(), "{}\n{report:#}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["signing"]["failed"], 0);
     let steps = report["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 11, "{report:#}");
+    assert_eq!(steps.len(), 12, "{report:#}");
     assert!(steps.iter().all(|step| step["holds"] == true), "{report:#}");
 }

@@ -67,23 +67,23 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     stretches.push(Stretch { what: "key generation", credentials: options.enrol, floor: floors.generation, from, until: Instant::now() });
     quiet(options).await?;
 
+    let bulk = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE);
+    let epochs = bulk.epochs().await?;
     let site = NodeId::new(NODES).expect("a node id");
     PROGRESS.tell(&format!("site {site} loses its disk and comes back on an empty one"))?;
     site::lose_disk(&mut scene.cluster, site)?;
     site::replace_store(&mut scene.cluster, &commands, site).await?;
     scene.cluster.wait_ready(BACK_DEADLINE).await?;
     let from = Instant::now();
-    let repaired = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE).until_repaired(site).await?;
-    stretches.push(Stretch { what: "repair of one site", credentials: repaired, floor: floors.repair, from, until: Instant::now() });
-    quiet(options).await?;
-
     let bulk = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE);
-    let epochs = bulk.epochs().await?;
+    let repaired = bulk.until_repaired(site).await?;
+    let from_refresh = Instant::now();
+    stretches.push(Stretch { what: "repair of one site", credentials: repaired, floor: floors.repair, from, until: from_refresh });
+
+    // What the lost disk had is refreshed without an order, as soon as it is repaired.
     PROGRESS.tell(&format!("refreshing {} keys", epochs.len()))?;
-    let from = Instant::now();
-    site::order_refresh_of_all(&commands).await?;
     let count = bulk.until_refreshed(&epochs, NODES.into()).await?;
-    stretches.push(Stretch { what: "refresh", credentials: count, floor: floors.refresh, from, until: Instant::now() });
+    stretches.push(Stretch { what: "refresh", credentials: count, floor: floors.refresh, from: from_refresh, until: Instant::now() });
     let last = Instant::now();
     quiet(options).await?;
     let ended = Instant::now();

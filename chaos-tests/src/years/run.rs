@@ -131,7 +131,9 @@ impl Years {
             Ok(format!("{} keys made by {NODES} sites, whole nowhere", credentials.len()))
         })
         .await?;
+        let mut epochs = BTreeMap::new();
         self.step(&format!("site {loser} loses its disk under load"), async |run: &mut Self| {
+            epochs = run.scene.bulk(PROGRESS, batch, BULK_DEADLINE).epochs().await?;
             let lost = site::lose_disk(&mut run.scene.cluster, loser)?;
             sleep(QUIET).await;
             Ok(format!("killed; {} is gone", lost.display()))
@@ -144,13 +146,17 @@ impl Years {
         })
         .await?;
         self.step(&format!("repair the shares of site {loser}"), async |run: &mut Self| run.repaired(loser).await).await?;
+        self.step(
+            "the keys that the lost disk had are refreshed without an order, so that its shares are worth nothing",
+            async |run: &mut Self| run.refreshed(&epochs, NODES.into()).await,
+        )
+        .await?;
         self.step("refresh every key, by one order of two security officers", async |run: &mut Self| {
             let epochs = run.scene.bulk(PROGRESS, batch, BULK_DEADLINE).epochs().await?;
             site::order_refresh_of_all(&run.commands).await?;
             run.refreshed(&epochs, NODES.into()).await
         })
         .await?;
-        let mut epochs = BTreeMap::new();
         self.step(&format!("take site {leaver} out, with the consent of {THRESHOLD} sites"), async |run: &mut Self| {
             epochs = run.scene.bulk(PROGRESS, batch, BULK_DEADLINE).epochs().await?;
             site::remove_site(&mut run.scene.cluster, &run.commands, leaver, &consenting).await?;
