@@ -5,7 +5,7 @@ use rand_core::SeedableRng as _;
 use warifu_protocol::{Blob, CeremonyAccusation, CeremonyId, Command, LogEntry, NodeId};
 
 use super::cluster::{CEREMONY, CREDENTIALS, Cluster, NODES, START, identity, node};
-use super::mischief::{is_no_abort, node_2_lies_to_node_3};
+use super::mischief::{is_no_abort, node_2_lies_to_node_3, node_2_proposes};
 use crate::ceremony::{ATTEMPTS_MAX, CEREMONIES_BEGUN_MAX, CeremonyEffect, DEADLINE_GRACE_MILLIS, PROPOSE_RETRY_MILLIS, SEND_RETRY_MILLIS};
 use crate::registry::CeremonyStep;
 
@@ -111,21 +111,7 @@ fn a_bad_package_in_round_1_is_found_and_its_author_left_out() {
     };
     for bad in [Vec::new(), vec![0; 200], other_degree, other_proof] {
         let mut cluster = Cluster::new(3);
-        let bad = Blob(bad);
-        cluster.mischief = Box::new(move |who, mut effects| {
-            effects.retain(|effect| who.node() != node(2) || is_no_abort(effect));
-            for effect in &mut effects {
-                if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
-                    && who.node() == node(2)
-                    && message.body.attempt == 1
-                {
-                    let mut body = message.body.clone();
-                    body.packages[1] = bad.clone();
-                    *message = identity(2).sign(body);
-                }
-            }
-            effects
-        });
+        cluster.mischief = node_2_proposes(Blob(bad));
         cluster.run_until(2, CeremonyStep::Done);
         let accusations = cluster.accusations();
         assert!(!accusations.is_empty());

@@ -1,14 +1,34 @@
 //! What a corrupt site does with the effects of its core before they leave.
 
-use warifu_protocol::Command;
+use warifu_protocol::{Blob, Command};
 
-use super::cluster::{identity, node};
+use super::cluster::{Mischief, identity, node};
 use crate::ceremony::{CeremonyEffect, round2_hash};
 use crate::identity::NodeIdentity;
 
 /// A liar does not give itself away: it keeps quiet about its own log entries being others than it made.
 pub(super) fn is_no_abort(effect: &CeremonyEffect) -> bool {
     !matches!(effect, CeremonyEffect::Propose(Command::CeremonyAbort(_)))
+}
+
+/// Node 2 has this package for the second credential in its first attempt, in place of its own.
+pub(super) fn node_2_proposes(package: Blob) -> Mischief {
+    Box::new(move |who, mut effects| {
+        if who.node() != node(2) {
+            return effects;
+        }
+        effects.retain(is_no_abort);
+        for effect in &mut effects {
+            if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
+                && message.body.attempt == 1
+            {
+                let mut body = message.body.clone();
+                body.packages[1] = package.clone();
+                *message = identity(2).sign(body);
+            }
+        }
+        effects
+    })
 }
 
 /// Node 2 sends node 3 the packages of node 4, consistently with the hash that it logs, in the first attempt.

@@ -3,7 +3,7 @@ use rand_core::SeedableRng as _;
 use warifu_protocol::{Blob, CeremonyId, Command, Epoch, EpochReceipt, EpochRetired, LogEntry, Refusal};
 
 use super::cluster::{CREDENTIALS, Cluster, identity, node};
-use super::mischief::{is_no_abort, node_2_lies_to_node_3};
+use super::mischief::{node_2_lies_to_node_3, node_2_proposes};
 use crate::ceremony::CeremonyEffect;
 use crate::registry::{CeremonyRecord, CeremonyStep, Overlay, Registry as _, apply, table};
 
@@ -96,21 +96,7 @@ fn a_package_of_another_threshold_names_its_sender_and_a_refresh_goes_on_without
     };
     for bad in [other_degree, with_constant, Vec::new()] {
         let mut cluster = refreshing(102);
-        let bad = Blob(bad);
-        cluster.mischief = Box::new(move |who, mut effects| {
-            effects.retain(|effect| who.node() != node(2) || is_no_abort(effect));
-            for effect in &mut effects {
-                if let CeremonyEffect::Propose(Command::CeremonyRound1(message)) = effect
-                    && who.node() == node(2)
-                    && message.body.attempt == 1
-                {
-                    let mut body = message.body.clone();
-                    body.packages[1] = bad.clone();
-                    *message = identity(2).sign(body);
-                }
-            }
-            effects
-        });
+        cluster.mischief = node_2_proposes(Blob(bad));
         run_until(&mut cluster, CeremonyStep::Done);
         assert!(cluster.accusations().iter().any(|accusation| accusation.body.culprit == node(2)));
         assert_eq!(cluster.holders(1, CREDENTIALS[0]), [1, 3, 4, 5].map(node));
