@@ -188,15 +188,19 @@ impl AdminService {
 
     async fn answer(&self, request: AdminRequest) -> AdminReply {
         match request {
-            AdminRequest::Status => AdminReply::Status(Box::new(self.orders.status())),
+            AdminRequest::Status => match self.orders.ask_status().await {
+                Ok(status) => AdminReply::Status(Box::new(status)),
+                Err(error) => AdminReply::Error(error.to_string()),
+            },
             AdminRequest::Work => AdminReply::Work(Box::new(self.orders.work())),
             AdminRequest::Checkpoint => {
-                self.local.checkpoint().map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Checkpoint)
+                let local = Arc::clone(&self.local);
+                look(move || local.checkpoint().map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Checkpoint)).await
             }
-            AdminRequest::Audit { from, limit } => self
-                .local
-                .entries(from, limit.min(AUDIT_PAGE_MAX) as usize)
-                .map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Audit),
+            AdminRequest::Audit { from, limit } => {
+                let (local, limit) = (Arc::clone(&self.local), limit.min(AUDIT_PAGE_MAX) as usize);
+                look(move || local.entries(from, limit).map_or_else(|error| AdminReply::Error(error.to_string()), AdminReply::Audit)).await
+            }
             AdminRequest::Snapshot => {
                 self.raft.snapshot_now().await;
                 AdminReply::Done
@@ -205,10 +209,10 @@ impl AdminService {
                 self.signing.drop_nonces();
                 AdminReply::Done
             }
-            AdminRequest::Kek => self.kek_status(),
+            AdminRequest::Kek => self.kek_status().await,
             AdminRequest::Backup { out } => {
                 let local = Arc::clone(&self.local);
-                match tokio::task::spawn_blocking(move || local.backup(&out)).await {
+                match crate::blocking::run(move || local.backup(&out)).await {
                     Ok(Ok(summary)) => AdminReply::BackedUp(summary),
                     Ok(Err(error)) => AdminReply::Error(describe(&error)),
                     Err(_) => AdminReply::Error("the backup was not written".to_owned()),
@@ -221,9 +225,12 @@ impl AdminService {
                     );
                 }
                 self.custodian.rotate();
-                self.kek_status()
+                self.kek_status().await
             }
-            AdminRequest::PreviewConsent { order } => self.consent.preview(&order).map_or_else(refused, AdminReply::Preview),
+            AdminRequest::PreviewConsent { order } => {
+                let consent = self.consent.clone();
+                look(move || consent.preview(&order).map_or_else(refused, AdminReply::Preview)).await
+            }
             AdminRequest::Consent { order } => {
                 self.consent.give(&order).await.map_or_else(refused, |consent| AdminReply::Consent(Box::new(consent)))
             }
@@ -232,9 +239,19 @@ impl AdminService {
 }
 
 impl AdminService {
-    fn kek_status(&self) -> AdminReply {
-        self.custodian.status().map_or_else(|error| AdminReply::Error(error.to_string()), |status| AdminReply::Kek(Box::new(status)))
+    async fn kek_status(&self) -> AdminReply {
+        let custodian = Arc::clone(&self.custodian);
+        let status = move || match custodian.status() {
+            Ok(status) => AdminReply::Kek(Box::new(status)),
+            Err(error) => AdminReply::Error(error.to_string()),
+        };
+        look(status).await
     }
+}
+
+/// Reads stores for an answer.
+async fn look(read: impl FnOnce() -> AdminReply + Send + 'static) -> AdminReply {
+    crate::blocking::run(read).await.unwrap_or_else(|error| AdminReply::Error(error.to_string()))
 }
 
 fn refused(error: ConsentError) -> AdminReply {

@@ -7,7 +7,7 @@ use warifu_protocol::transport::{CallError, PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply};
 use warifu_protocol::{BootId, ClusterRecord, NodeId};
 
-use crate::local::{LocalStore, LocalStoreError};
+use crate::local::StartRecord;
 
 /// Time for the others to answer. Those that are down say nothing; if all are, the whole cluster is starting, and every start is
 /// checked again when it is logged.
@@ -35,9 +35,6 @@ pub enum AdmissionError {
         /// Who says so.
         said: Vec<NodeId>,
     },
-    /// This node's own store.
-    #[error(transparent)]
-    Store(#[from] LocalStoreError),
 }
 
 /// Asks all others. f+1 of them must agree before this store is turned away, since f may lie.
@@ -47,8 +44,7 @@ pub enum AdmissionError {
 ///
 /// # Errors
 /// See [`AdmissionError`].
-pub async fn check(node: NodeId, cluster: &ClusterRecord, local: &LocalStore, peers: &PeerClient) -> Result<Vec<NodeId>, AdmissionError> {
-    let starts = local.starts()?;
+pub async fn check(node: NodeId, cluster: &ClusterRecord, starts: &StartRecord, peers: &PeerClient) -> Result<Vec<NodeId>, AdmissionError> {
     let request = postcard::to_stdvec(&CeremonyCall::Remembered).expect("a call without fields serializes");
     let mut answers: FuturesUnordered<_> = cluster
         .nodes

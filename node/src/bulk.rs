@@ -48,7 +48,7 @@ impl BulkThread {
         });
         let queue = self.queue.clone();
         // The queue may be full, and waiting for it must not hold up the reactor.
-        tokio::task::spawn_blocking(move || queue.send(piece)).await.ok()?.ok()?;
+        crate::blocking::run(move || queue.send(piece)).await.ok()?.ok()?;
         result.await.ok().flatten()
     }
 }

@@ -14,6 +14,7 @@ use crate::state::StateDatabase;
 use crate::store::StoreError;
 
 /// Checks an order as this site would apply it, records the consent, and signs it.
+#[derive(Clone)]
 pub struct ConsentService {
     identity: NodeIdentity,
     state: StateDatabase,
@@ -74,7 +75,8 @@ impl ConsentService {
     /// # Errors
     /// [`ConsentError`].
     pub async fn give(&self, order: &Order) -> Result<NodeSigned<Consent>, ConsentError> {
-        self.preview(order)?;
+        let (service, asked) = (self.clone(), order.clone());
+        crate::blocking::run(move || service.preview(&asked).map(drop)).await.unwrap_or(Err(ConsentError::Unconfirmed))?;
         let digest = order.body.digest();
         let event = AuditEvent::Consented { order: order.body.id, digest, kind: order.body.order.kind().to_owned() };
         self.local.record(vec![AuditWrite::plain(AuditEntry::new(clock::now(), event))]).await?;

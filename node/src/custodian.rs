@@ -104,7 +104,7 @@ impl Custodian {
     /// Tries to reach the KEK once and to unlock the store with it. While it cannot, the gate is closed and says why.
     pub async fn reach(self: &Arc<Self>) -> bool {
         let custodian = Arc::clone(self);
-        let tried = tokio::task::spawn_blocking(move || {
+        let tried = crate::blocking::run(move || {
             let provider = custodian.provider()?;
             custodian.local.unlock(provider)
         });
@@ -151,7 +151,7 @@ impl Custodian {
             };
             let wait = if ended { SCHEDULE_INTERVAL } else { UNFINISHED_RETRY };
             let asked = tokio::time::timeout(wait, self.asked.notified()).await.is_ok();
-            if asked || (ended && self.is_due()) {
+            if asked || (ended && self.ask_whether_due().await) {
                 let outcome = self.local.shred().await;
                 self.note(outcome);
                 self.report.lock().waiting = false;
@@ -165,7 +165,7 @@ impl Custodian {
         self.asked.notify_one();
     }
 
-    /// How things stand.
+    /// How things stand. Reads the store.
     ///
     /// # Errors
     /// When the store fails.
@@ -198,6 +198,11 @@ impl Custodian {
                 Ok(Arc::clone(token.as_ref().expect("made above")))
             }
         }
+    }
+
+    async fn ask_whether_due(self: &Arc<Self>) -> bool {
+        let custodian = Arc::clone(self);
+        crate::blocking::run(move || custodian.is_due()).await.unwrap_or(false)
     }
 
     fn is_due(&self) -> bool {

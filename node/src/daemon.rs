@@ -103,15 +103,18 @@ impl Node {
         std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
         let (state, local) = {
             let (config, genesis, data) = (config.clone(), Arc::clone(&genesis), data.clone());
-            tokio::task::spawn_blocking(move || open_stores(&config, genesis, &data)).await.context("opening the stores")??
+            crate::blocking::run(move || open_stores(&config, genesis, &data)).await.context("opening the stores")??
         };
         let local = Arc::new(local);
         let own = OwnKeys { node: id, tls_spki: keys.tls.spki_hash(), identity: identity.public_key(), store: local.meta().store };
         let gate = Arc::new(Gate::new(local.meta().boot));
         let standing = {
-            let view = state.view().context("the state store")?;
-            let addresses = config.peer_addresses();
-            Arc::new(Standing::open(&view, file, own.clone(), founder, addresses, Arc::clone(&gate)).context("the state store")?)
+            let (state, own, addresses, gate) = (state.clone(), own.clone(), config.peer_addresses(), Arc::clone(&gate));
+            let open = move || -> anyhow::Result<Standing> {
+                let view = state.view().context("the state store")?;
+                Standing::open(&view, file, own, founder, addresses, gate).context("the state store")
+            };
+            Arc::new(crate::blocking::run(open).await.context("reading the roster")??)
         };
         check_own_entry(&standing, &own)?;
         if standing.cluster().node(id).is_some_and(|entry| entry.sealing_key != *keys.sealing.public()) {
@@ -127,10 +130,12 @@ impl Node {
         custodian.reach().await;
         let roster = standing.peers();
         let peers = PeerClient::new(&keys.tls, Arc::clone(&roster) as _).context("the QUIC client")?;
-        gate.note_shut_out(&crate::admission::check(id, &standing.cluster(), &local, &peers).await?);
+        let reader = Arc::clone(&local);
+        let starts = crate::blocking::run(move || reader.starts()).await.context("reading the starts")??;
+        gate.note_shut_out(&crate::admission::check(id, &standing.cluster(), &starts, &peers).await?);
         let rank = standing.cluster().nodes.iter().filter(|node| node.id < id).count() as u64;
         let (reader, started) = (Arc::clone(&local), clock::boot_millis());
-        let held = tokio::task::spawn_blocking(move || reader.open_holds()).await.context("reading the holds")??;
+        let held = crate::blocking::run(move || reader.open_holds()).await.context("reading the holds")??;
         let holds = Arc::new(Holds::new(held, rank, started));
         let judge = SnapshotJudge::new(id, state.clone(), Arc::clone(&local), metrics.clone(), peers.clone(), data.clone());
         let replicated = NodeState::new(
@@ -316,7 +321,8 @@ impl Node {
             }
             if offered.0.elapsed() >= CHECKPOINT_INTERVAL {
                 offered.0 = tokio::time::Instant::now();
-                if let Ok(checkpoint) = self.local.checkpoint()
+                let local = Arc::clone(&self.local);
+                if let Ok(Ok(checkpoint)) = crate::blocking::run(move || local.checkpoint()).await
                     && checkpoint.size > offered.1
                     && self.gate.is_open()
                 {

@@ -144,7 +144,7 @@ async fn differs(looks: &mut Interval, path: &Path, before: &mut Option<Vec<u8>>
     loop {
         looks.tick().await;
         let path = path.to_owned();
-        let Ok(read) = tokio::task::spawn_blocking(move || read_id(&path)).await else { continue };
+        let Ok(read) = crate::blocking::run(move || read_id(&path)).await else { continue };
         // An id that cannot be read is none: what it was before is not known to hold.
         let now = read.ok();
         if now != *before {

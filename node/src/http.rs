@@ -47,7 +47,7 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
-    let reasons = pages.orders.reasons();
+    let reasons = pages.orders.ask_reasons().await;
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned()).into_response()
     } else {
@@ -56,7 +56,7 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
 }
 
 async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
-    let rendered = tokio::task::spawn_blocking(move || {
+    let rendered = crate::blocking::run(move || {
         pages.update_gauges();
         pages.metrics.render()
     });

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod blocking;
 pub mod budget;
 pub mod bulk;
 pub mod clock;

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::fresh_term::StaleEntries;
 use crate::gate::Gate;
 use crate::holds::Holds;
-use crate::local::{AuditWrite, HoldEnd, LocalStore, draw_boot};
+use crate::local::{AuditWrite, HoldEnd, LocalStore, StartRecord, draw_boot};
 use crate::membership::plan_members;
 use crate::metrics::NodeMetrics;
 use crate::raft::{
@@ -50,6 +50,8 @@ pub struct NodeState {
     metrics: NodeMetrics,
     progress: watch::Sender<Progress>,
     own_start: Mutex<Option<OwnStart>>,
+    /// Where consensus stands in the store, once that is known: only applying and installing change it.
+    position: Mutex<Option<AppliedState>>,
     standing: Arc<Standing>,
     spool: PathBuf,
     judge: Option<SnapshotJudge>,
@@ -80,14 +82,19 @@ impl NodeState {
         spool: PathBuf,
     ) -> Self {
         let (progress, own_start) = (watch::Sender::new(Progress::default()), Mutex::new(None));
-        Self { node, database, local, gate, holds, metrics, progress, own_start, standing, spool, judge: None }
+        let position = Mutex::new(None);
+        Self { node, database, local, gate, holds, metrics, progress, own_start, position, standing, spool, judge: None }
     }
 
     /// Lets the whole process see who belongs to the cluster now.
-    fn refresh_standing(&self) -> Result<(), StateError> {
+    async fn refresh_standing(&self) -> Result<(), StateError> {
         let failed = |error: &dyn std::fmt::Display| StateError::new("reading the roster", error.to_string());
-        let view = self.database.view().map_err(|error| failed(&error))?;
-        self.standing.refresh(&view).map_err(|error| failed(&error))
+        let (database, standing) = (self.database.clone(), Arc::clone(&self.standing));
+        let refresh = move || {
+            let view = database.view().map_err(|error| failed(&error))?;
+            standing.refresh(&view).map_err(|error| failed(&error))
+        };
+        crate::blocking::run(refresh).await.map_err(|error| failed(&error))?
     }
 
     /// With what snapshots are judged by; without it none is taken.
@@ -129,7 +136,7 @@ impl NodeState {
             outcomes.retain(|(index, _)| *index > recorded);
             Ok(outcomes)
         };
-        let missing = tokio::task::spawn_blocking(look).await.map_err(|error| reading(&error))??;
+        let missing = crate::blocking::run(look).await.map_err(|error| reading(&error))??;
         let Some((through, _)) = missing.last() else { return Ok(0) };
         let (through, count, now) = (*through, missing.len(), clock::now());
         let writes = missing.into_iter().map(|(_, event)| AuditWrite::plain(AuditEntry::new(now, event))).collect();
@@ -139,21 +146,36 @@ impl NodeState {
     }
 
     /// What an applied entry means for this node beyond the registry; returns the holds that it ends.
-    fn notice(&self, index: u64, payload: &[u8], refusal: Option<&Refusal>) -> Vec<(StopId, HoldEnd)> {
+    fn notice(&self, index: u64, payload: &[u8], refusal: Option<&Refusal>, starts: Option<&StartRecord>) -> Vec<(StopId, HoldEnd)> {
         let Ok(LogEntry { at, command, .. }) = LogEntry::decode(payload) else { return Vec::new() };
         match (command.as_stop(), command) {
             // A state that is not confirmed does not end a hold: it may be somebody's invention.
             (Some(stop), _) if self.gate.is_open() => self.holds.ended_by(&stop, index, at, refusal),
             (_, Command::NodeStarted(signed)) => {
-                self.notice_start(index, signed, refusal);
+                self.notice_start(index, signed, refusal, starts);
                 Vec::new()
             }
             _ => Vec::new(),
         }
     }
 
+    /// The starts of this store, if an entry may be one of them or of a copy.
+    async fn starts_if_needed(&self, entries: &[AppliedEntry]) -> Result<Option<StartRecord>, StateError> {
+        let is_own = |entry: &AppliedEntry| match &entry.payload {
+            AppliedPayload::Command(bytes) => {
+                matches!(LogEntry::decode(bytes).map(|entry| entry.command), Ok(Command::NodeStarted(signed)) if signed.node == self.node)
+            }
+            AppliedPayload::Blank | AppliedPayload::Membership(_) => false,
+        };
+        if !entries.iter().any(is_own) {
+            return Ok(None);
+        }
+        let local = Arc::clone(&self.local);
+        Ok(crate::blocking::run(move || local.starts()).await.map_err(|error| StateError::new("reading its starts", error))?.ok())
+    }
+
     /// Notes this node's own start. One under a boot id that this store never drew means that a copy of the store is running.
-    fn notice_start(&self, index: u64, signed: NodeSigned<NodeStarted>, refusal: Option<&Refusal>) {
+    fn notice_start(&self, index: u64, signed: NodeSigned<NodeStarted>, refusal: Option<&Refusal>, starts: Option<&StartRecord>) {
         let (node, NodeStarted { store, boot, .. }) = (signed.node, signed.body);
         if node != self.node || store != self.local.meta().store {
             return;
@@ -164,7 +186,7 @@ impl NodeState {
             if own.as_ref().is_none_or(|start| start.boot != boot || start.refusal.is_some()) {
                 *own = Some(OwnStart { boot, index, refusal: refusal.cloned() });
             }
-        } else if refusal.is_none() && self.local.starts().is_ok_and(|starts| !starts.boots.contains(&boot)) {
+        } else if refusal.is_none() && starts.is_some_and(|starts| !starts.boots.contains(&boot)) {
             self.gate.raise_alarm(format!("this node was started elsewhere (boot {boot}): a copy of its store is running"));
         }
     }
@@ -194,7 +216,17 @@ impl ReplicatedState for NodeState {
     }
 
     async fn apply(&self, entries: Vec<AppliedEntry>) -> Result<Vec<Vec<u8>>, StateError> {
-        let mut position = self.applied()?;
+        let known = self.position.lock().take();
+        let mut position = match known {
+            Some(known) => known,
+            None => {
+                let database = self.database.clone();
+                let reading = |error: &dyn std::fmt::Display| StateError::new("reading its position", error.to_string());
+                let bytes = crate::blocking::run(move || database.position()).await.map_err(|error| reading(&error))?;
+                Self::decode_position(&bytes.map_err(|error| reading(&error))?)?
+            }
+        };
+        let starts = self.starts_if_needed(&entries).await?;
         let mut batch = Vec::with_capacity(entries.len());
         let mut standing_changes = false;
         for entry in entries {
@@ -223,7 +255,7 @@ impl ReplicatedState for NodeState {
                 continue;
             };
             let refusal = outcome.verdict.outcome.as_ref().err().cloned();
-            ended.extend(self.notice(entry.index, payload, refusal.as_ref()));
+            ended.extend(self.notice(entry.index, payload, refusal.as_ref(), starts.as_ref()));
             standing_changes |= refusal.is_none() && CHANGES_STANDING.contains(&outcome.kind);
             let label = if refusal.is_some() { "refused" } else { "applied" };
             self.metrics.entries_applied.with_label_values(&[outcome.kind, label]).inc();
@@ -236,7 +268,7 @@ impl ReplicatedState for NodeState {
             responses.push(postcard::to_stdvec(&outcome.verdict).map_err(|error| StateError::new("encoding a verdict", error))?);
         }
         if standing_changes {
-            self.refresh_standing()?;
+            self.refresh_standing().await?;
         }
         if !writes.is_empty() {
             let through = batch.last().map_or(0, |entry| entry.index);
@@ -247,6 +279,7 @@ impl ReplicatedState for NodeState {
             self.local.end_holds(ended, now).await.map_err(|error| StateError::new("recording the end of holds", error))?;
         }
         let applied = position.position.map_or(0, |position| position.index);
+        *self.position.lock() = Some(position);
         self.metrics.raft_applied.set(i64::try_from(applied).unwrap_or(i64::MAX));
         self.progress.send_modify(|progress| progress.applied = applied);
         Ok(responses)
@@ -272,7 +305,7 @@ impl ReplicatedState for NodeState {
         let index = applied.position.map_or(0, |position| position.index);
         // Before anything of it can be seen: what a snapshot says is one peer's word.
         self.gate.unconfirm(draw_boot());
-        tokio::task::spawn_blocking(move || {
+        crate::blocking::run(move || {
             let position = postcard::to_stdvec(&applied).map_err(|error| installing(&error))?;
             let mut content = content;
             let mut file = tempfile::NamedTempFile::new_in(&spool).map_err(|error| installing(&error))?;
@@ -283,7 +316,8 @@ impl ReplicatedState for NodeState {
         })
         .await
         .map_err(|error| installing(&error))??;
-        self.refresh_standing()?;
+        self.refresh_standing().await?;
+        *self.position.lock() = None;
         tracing::warn!(index, "a snapshot was installed; the node must be confirmed again before it signs");
         self.progress.send_modify(|progress| {
             progress.applied = index;
@@ -383,7 +417,7 @@ impl InspectEntries for Inspector {
             return Ok(());
         }
         let (state, command) = (self.state.clone(), command.to_vec());
-        let tried = tokio::task::spawn_blocking(move || Tried::on(&state?.view().ok()?, clock::now(), &command).ok());
+        let tried = crate::blocking::run(move || Tried::on(&state?.view().ok()?, clock::now(), &command).ok());
         match tried.await {
             Ok(Some(tried)) if admission.allows(tried) => Ok(()),
             tried => {

@@ -7,7 +7,7 @@
 //! 4. In one transaction the old wrapped keys are deleted and their generations noted as retired. *A crash after it: the generations are still noted.*
 //! 5. The KEK destroys them; that is noted with the audit entry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,8 +66,9 @@ impl LocalStore {
     pub async fn resume_rotation(&self) -> Result<Option<Shredded>, LocalStoreError> {
         let _only = self.vault.rotating.lock().await;
         let unlocked = self.vault.unlocked()?;
-        let retired = self.retired()?;
-        if self.wrapped_keys()?.len() <= 1 && retired.values().all(|destroyed| *destroyed) {
+        let database = self.database.clone();
+        let (retired, wrapped) = run_blocking(move || Ok((vault::retired(&database)?, vault::wrapped_keys(&database)?))).await?;
+        if wrapped.len() <= 1 && retired.values().all(|destroyed| *destroyed) {
             return Ok(None);
         }
         self.finish(&unlocked).await.map(Some)
@@ -75,7 +76,7 @@ impl LocalStore {
 
     /// Steps 1 and 2.
     async fn switch(&self, unlocked: &Unlocked) -> Result<(), LocalStoreError> {
-        let above = self.generations_seen(unlocked)?;
+        let above = self.generations_seen(unlocked).await?;
         let context = context(self.cluster, self.node);
         let fresh = vault::ask(&unlocked.kek, move |kek| {
             let generation = kek.create(above)?;
@@ -101,9 +102,14 @@ impl LocalStore {
         switched.await.unwrap_or(Err(LocalStoreError::Store(StoreError::Closed)))
     }
 
-    fn generations_seen(&self, unlocked: &Unlocked) -> Result<KekGeneration, LocalStoreError> {
+    async fn retired(&self) -> Result<BTreeMap<KekGeneration, bool>, LocalStoreError> {
+        let database = self.database.clone();
+        run_blocking(move || vault::retired(&database)).await
+    }
+
+    async fn generations_seen(&self, unlocked: &Unlocked) -> Result<KekGeneration, LocalStoreError> {
         let current = unlocked.sealer.current();
-        Ok(self.retired()?.last_key_value().map_or(current, |(retired, _)| current.max(*retired)))
+        Ok(self.retired().await?.last_key_value().map_or(current, |(retired, _)| current.max(*retired)))
     }
 
     /// Steps 3 to 5.
@@ -141,7 +147,8 @@ impl LocalStore {
 
     async fn retire(&self, unlocked: &Unlocked, current: KekGeneration) -> Result<(), LocalStoreError> {
         let mut old: BTreeSet<KekGeneration> = vault::ask(&unlocked.kek, |kek| kek.generations()).await?;
-        old.extend(self.wrapped_keys()?.into_keys());
+        let database = self.database.clone();
+        old.extend(run_blocking(move || vault::wrapped_keys(&database)).await?.into_keys());
         old.retain(|generation| *generation < current);
         let retiring = old.clone();
         self.database
@@ -168,7 +175,7 @@ impl LocalStore {
         resealed: u64,
     ) -> Result<Vec<KekGeneration>, LocalStoreError> {
         let waiting: Vec<KekGeneration> =
-            self.retired()?.into_iter().filter(|(_, destroyed)| !destroyed).map(|(generation, _)| generation).collect();
+            self.retired().await?.into_iter().filter(|(_, destroyed)| !destroyed).map(|(generation, _)| generation).collect();
         for generation in waiting.clone() {
             vault::ask(&unlocked.kek, move |kek| match kek.destroy(generation) {
                 // Destroyed just before a crash.
@@ -282,7 +289,7 @@ fn count_stale(database: &Database, current: KekGeneration) -> Result<u64, Local
 }
 
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, LocalStoreError> + Send + 'static) -> Result<T, LocalStoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LocalStoreError::Store(StoreError::Closed)))
+    crate::blocking::run(work).await.unwrap_or(Err(LocalStoreError::Store(StoreError::Closed)))
 }
 
 #[cfg(test)]
@@ -323,7 +330,7 @@ mod tests {
         let (node, cluster) = (NodeId::new(1).expect("a node id"), ClusterId::new([7; 32]));
         let database = Database::open(&directory.path().join("local.redb"), DatabaseOptions::default()).expect("a store");
         let kek = Arc::new(FileKek::init(&directory.path().join("kek")).expect("a key"));
-        let opened = tokio::task::spawn_blocking(move || LocalStore::open_on(database, kek, node, cluster)).await;
+        let opened = crate::blocking::run(move || LocalStore::open_on(database, kek, node, cluster)).await;
         let store = Arc::new(opened.expect("it does not panic").expect("a local store"));
         let before = store.vault.unlocked().expect("unlocked").sealer.current();
         let storing = store.vault.switching.read().await;

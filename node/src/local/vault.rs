@@ -71,7 +71,7 @@ pub(super) async fn ask<T: Send + 'static>(
     question: impl FnOnce(&dyn KekProvider) -> Result<T, KekError> + Send + 'static,
 ) -> Result<T, LocalStoreError> {
     let kek = Arc::clone(kek);
-    let answer = tokio::task::spawn_blocking(move || question(&*kek));
+    let answer = crate::blocking::run(move || question(&*kek));
     match tokio::time::timeout(KEK_DEADLINE, answer).await {
         Ok(Ok(answer)) => Ok(answer?),
         Ok(Err(_)) | Err(_) => Err(LocalStoreError::KekSilent { seconds: KEK_DEADLINE.as_secs() }),
@@ -111,7 +111,7 @@ impl LocalStore {
     /// When the KEK does not give back a record key of this store: it is another's, or the generation is destroyed. The store stays as it was.
     pub fn unlock(&self, kek: Arc<dyn KekProvider>) -> Result<(), LocalStoreError> {
         let context = context(self.cluster, self.node);
-        let mut stored = self.wrapped_keys()?;
+        let mut stored = wrapped_keys(&self.database)?;
         if stored.is_empty() {
             let newest = kek.generations()?.last().copied();
             let generation = newest.map_or_else(|| kek.create(KekGeneration(0)), Ok)?;
@@ -148,7 +148,7 @@ impl LocalStore {
     /// # Errors
     /// When the store fails.
     pub fn kek_status(&self) -> Result<KekStatus, LocalStoreError> {
-        let retired = self.retired()?;
+        let retired = retired(&self.database)?;
         let of = |done: bool| retired.iter().filter(|(_, destroyed)| **destroyed == done).map(|(generation, _)| *generation).collect();
         let unlocked = self.vault.unlocked().ok();
         Ok(KekStatus {
@@ -160,28 +160,29 @@ impl LocalStore {
             destroyed: of(true),
         })
     }
+}
 
-    pub(super) fn wrapped_keys(&self) -> Result<BTreeMap<KekGeneration, WrappedKey>, LocalStoreError> {
-        Ok(self.database.read(|transaction| {
-            let table = transaction.open_table(WRAPPED)?;
-            let mut stored = BTreeMap::new();
-            for pair in table.iter()? {
-                let (generation, wrapped) = pair?;
-                stored.insert(KekGeneration(generation.value()), WrappedKey(wrapped.value().to_vec()));
-            }
-            Ok(stored)
-        })?)
-    }
+pub(super) fn wrapped_keys(database: &Database) -> Result<BTreeMap<KekGeneration, WrappedKey>, LocalStoreError> {
+    Ok(database.read(|transaction| {
+        let table = transaction.open_table(WRAPPED)?;
+        let mut stored = BTreeMap::new();
+        for pair in table.iter()? {
+            let (generation, wrapped) = pair?;
+            stored.insert(KekGeneration(generation.value()), WrappedKey(wrapped.value().to_vec()));
+        }
+        Ok(stored)
+    })?)
+}
 
-    pub(super) fn retired(&self) -> Result<BTreeMap<KekGeneration, bool>, LocalStoreError> {
-        Ok(self.database.read(|transaction| {
-            let table = transaction.open_table(RETIRED)?;
-            let mut retired = BTreeMap::new();
-            for pair in table.iter()? {
-                let (generation, destroyed) = pair?;
-                retired.insert(KekGeneration(generation.value()), destroyed.value());
-            }
-            Ok(retired)
-        })?)
-    }
+/// Generations that are in use no more, and whether each is destroyed.
+pub(super) fn retired(database: &Database) -> Result<BTreeMap<KekGeneration, bool>, LocalStoreError> {
+    Ok(database.read(|transaction| {
+        let table = transaction.open_table(RETIRED)?;
+        let mut retired = BTreeMap::new();
+        for pair in table.iter()? {
+            let (generation, destroyed) = pair?;
+            retired.insert(KekGeneration(generation.value()), destroyed.value());
+        }
+        Ok(retired)
+    })?)
 }

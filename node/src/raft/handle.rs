@@ -102,7 +102,7 @@ impl<S: ReplicatedState, I: InspectEntries> RaftHandle<S, I> {
             let snapshots = SnapshotDirectory::open(directory.join("snapshots")).map_err(|source| RaftStartError::Directory { source })?;
             Ok::<_, RaftStartError>((RaftLog::open(&directory.join("raft.redb"), cache_bytes)?, Arc::new(snapshots)))
         };
-        let (log, snapshots) = tokio::task::spawn_blocking(open).await.map_err(|error| raft_error(&error))??;
+        let (log, snapshots) = crate::blocking::run(open).await.map_err(|error| raft_error(&error))??;
         let machine = StateMachine { state: Arc::clone(&state), snapshots: Arc::clone(&snapshots) };
         let network = Network { me: config.node, client: client.clone() };
         let me = u64::from(config.node.get());

@@ -148,6 +148,20 @@ impl RaftLog {
         Ok(found)
     }
 
+    /// As [`Self::entries`], which reads the file only where memory has too little.
+    async fn read_entries(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
+        let in_memory = {
+            let cache = self.cache.lock();
+            let start = start.max(cache.purged.map_or(0, |purged| purged.index + 1));
+            cache.tail.first_key_value().is_some_and(|(&first, _)| first <= start)
+        };
+        if in_memory {
+            return self.entries(start, end, bytes_max).map_err(io_error);
+        }
+        let log = self.clone();
+        crate::blocking::run(move || log.entries(start, end, bytes_max)).await.map_err(io::Error::other)?.map_err(io_error)
+    }
+
     async fn put<T: Serialize + Sync>(&self, name: &'static str, new: &T) -> Result<(), StoreError> {
         let bytes = encode(new);
         self.database.write(move |transaction| set(transaction, name, &bytes)).await
@@ -227,7 +241,7 @@ impl RaftLogReader<TypeConfig> for RaftLog {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => u64::MAX,
         };
-        self.entries(start, end, usize::MAX).map_err(io_error)
+        self.read_entries(start, end, usize::MAX).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -235,7 +249,7 @@ impl RaftLogReader<TypeConfig> for RaftLog {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.entries(start, end, APPEND_BYTES_MAX).map_err(io_error)
+        self.read_entries(start, end, APPEND_BYTES_MAX).await
     }
 }
 

@@ -118,7 +118,7 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         let mut received = 0;
         while let Some(chunk) = body.next().await.map_err(|error| RpcRefusal::malformed(error.to_string()))? {
             received += chunk.len() as u64;
-            file = tokio::task::spawn_blocking(move || file.write_all(&chunk).map(|()| file))
+            file = crate::blocking::run(move || file.write_all(&chunk).map(|()| file))
                 .await
                 .map_err(|error| RpcRefusal::failed(error.to_string()))?
                 .map_err(disk)?;
@@ -127,10 +127,7 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
             return Err(RpcRefusal::malformed(format!("{received} bytes of a snapshot of {}", head.bytes)));
         }
         let snapshots = Arc::clone(&self.snapshots);
-        tokio::task::spawn_blocking(move || snapshots.adopt(file))
-            .await
-            .map_err(|error| RpcRefusal::failed(error.to_string()))?
-            .map_err(disk)
+        crate::blocking::run(move || snapshots.adopt(file)).await.map_err(|error| RpcRefusal::failed(error.to_string()))?.map_err(disk)
     }
 
     /// Gives the part of an append that may be followed, and whether that is less than all of it.

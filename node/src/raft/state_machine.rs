@@ -63,7 +63,8 @@ impl<S: ReplicatedState> RaftStateMachine<TypeConfig> for StateMachine<S> {
     type SnapshotBuilder = Builder<S::Snapshot>;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembershipOf<TypeConfig>), io::Error> {
-        let applied = self.state.applied().map_err(io::Error::other)?;
+        let state = Arc::clone(&self.state);
+        let applied = crate::blocking::run(move || state.applied()).await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         let meta = meta(&applied).map_err(io::Error::other)?;
         Ok((meta.last_log_id, meta.last_membership))
     }
@@ -96,7 +97,11 @@ impl<S: ReplicatedState> RaftStateMachine<TypeConfig> for StateMachine<S> {
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         // The trait has no error here; it comes up when the snapshot is built.
-        let view = self.state.snapshot().map(Arc::new).map_err(|error| error.to_string());
+        let state = Arc::clone(&self.state);
+        let view = match crate::blocking::run(move || state.snapshot()).await {
+            Ok(view) => view.map(Arc::new).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         Builder { view, snapshots: Arc::clone(&self.snapshots) }
     }
 
@@ -129,6 +134,6 @@ impl<V: StateSnapshot> RaftSnapshotBuilder<TypeConfig> for Builder<V> {
             let snapshot = snapshots.keep(&meta, &file)?;
             Ok(openraft::Snapshot { meta, snapshot })
         };
-        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+        crate::blocking::run(write).await.map_err(io::Error::other)?
     }
 }

@@ -92,7 +92,7 @@ impl CeremonyService {
             let reply = self.bulk.run(move || service.take_repair(from, *message)).await.unwrap_or(CeremonyReply::NotYet);
             return self.note_taken(reply);
         }
-        let answer = tokio::task::spawn_blocking(move || match call {
+        let answer = crate::blocking::run(move || match call {
             CeremonyCall::Repair(_) => CeremonyReply::NotYet,
             CeremonyCall::Round2(message) => service.take_round2(from, *message),
             CeremonyCall::StateRoot { boot, index } => service.state_root(from, boot, index),

@@ -108,9 +108,13 @@ impl ConfirmService {
     /// Logs `NodeStarted` and returns its index. What the leader says of it does not count: this node's own applied entry does.
     async fn announce(&self, boot: BootId, progress: &mut watch::Receiver<Progress>) -> Option<u64> {
         loop {
-            let (audit, starts) = match self.local.checkpoint().and_then(|audit| Ok((audit, self.local.starts()?))) {
-                Ok(found) => found,
-                Err(error) => {
+            let local = Arc::clone(&self.local);
+            let look = crate::blocking::run(move || local.checkpoint().and_then(|audit| Ok((audit, local.starts()?))));
+            let (audit, starts) = match look.await {
+                Ok(Ok(found)) => found,
+                // The process ends.
+                Err(_) => return None,
+                Ok(Err(error)) => {
                     self.alarm(format!("the local store cannot be read: {error}")).await;
                     return None;
                 }
@@ -142,7 +146,9 @@ impl ConfirmService {
     }
 
     async fn gather(&self, boot: BootId, index: u64) -> Gathered {
-        let Some(own) = self.state.view().ok().and_then(|view| view.root_at(index).ok().flatten()) else { return Gathered::NotYet };
+        let state = self.state.clone();
+        let own = crate::blocking::run(move || state.view().ok()?.root_at(index).ok().flatten()).await;
+        let Ok(Some(own)) = own else { return Gathered::NotYet };
         let cluster = self.standing.cluster();
         let Ok(request) = postcard::to_stdvec(&CeremonyCall::StateRoot { boot, index }) else { return Gathered::NotYet };
         let others = cluster.nodes.iter().filter(|node| node.id != self.identity.node());

@@ -63,7 +63,7 @@ impl DestroyService {
 
     async fn step(self: &Arc<Self>, shred_at: &mut Option<Instant>) -> Result<(), LocalStoreError> {
         let service = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || service.found()).await;
+        let found = crate::blocking::run(move || service.found()).await;
         let Ok(found) = found else { return Ok(()) };
         let Found { destroyed, waiting } = found?;
         if let Some((through, _)) = destroyed.last() {

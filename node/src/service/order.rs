@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinError;
 use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
 use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
 use warifu_protocol::transport::RpcRefusal;
@@ -60,7 +61,7 @@ impl OrderService {
     /// Reads applied state.
     pub async fn read(self: &Arc<Self>, read: Read) -> OrderReply {
         let service = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || service.look_up(&read)).await {
+        match crate::blocking::run(move || service.look_up(&read)).await {
             Ok(Ok(view)) => OrderReply::View(view),
             Ok(Err(error)) => OrderReply::Unknown { reason: error },
             Err(_) => OrderReply::Unknown { reason: "the read was cut off".to_owned() },
@@ -76,8 +77,7 @@ impl OrderService {
         let admission = self.budgets.admit(Instant::now(), coordinator, encoded.len());
         if !admission.is_free() {
             let state = self.state.clone();
-            let tried =
-                tokio::task::spawn_blocking(move || state.view().ok().and_then(|view| Tried::on(&view, clock::now(), &encoded).ok()));
+            let tried = crate::blocking::run(move || state.view().ok().and_then(|view| Tried::on(&view, clock::now(), &encoded).ok()));
             if !matches!(tried.await, Ok(Some(tried)) if admission.allows(tried)) {
                 return Err(RpcRefusal::Busy { retry_after_ms: u32::try_from(budget::RETRY_AFTER.as_millis()).unwrap_or(u32::MAX) });
             }
@@ -99,7 +99,7 @@ impl OrderService {
         };
         let service = Arc::clone(self);
         let (tried, trial_bytes) = (command.clone(), bytes.clone());
-        let trial = tokio::task::spawn_blocking(move || service.try_out(&tried, &trial_bytes)).await.ok().flatten();
+        let trial = crate::blocking::run(move || service.try_out(&tried, &trial_bytes)).await.ok().flatten();
         match trial {
             Some(Trial::Refused(refusal)) => {
                 self.record_refusal(&command, &bytes, &refusal).await;
@@ -144,7 +144,22 @@ impl OrderService {
         }
     }
 
-    /// How this node is.
+    /// How this node is, for callers that run async code.
+    ///
+    /// # Errors
+    /// When the look is cut off, as the process ends.
+    pub async fn ask_status(self: &Arc<Self>) -> Result<NodeStatus, JoinError> {
+        let service = Arc::clone(self);
+        crate::blocking::run(move || service.status()).await
+    }
+
+    /// Why this node is not ready, for callers that run async code.
+    pub async fn ask_reasons(self: &Arc<Self>) -> Vec<String> {
+        let service = Arc::clone(self);
+        crate::blocking::run(move || service.reasons()).await.unwrap_or_else(|_| vec!["shutting down".to_owned()])
+    }
+
+    /// How this node is. Reads the stores.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         let raft = self.raft.status();
@@ -165,7 +180,7 @@ impl OrderService {
         }
     }
 
-    /// Why this node is not ready; empty when it is.
+    /// Why this node is not ready; empty when it is. Reads the stores.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons = self.gate.reasons();

@@ -46,7 +46,7 @@ impl Retention {
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let sweeping = Arc::clone(&self);
-            let rest = match tokio::task::spawn_blocking(move || sweeping.step()).await {
+            let rest = match crate::blocking::run(move || sweeping.step()).await {
                 Ok(Ok(true)) => ROUND_REST,
                 Ok(Ok(false)) => PAGE_REST,
                 Ok(Err(error)) => {

@@ -38,11 +38,15 @@ impl RpcHandler for NodeRpc {
                 OrderCall::ImportPacket(packet) => OrderReply::ImportPacket(self.ceremonies.take_packet(*packet).await),
                 OrderCall::Propose(command) => self.orders.propose_for(&name, *command).await?,
                 OrderCall::Read(read) => self.orders.read(read).await,
-                OrderCall::Status => OrderReply::Status(Box::new(self.orders.status())),
+                OrderCall::Status => {
+                    OrderReply::Status(Box::new(self.orders.ask_status().await.map_err(|error| RpcRefusal::failed(error.to_string()))?))
+                }
             }),
             // Nodes forward commands through consensus and have their own state: they may ask for status only.
             (Role::Order, PeerId::Node(_)) => match decode(&request)? {
-                OrderCall::Status => encode(&OrderReply::Status(Box::new(self.orders.status()))),
+                OrderCall::Status => encode(&OrderReply::Status(Box::new(
+                    self.orders.ask_status().await.map_err(|error| RpcRefusal::failed(error.to_string()))?,
+                ))),
                 OrderCall::Propose(_) | OrderCall::Read(_) | OrderCall::Stop(_) | OrderCall::Receipts(_) | OrderCall::ImportPacket(_) => {
                     Err(RpcRefusal::denied("nodes may ask for status only"))
                 }

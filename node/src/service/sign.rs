@@ -80,8 +80,7 @@ impl SignService {
             self.answer(&coordinator, items).await
         };
         let service = Arc::clone(self);
-        let commitments =
-            tokio::task::spawn_blocking(move || service.commitments(&coordinator, usize::from(refill))).await.unwrap_or_default();
+        let commitments = crate::blocking::run(move || service.commitments(&coordinator, usize::from(refill))).await.unwrap_or_default();
         if !answers.is_empty() {
             let took = started.elapsed();
             self.metrics.sign_seconds.observe(took.as_secs_f64());
@@ -125,7 +124,7 @@ impl SignService {
             return Vec::new();
         }
         let (service, name) = (Arc::clone(self), coordinator.clone());
-        let prepared = tokio::task::spawn_blocking(move || {
+        let prepared = crate::blocking::run(move || {
             let view = || service.state.view().map_err(|error| error.to_string());
             service.giver().prepare(view, &name, items, clock::now(), clock::boot_millis())
         });
@@ -136,7 +135,7 @@ impl SignService {
         let outcomes = self.local.record(writes).await;
         self.metrics.audit_seconds.observe(waited.elapsed().as_secs_f64());
         let service = Arc::clone(self);
-        let signed = tokio::task::spawn_blocking(move || {
+        let signed = crate::blocking::run(move || {
             let outcomes = outcomes
                 .inspect_err(|error| {
                     tracing::error!(error = error as &dyn std::error::Error, "the audit log cannot be written; refusing to sign");

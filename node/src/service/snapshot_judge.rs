@@ -163,7 +163,7 @@ impl SnapshotJudge {
         }
         let _turn = self.turn.acquire().await.map_err(|error| unable(&error))?;
         let (state, scratch) = (self.state.clone(), self.scratch.clone());
-        let examined = tokio::task::spawn_blocking(move || {
+        let examined = crate::blocking::run(move || {
             let known = state
                 .view()
                 .map_err(SnapshotError::from)?

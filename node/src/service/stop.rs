@@ -56,7 +56,7 @@ impl StopService {
         let boot = self.gate.boot();
         let service = Arc::clone(self);
         let asked = stop.clone();
-        let judged = tokio::task::spawn_blocking(move || service.judge(&asked)).await;
+        let judged = crate::blocking::run(move || service.judge(&asked)).await;
         let standing = match judged {
             Ok(Ok(Judged::Known(receipt))) => return StopAnswer::Obeyed(receipt),
             Ok(Ok(Judged::Standing(Ok(standing)))) => standing,
@@ -101,12 +101,15 @@ impl StopService {
     /// What this node keeps of a stop.
     pub async fn receipts(self: &Arc<Self>, stop: StopId) -> Option<Box<StopReceipts>> {
         let service = Arc::clone(self);
-        let record = tokio::task::spawn_blocking(move || service.local.hold(stop)).await.ok()?.ok()??;
-        let HoldRecord { stop, receipt, ended, .. } = record;
-        let gone = match stop.target() {
-            Some((StopObject::Credential(credential), kind)) if kind.may_destroy() => self.local.gone(credential).ok().flatten(),
-            Some(_) | None => None,
+        let look = move || {
+            let record = service.local.hold(stop).ok()??;
+            let gone = match record.stop.target() {
+                Some((StopObject::Credential(credential), kind)) if kind.may_destroy() => service.local.gone(credential).ok().flatten(),
+                Some(_) | None => None,
+            };
+            Some((record, gone))
         };
+        let (HoldRecord { stop, receipt, ended, .. }, gone) = crate::blocking::run(look).await.ok()??;
         let (receipt, logged) = match ended {
             None => (receipt, None),
             Some(HoldEnd::Logged(index)) => (receipt, Some(index)),
@@ -175,7 +178,7 @@ impl StopService {
         }
         let applied = self.raft.status().applied.map_or(0, |position| position.index);
         let service = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || service.settled(&stops, applied)).await;
+        let found = crate::blocking::run(move || service.settled(&stops, applied)).await;
         let ended = match found {
             Ok(Ok(ended)) if !ended.is_empty() => ended,
             Ok(Ok(_)) | Err(_) => return,

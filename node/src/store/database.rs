@@ -73,7 +73,7 @@ impl Database {
         Ok(Self { inner: Arc::new(Inner { database, jobs: Some(jobs), latch, writer: Some(writer) }) })
     }
 
-    /// Reads from a consistent view of everything committed. Takes microseconds per record; scans belong on a blocking thread.
+    /// Reads from a consistent view of everything committed, on the caller's thread: never one that runs async code, see [`crate::blocking`].
     ///
     /// # Errors
     /// What `f` returns, or [`StoreError::Engine`].
@@ -86,6 +86,7 @@ impl Database {
     /// # Errors
     /// [`StoreError::Engine`].
     pub fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
+        crate::blocking::note_read();
         Ok(self.inner.database.begin_read()?)
     }
 

@@ -269,7 +269,7 @@ impl Cluster {
             std::fs::create_dir_all(&directory).unwrap();
             Ledger::open(&directory.join("state.redb"))
         };
-        let ledger = Arc::new(tokio::task::spawn_blocking(open).await.unwrap());
+        let ledger = Arc::new(crate::blocking::run(open).await.unwrap());
         let client = PeerClient::new(&self.identities[&id], Arc::clone(&self.roster) as _).unwrap();
         let handler = Arc::new(Handler(OnceLock::new()));
         let server = self.server(id, &handler).await;

@@ -82,7 +82,7 @@ impl StoreBuilder<TypeConfig, RaftLog, StateMachine<Counter>, TempDir> for Build
     async fn build(&self) -> Result<(TempDir, RaftLog, StateMachine<Counter>), StorageError<TypeConfig>> {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("raft.redb");
-        let log = tokio::task::spawn_blocking(move || RaftLog::open(&path, 1024 * 1024).unwrap()).await.unwrap();
+        let log = crate::blocking::run(move || RaftLog::open(&path, 1024 * 1024).unwrap()).await.unwrap();
         let snapshots = Arc::new(SnapshotDirectory::open(dir.path().join("snapshots")).unwrap());
         Ok((dir, log, StateMachine { state: Arc::new(Counter::default()), snapshots }))
     }
@@ -100,7 +100,7 @@ async fn a_reopened_log_has_the_vote_the_entries_and_the_positions() {
     let path = dir.path().join("raft.redb");
     let open = || {
         let path = path.clone();
-        async move { tokio::task::spawn_blocking(move || RaftLog::open(&path, 1024 * 1024).unwrap()).await.unwrap() }
+        async move { crate::blocking::run(move || RaftLog::open(&path, 1024 * 1024).unwrap()).await.unwrap() }
     };
     let vote = openraft::Vote::new_committed(3, 2);
     {
@@ -133,7 +133,7 @@ async fn a_batch_for_replication_is_bounded_in_bytes_but_never_empty() {
     use openraft::storage::{RaftLogReader, RaftLogStorageExt};
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("raft.redb");
-    let mut log = tokio::task::spawn_blocking(move || RaftLog::open(&path, 1024 * 1024).unwrap()).await.unwrap();
+    let mut log = crate::blocking::run(move || RaftLog::open(&path, 1024 * 1024).unwrap()).await.unwrap();
     log.blocking_append((0..8).map(|index| normal(1, index, 1024 * 1024))).await.unwrap();
     assert_eq!(log.limited_get_log_entries(0, 8).await.unwrap().len(), 3);
     log.blocking_append([normal(1, 8, super::config::APPEND_BYTES_MAX * 2)]).await.unwrap();

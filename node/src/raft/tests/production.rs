@@ -127,7 +127,7 @@ impl StoreBuilder<TypeConfig, RaftLog, StateMachine<NodeState>, TempDir> for Bui
             let (log, machine) = founded.open(directory.path());
             (directory, log, machine)
         };
-        Ok(tokio::task::spawn_blocking(build).await.unwrap())
+        Ok(crate::blocking::run(build).await.unwrap())
     }
 }
 
