@@ -1,7 +1,9 @@
 //! Public keys of nodes, coordinators, officers, terminals and sessions, and how their signatures are checked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, UnparsedPublicKey, VerificationAlgorithm};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -18,6 +20,12 @@ pub enum PublicKey {
     /// ECDSA on P-384 with SHA-384; signatures are r ‖ s, 96 bytes.
     EcdsaP384([u8; 97]),
 }
+
+/// Ed25519 keys that have passed their check. The record of the cluster, with the keys of all nodes and officers, is decoded for every log entry and
+/// every batch of requests; checking each key anew took longer than all else in decoding it.
+static KNOWN: RwLock<BTreeSet<[u8; 32]>> = RwLock::new(BTreeSet::new());
+/// Keys in [`KNOWN`]: a cluster's own, and those of thousands of open sessions, in a megabyte. When it is full it begins anew.
+const KNOWN_MAX: usize = 16_384;
 
 /// A text or bytes that are no public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +46,19 @@ impl PublicKey {
     /// # Errors
     /// When the bytes are not a point of the curve, or a point of small order.
     pub fn ed25519(bytes: [u8; 32]) -> Result<Self, ParsePublicKeyError> {
+        if KNOWN.read().unwrap_or_else(PoisonError::into_inner).contains(&bytes) {
+            return Ok(Self::Ed25519(bytes));
+        }
         let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| ParsePublicKeyError)?;
-        if key.is_weak() { Err(ParsePublicKeyError) } else { Ok(Self::Ed25519(bytes)) }
+        if key.is_weak() {
+            return Err(ParsePublicKeyError);
+        }
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(bytes);
+        Ok(Self::Ed25519(bytes))
     }
 
     /// Takes an uncompressed P-256 point.
@@ -133,5 +152,22 @@ impl Serialize for PublicKey {
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_seen_before_is_taken_again_and_what_is_none_is_refused_each_time() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes();
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        for _ in 0..2 {
+            assert_eq!(PublicKey::ed25519(key), Ok(PublicKey::Ed25519(key)));
+            assert_eq!(PublicKey::ed25519(identity), Err(ParsePublicKeyError), "of small order");
+            assert_eq!(PublicKey::ed25519([2; 32]), Err(ParsePublicKeyError), "no point");
+        }
     }
 }
