@@ -13,14 +13,14 @@ use super::dkg::DEADLINE_GRACE_MILLIS;
 use super::effect::{CeremonyEffect, CeremonyError};
 use super::retry::{PROPOSE_RETRY_MILLIS, is_due};
 use crate::identity::NodeIdentity;
-use crate::import::{check_packet, open_packet};
+use crate::import::{OpenPacket, check_packet, open_packet};
 use crate::registry::{ImportRecord, ImportStep, Registry, StateStore};
 use crate::signer::ShareRecord;
 
 /// The epoch of the shares that an import brings.
 const FIRST_EPOCH: Epoch = Epoch(1);
 
-/// This node's part in all imports. Nothing of it survives a restart: whoever sent a packet sends it again until its confirmation is in the
+/// This node's part in all imports; `K` opens its packets. Nothing of it survives a restart: whoever sent a packet sends it again until its confirmation is in the
 /// log.
 ///
 /// Hand packets to [`Self::handle`], and call [`Self::step`] after every applied entry and about twice a second. Both go by a state that
@@ -29,9 +29,9 @@ const FIRST_EPOCH: Epoch = Epoch(1);
 /// # Security
 /// From a packet to its confirmation the share is here, at most [`IMPORTS_OPEN_MAX`] of them; it is wiped when the import ends in whatever
 /// way.
-pub struct Imports {
+pub struct Imports<K = SealingKey> {
     identity: NodeIdentity,
-    sealing: SealingKey,
+    sealing: K,
     held: BTreeMap<CeremonyId, Held>,
     overdue_said_at: BTreeMap<CeremonyId, UnixMillis>,
 }
@@ -48,10 +48,10 @@ enum Outcome {
     Unusable,
 }
 
-impl Imports {
+impl<K: OpenPacket> Imports<K> {
     /// Starts with nothing.
     #[must_use]
-    pub const fn new(identity: NodeIdentity, sealing: SealingKey) -> Self {
+    pub const fn new(identity: NodeIdentity, sealing: K) -> Self {
         Self { identity, sealing, held: BTreeMap::new(), overdue_said_at: BTreeMap::new() }
     }
 
@@ -134,7 +134,7 @@ impl Imports {
     }
 }
 
-impl fmt::Debug for Imports {
+impl<K> fmt::Debug for Imports<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Imports(node {}, {} packets, <redacted>)", self.identity.node(), self.held.len())
     }

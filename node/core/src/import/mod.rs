@@ -10,5 +10,5 @@ pub use deal::{DealError, DealtKey, deal};
 pub use prepare::{PrepareError, prepare};
 pub use seed::{ImportSeed, SeedError};
 pub(crate) use terms::check_packet;
-pub use terms::{check_import, open_packet, packet_plaintext};
+pub use terms::{OpenPacket, check_import, open_packet, packet_plaintext};
 pub use weak::is_published_key;

@@ -9,7 +9,7 @@ use frost_ed25519::Identifier;
 use frost_ed25519::keys::{KeyPackage, PublicKeyPackage, SecretShare, SigningShare, VerifiableSecretSharingCommitment};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::limits::IMPORT_PACKET_BYTES_MAX;
-use warifu_protocol::{ClusterId, EncodedPoint, ImportPacket, KeyImport, NodeId, Refusal, SealingKey, Sha256, Threshold};
+use warifu_protocol::{ClusterId, EncodedPoint, ImportPacket, KeyImport, NodeId, PacketError, Refusal, SealingKey, Sha256, Threshold};
 use zeroize::Zeroizing;
 
 use super::weak::is_published_key;
@@ -59,11 +59,26 @@ pub fn check_import(import: &KeyImport, threshold: Threshold, nodes: &[NodeId]) 
     Ok(package)
 }
 
+/// Opens what was sealed for one node.
+pub trait OpenPacket {
+    /// Opens a packet that was sealed with the same context.
+    ///
+    /// # Errors
+    /// When it was sealed for another node or context, or changed.
+    fn open(&self, context: &[u8], packet: &[u8]) -> Result<Zeroizing<Vec<u8>>, PacketError>;
+}
+
+impl OpenPacket for SealingKey {
+    fn open(&self, context: &[u8], packet: &[u8]) -> Result<Zeroizing<Vec<u8>>, PacketError> {
+        Self::open(self, context, packet)
+    }
+}
+
 /// Opens this node's packet and makes its share, if the packet is the one that was ordered and the share is the one of the commitment.
 ///
 /// # Errors
 /// [`Refusal::PacketRefused`].
-pub fn open_packet(import: &KeyImport, cluster: ClusterId, packet: &ImportPacket, key: &SealingKey) -> Result<KeyPackage, Refusal> {
+pub fn open_packet(import: &KeyImport, cluster: ClusterId, packet: &ImportPacket, key: &impl OpenPacket) -> Result<KeyPackage, Refusal> {
     let refused = |reason: &str| Refusal::PacketRefused { node: packet.node, reason: reason.to_owned() };
     check_packet(import, packet)?;
     let context = import.packet_context(cluster, packet.order, packet.node);
