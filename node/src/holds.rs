@@ -139,9 +139,19 @@ impl Holds {
 
     /// The holds that an applied entry ends: the stop's own, and those of earlier stops of the same object that can no longer be logged.
     ///
-    /// A copy of the stop that the log refused for its approvals ends nothing.
+    /// A copy of the stop that the log refused for its approvals ends nothing. One that took effect is noted, held before or not: work that was checked
+    /// against the state from before gives no share.
     #[must_use]
-    pub fn ended_by(&self, stop: &StopCommand, index: u64, at: UnixMillis, refusal: Option<&Refusal>) -> Vec<(StopId, HoldEnd)> {
+    pub fn ended_by(
+        &self,
+        stop: &StopCommand,
+        (index, at): (u64, UnixMillis),
+        refusal: Option<&Refusal>,
+        now: MonotonicMillis,
+    ) -> Vec<(StopId, HoldEnd)> {
+        if let (None, Some((object, _))) = (refusal, stop.target()) {
+            self.note(object, now);
+        }
         let how = match refusal {
             None | Some(Refusal::OrderReplayed) => HoldEnd::Logged(index),
             Some(Refusal::CredentialState { .. } | Refusal::CredentialUnknown { .. } | Refusal::SessionUnknown | Refusal::CardUnbound) => {
@@ -266,17 +276,32 @@ mod tests {
         let forged = Refusal::SignatureInvalid { signer: "officer op-1".to_owned() };
         let wrong_state = Refusal::CredentialState { state: "generated".to_owned(), needs: "a certificate".to_owned() };
         let (own, id) = (suspend(1), suspend(1).id());
-        assert_eq!(holds.ended_by(&own, 7, AT, None), [(id, HoldEnd::Logged(7))]);
-        assert_eq!(holds.ended_by(&own, 7, AT, Some(&Refusal::OrderReplayed)), [(id, HoldEnd::Logged(7))]);
-        assert_eq!(holds.ended_by(&own, 7, AT, Some(&wrong_state)), [(id, HoldEnd::Refused(7))]);
+        assert_eq!(holds.ended_by(&own, (7, AT), None, NOW), [(id, HoldEnd::Logged(7))]);
+        assert_eq!(holds.ended_by(&own, (7, AT), Some(&Refusal::OrderReplayed), NOW), [(id, HoldEnd::Logged(7))]);
+        assert_eq!(holds.ended_by(&own, (7, AT), Some(&wrong_state), NOW), [(id, HoldEnd::Refused(7))]);
         for refusal in [forged, Refusal::OrderExpired { not_after: AT }] {
-            assert_eq!(holds.ended_by(&own, 7, AT, Some(&refusal)), []);
+            assert_eq!(holds.ended_by(&own, (7, AT), Some(&refusal), NOW), []);
         }
         // Another stop of the same object ends it only when it can no longer be logged itself, and if it is as strong.
         let revoke = |id| order(id, AT.plus(1000), OrderCommand::Revoke { credential: CREDENTIAL });
-        assert_eq!(holds.ended_by(&revoke(2), 8, AT, None), []);
-        assert_eq!(holds.ended_by(&revoke(2), 8, AT.plus(1), None), [(id, HoldEnd::Logged(8))]);
+        assert_eq!(holds.ended_by(&revoke(2), (8, AT), None, NOW), []);
+        assert_eq!(holds.ended_by(&revoke(2), (8, AT.plus(1)), None, NOW), [(id, HoldEnd::Logged(8))]);
         holds.hold(revoke(2), true, NOW);
-        assert_eq!(holds.ended_by(&suspend(3), 9, AT.plus(2000), None), [(id, HoldEnd::Logged(9))], "a suspension ends no revocation");
+        assert_eq!(
+            holds.ended_by(&suspend(3), (9, AT.plus(2000)), None, NOW),
+            [(id, HoldEnd::Logged(9))],
+            "a suspension ends no revocation"
+        );
+    }
+
+    #[test]
+    fn work_that_was_checked_before_the_log_brought_a_stop_gives_no_share() {
+        let holds = Holds::new(Vec::new(), 0, NOW);
+        let checked = holds.mark();
+        assert_eq!(holds.ended_by(&closing(), (7, AT), Some(&Refusal::SessionUnknown), NOW), []);
+        assert_eq!(refused(&holds, checked), None, "it did not take effect");
+        assert_eq!(holds.ended_by(&closing(), (8, AT), None, NOW), []);
+        assert_eq!(refused(&holds, checked), Some(StopObject::Session(SESSION)), "this node was not told of it before");
+        assert_eq!(refused(&holds, holds.mark()), None, "from then on the state refuses it");
     }
 }

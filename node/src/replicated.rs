@@ -150,7 +150,7 @@ impl NodeState {
         let Ok(LogEntry { at, command, .. }) = LogEntry::decode(payload) else { return Vec::new() };
         match (command.as_stop(), command) {
             // A state that is not confirmed does not end a hold: it may be somebody's invention.
-            (Some(stop), _) if self.gate.is_open() => self.holds.ended_by(&stop, index, at, refusal),
+            (Some(stop), _) if self.gate.is_open() => self.holds.ended_by(&stop, (index, at), refusal, clock::boot_millis()),
             (_, Command::NodeStarted(signed)) => {
                 self.notice_start(index, signed, refusal, starts);
                 Vec::new()

@@ -114,9 +114,10 @@ impl World {
     /// What an applied entry means for this site beyond the registry; returns the holds that it ends.
     fn notice(&mut self, place: Place, index: u64, bytes: &[u8], refusal: Option<&Refusal>) -> Ended {
         let Ok(LogEntry { at, command, .. }) = LogEntry::decode(bytes) else { return Ended::new() };
+        let boot_now = self.boot_clock();
         let Some(process) = self.sites.get(&place).and_then(|site| site.process.as_ref()) else { return Ended::new() };
         match (command.as_stop(), command) {
-            (Some(stop), _) if process.gate.is_open() => process.holds.ended_by(&stop, index, at, refusal),
+            (Some(stop), _) if process.gate.is_open() => process.holds.ended_by(&stop, (index, at), refusal, boot_now),
             (_, Command::NodeStarted(signed)) => {
                 self.notice_start(place, index, signed, refusal);
                 Ended::new()
