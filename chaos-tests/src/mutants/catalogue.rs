@@ -3,13 +3,14 @@
 use warifu_protocol::mutants::Mutant;
 
 use super::programs::{Program, Test};
+use crate::simulate::Focus::{self, Custody, Stops};
 
 /// One weakening. Whatever is named must notice it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) mutant: Mutant,
-    /// An invariant breaks in one of the first seeds.
-    pub(super) by_seeds: bool,
+    /// An invariant breaks in one of the first seeds, of runs that are mostly about this.
+    pub(super) by_seeds: Option<Focus>,
     /// This test fails.
     pub(super) test: Option<Test>,
     /// This one too, with whole processes.
@@ -40,11 +41,11 @@ const API: Program = Program::Beside("coordinator", "api");
 const PROCESSES: Program = Program::Beside("coordinator/cli", "cluster");
 
 const fn test(mutant: Mutant, program: Program, name: &'static str) -> Row {
-    Row { mutant, by_seeds: false, test: Some(Test { program, name }), whole: None }
+    Row { mutant, by_seeds: None, test: Some(Test { program, name }), whole: None }
 }
 
-const fn both(mutant: Mutant, program: Program, name: &'static str) -> Row {
-    Row { mutant, by_seeds: true, test: Some(Test { program, name }), whole: None }
+const fn both(mutant: Mutant, focus: Focus, program: Program, name: &'static str) -> Row {
+    Row { mutant, by_seeds: Some(focus), test: Some(Test { program, name }), whole: None }
 }
 
 /// The same guard, seen to be gone by whole processes as well.
@@ -56,7 +57,7 @@ const fn and_whole(row: Row, program: Program, name: &'static str) -> Row {
 /// simulator's own people and liars never try.
 pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::SkipRequestSignature, CORE, "signer::tests::refusals::a_request_is_signed_by_its_sessions_key"),
-    both(Mutant::SkipSessionClosed, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
+    both(Mutant::SkipSessionClosed, Stops, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
     test(Mutant::SkipTerminalRetired, CORE, "signer::tests::refusals::the_sessions_of_a_retired_terminal_sign_nothing"),
     test(Mutant::SkipSessionTimes, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
     test(Mutant::SkipSequenceLimit, CORE, "signer::tests::refusals::a_request_has_a_number_that_its_session_allows"),
@@ -71,11 +72,11 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::SkipRole, CORE, "signer::tests::refusals::physicians_and_dentists_prescribe_and_pharmacists_dispense"),
     test(Mutant::SkipSignerSet, CORE, "signer::tests::refusals::the_signers_are_t_different_holders_with_this_node_among_them"),
     test(Mutant::SkipClockBehind, CORE, "signer::tests::refusals::a_node_whose_clock_is_behind_the_log_signs_nothing"),
-    both(Mutant::KeepNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
+    both(Mutant::KeepNonce, Stops, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
     test(Mutant::OutdatedNonce, CORE, "signer::nonces::tests::a_pair_lives_thirty_seconds"),
     test(Mutant::ForeignNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
     test(Mutant::IgnoreAuditFailure, NODES, "failing_disk::a_node_that_cannot_write_its_audit_log_refuses_to_sign"),
-    both(Mutant::ShareWithoutAudit, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
+    both(Mutant::ShareWithoutAudit, Stops, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
     test(Mutant::SignUsedNumber, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
     test(Mutant::SignUnconfirmed, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
     test(Mutant::SignUnderAlarm, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
@@ -122,7 +123,7 @@ pub(super) const CATALOGUE: &[Row] = &[
         "confirmation::tests::a_snapshot_is_vouched_for_by_one_more_than_may_lie_and_forged_when_so_many_contradict_it",
     ),
     test(Mutant::RepairSendsRawShare, CORE, "ceremony::tests::repair::a_node_on_a_new_store_gets_the_very_share_that_it_lost"),
-    both(Mutant::RepairReusesDelta, CORE, "ceremony::tests::repair::no_delta_is_used_for_two_recipients_credentials_or_helpers"),
+    both(Mutant::RepairReusesDelta, Custody, CORE, "ceremony::tests::repair::no_delta_is_used_for_two_recipients_credentials_or_helpers"),
     test(Mutant::SkipRepairContribution, CORE, "ceremony::tests::repair::a_helper_whose_commitments_do_not_fit_its_share_is_expelled"),
     test(Mutant::SkipRepairScalar, CORE, "ceremony::tests::repair::a_helper_that_lies_to_another_or_to_the_receiver_is_named_and_expelled"),
     test(
@@ -167,7 +168,7 @@ mod tests {
         for mutant in Mutant::ALL {
             let rows: Vec<&Row> = CATALOGUE.iter().filter(|row| row.mutant == *mutant).collect();
             assert_eq!(rows.len(), 1, "{mutant:?} has {} rows", rows.len());
-            assert!(rows.iter().all(|row| row.by_seeds || row.tests().next().is_some()), "nothing is to notice {mutant:?}");
+            assert!(rows.iter().all(|row| row.by_seeds.is_some() || row.tests().next().is_some()), "nothing is to notice {mutant:?}");
         }
     }
 }

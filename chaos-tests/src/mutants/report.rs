@@ -63,7 +63,7 @@ impl Report {
 impl Entry {
     pub(super) fn new(row: &Row) -> Self {
         let tests = row.tests().map(|test| test.describe());
-        let expected = row.by_seeds.then(|| "seeds".to_owned()).into_iter().chain(tests).collect::<Vec<_>>().join(", ");
+        let expected = row.by_seeds.map(|focus| format!("seeds about {focus:?}")).into_iter().chain(tests).collect::<Vec<_>>().join(", ");
         Self { mutant: row.mutant.name(), words: row.mutant.words(), seeds: None, tests: Vec::new(), expected }
     }
 

@@ -13,6 +13,7 @@ use super::options::{By, Options};
 use super::programs::{Programs, Test, TestOutcome};
 use super::report::{Entry, Notice, Report};
 use super::seeds::{Broken, Search, remember_panics, search, try_seed};
+use crate::simulate::Focus;
 
 /// Runs what the options ask for.
 ///
@@ -38,7 +39,8 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         tell(&entry)?;
         report.entries.push(entry);
     }
-    let unsound = |(seed, broken): (u64, Option<Broken>)| Some(format!("seed {seed} breaks {}", broken?.what));
+    let unsound =
+        |((focus, seed), broken): ((Focus, u64), Option<Broken>)| Some(format!("seed {seed} about {focus:?} breaks {}", broken?.what));
     report.sound_seeds = sound.0.values().filter(|broken| broken.is_none()).count();
     report.unsound = sound.0.into_iter().filter_map(unsound).collect();
     report.sound_tests = tests.len();
@@ -51,9 +53,9 @@ fn choose(options: &Options) -> anyhow::Result<Vec<Row>> {
     let only = |row: &Row| match options.by {
         None => *row,
         Some(By::Seeds) => Row { test: None, whole: None, ..*row },
-        Some(By::Tests) => Row { by_seeds: false, ..*row },
+        Some(By::Tests) => Row { by_seeds: None, ..*row },
     };
-    let mut rows: Vec<Row> = CATALOGUE.iter().map(only).filter(|row| row.by_seeds || row.tests().next().is_some()).collect();
+    let mut rows: Vec<Row> = CATALOGUE.iter().map(only).filter(|row| row.by_seeds.is_some() || row.tests().next().is_some()).collect();
     if let Some(few) = options.few {
         let few = few.min(rows.len());
         let first = options.rotation.wrapping_mul(few).checked_rem(rows.len()).unwrap_or_default();
@@ -72,15 +74,15 @@ fn choose(options: &Options) -> anyhow::Result<Vec<Row>> {
 
 /// What seeds break in a program that is not weakened: nothing, or they prove nothing.
 #[derive(Default)]
-struct Sound(BTreeMap<u64, Option<Broken>>);
+struct Sound(BTreeMap<(Focus, u64), Option<Broken>>);
 
 impl Sound {
-    fn is_sound(&mut self, seed: u64, safety_millis: u64) -> anyhow::Result<bool> {
-        let broken = match self.0.entry(seed) {
+    fn is_sound(&mut self, seed: u64, safety_millis: u64, focus: Focus) -> anyhow::Result<bool> {
+        let broken = match self.0.entry((focus, seed)) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(unknown) => {
                 mutants::select(None);
-                unknown.insert(try_seed(seed, safety_millis)?)
+                unknown.insert(try_seed(seed, safety_millis, focus)?)
             }
         };
         Ok(broken.is_none())
@@ -88,16 +90,16 @@ impl Sound {
 }
 
 /// The first seed that breaks something for the weakening's sake, and how often the guard was asked.
-fn find(mutant: Mutant, options: &Options, sound: &mut Sound) -> anyhow::Result<(Option<Broken>, u64)> {
+fn find(mutant: Mutant, focus: Focus, options: &Options, sound: &mut Sound) -> anyhow::Result<(Option<Broken>, u64)> {
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (end, safety_millis) = (options.seed.saturating_add(options.seeds), options.seconds * 1_000);
     let (mut first, mut times_asked) = (options.seed, 0);
     while first < end {
         mutants::select(Some(mutant));
-        let found = search(Search { first, count: end - first, safety_millis, threads })?;
+        let found = search(Search { first, count: end - first, safety_millis, focus, threads })?;
         times_asked += mutants::times_asked();
         match found {
-            Some(broken) if !sound.is_sound(broken.seed, safety_millis)? => first = broken.seed + 1,
+            Some(broken) if !sound.is_sound(broken.seed, safety_millis, focus)? => first = broken.seed + 1,
             found => return Ok((found, times_asked)),
         }
     }
@@ -106,9 +108,9 @@ fn find(mutant: Mutant, options: &Options, sound: &mut Sound) -> anyhow::Result<
 
 fn weaken(row: &Row, options: &Options, programs: &Programs, sound: &mut Sound) -> anyhow::Result<Entry> {
     let mut entry = Entry::new(row);
-    if row.by_seeds {
+    if let Some(focus) = row.by_seeds {
         let started = Instant::now();
-        let (found, times_asked) = find(row.mutant, options, sound)?;
+        let (found, times_asked) = find(row.mutant, focus, options, sound)?;
         entry.seeds = Some(Notice {
             by: found.as_ref().map(|broken| broken.what.clone()),
             seed: found.as_ref().map(|broken| broken.seed),

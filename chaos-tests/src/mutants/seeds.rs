@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::simulate::run_seed;
+use crate::simulate::{Focus, run_focused};
 
 thread_local! {
     static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -27,6 +27,7 @@ pub(super) struct Search {
     pub(super) first: u64,
     pub(super) count: u64,
     pub(super) safety_millis: u64,
+    pub(super) focus: Focus,
     pub(super) threads: usize,
 }
 
@@ -41,7 +42,7 @@ pub(super) fn search(search: Search) -> anyhow::Result<Option<Broken>> {
                 if number >= search.count || is_found.load(Ordering::Relaxed) {
                     return Ok(());
                 }
-                if let Some(broken) = try_seed(search.first + number, search.safety_millis)? {
+                if let Some(broken) = try_seed(search.first + number, search.safety_millis, search.focus)? {
                     is_found.store(true, Ordering::Relaxed);
                     found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number, broken);
                 }
@@ -55,9 +56,9 @@ pub(super) fn search(search: Search) -> anyhow::Result<Option<Broken>> {
 }
 
 /// Runs one seed.
-pub(super) fn try_seed(seed: u64, safety_millis: u64) -> anyhow::Result<Option<Broken>> {
+pub(super) fn try_seed(seed: u64, safety_millis: u64, focus: Focus) -> anyhow::Result<Option<Broken>> {
     // A weakened program may run into an assertion of its own: that is noticed too.
-    match catch_unwind(AssertUnwindSafe(|| run_seed(seed, safety_millis, None))) {
+    match catch_unwind(AssertUnwindSafe(|| run_focused(seed, safety_millis, Some(focus), None))) {
         Ok(outcome) => Ok(outcome?.violations.first().map(|violation| Broken { seed, what: violation.invariant.to_owned() })),
         Err(_) => {
             let reason = PANICKED.with_borrow_mut(Option::take).unwrap_or_default();

@@ -1,13 +1,16 @@
-//! What the arithmetic of FROST and signatures costs in a run, to tell it from what the simulator itself costs.
+//! What the arithmetic of FROST and signatures costs in a run, to tell it from what the simulator itself costs: in time of the processor, so that it does
+//! not depend on what else the machine does.
 //!
 //! What does nothing else is timed where it is called. Inside of what does more (applying entries, checking requests) the signatures that are verified
 //! are counted, and taken to cost what one costs on this machine now.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use curve25519_dalek::edwards::CompressedEdwardsY;
 use ed25519_dalek::{Signer as _, SigningKey};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use warifu_core::pki::{Certificate, verify_card_signature};
 use warifu_protocol::{Command, OrderCommand, UnixMillis};
@@ -15,7 +18,7 @@ use warifu_protocol::{Command, OrderCommand, UnixMillis};
 use super::people::public;
 use super::pki::TrialPki;
 
-/// Real time of a run.
+/// Processor time of a run.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {
     /// Seconds in key shares, nonces, signature shares, aggregation and the checks of these.
@@ -41,23 +44,31 @@ struct Spent {
     signatures: Duration,
     ed25519: u64,
     rsa: u64,
+    points: u64,
 }
 
 thread_local! {
     /// A run is one thread's.
-    static SPENT: Cell<Spent> = const { Cell::new(Spent { frost: Duration::ZERO, signatures: Duration::ZERO, ed25519: 0, rsa: 0 }) };
+    static SPENT: Cell<Spent> = const { Cell::new(Spent { frost: Duration::ZERO, signatures: Duration::ZERO, ed25519: 0, rsa: 0, points: 0 }) };
 }
 
-/// Begins a run.
-pub(super) fn begin() {
+/// Begins a run. Gives the time now, for [`end`].
+pub(super) fn begin() -> Duration {
     SPENT.set(Spent::default());
+    now()
+}
+
+/// This thread's time on a processor.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default())
 }
 
 /// Times a piece of work. Pieces are not inside of each other.
 pub(super) fn of<T>(what: Of, work: impl FnOnce() -> T) -> T {
-    let began = Instant::now();
+    let began = now();
     let done = work();
-    let took = began.elapsed();
+    let took = now().saturating_sub(began);
     let mut spent = SPENT.get();
     match what {
         Of::Frost => spent.frost += took,
@@ -85,6 +96,13 @@ pub(super) fn count(ed25519: u64, rsa: u64) {
     SPENT.set(spent);
 }
 
+/// So many points of FROST's commitments are read inside of other work.
+pub(super) fn count_points(points: u64) {
+    let mut spent = SPENT.get();
+    spent.points += points;
+    SPENT.set(spent);
+}
+
 /// How many Ed25519 and RSA signatures are verified when a command is applied, as if nothing else were wrong with it.
 pub(super) fn signatures_in(command: &Command) -> (u64, u64) {
     match command {
@@ -105,12 +123,14 @@ pub(super) fn signatures_in(command: &Command) -> (u64, u64) {
     }
 }
 
-/// Ends a run that took so long.
-pub(super) fn end(total: Duration) -> Cost {
+/// Ends a run that began then.
+pub(super) fn end(began: Duration) -> Cost {
+    let total = now().saturating_sub(began);
     let spent = SPENT.take();
-    let (ed25519, rsa) = *unit_costs();
+    let Units { ed25519, rsa, point } = *unit_costs();
     let counted = ed25519.mul_f64(spent.ed25519 as f64) + rsa.mul_f64(spent.rsa as f64);
-    Cost { frost: spent.frost.as_secs_f64(), signatures: (spent.signatures + counted).as_secs_f64(), total: total.as_secs_f64() }
+    let frost = spent.frost + point.mul_f64(spent.points as f64);
+    Cost { frost: frost.as_secs_f64(), signatures: (spent.signatures + counted).as_secs_f64(), total: total.as_secs_f64() }
 }
 
 impl Cost {
@@ -128,9 +148,17 @@ impl Cost {
     }
 }
 
-/// The time for one Ed25519 and one RSA signature to be verified: the least of many, so that a busy machine does not make it more.
-fn unit_costs() -> &'static (Duration, Duration) {
-    static COSTS: OnceLock<(Duration, Duration)> = OnceLock::new();
+/// What one of each takes.
+struct Units {
+    ed25519: Duration,
+    rsa: Duration,
+    point: Duration,
+}
+
+/// The time for one Ed25519 and one RSA signature to be verified, and for one point to be read: the least of many, so that a busy machine does not make it
+/// more.
+fn unit_costs() -> &'static Units {
+    static COSTS: OnceLock<Units> = OnceLock::new();
     COSTS.get_or_init(|| {
         let key = SigningKey::from_bytes(&[7; 32]);
         let (message, signature) = ([1_u8; 300], key.sign(&[1; 300]).to_bytes());
@@ -140,16 +168,18 @@ fn unit_costs() -> &'static (Duration, Duration) {
         let card_signature = TrialPki::get().card_sign(&message);
         let least = |verify: &dyn Fn() -> bool| {
             let time = |_| {
-                let began = Instant::now();
+                let began = now();
                 std::hint::black_box(verify());
-                began.elapsed()
+                now().saturating_sub(began)
             };
             (0..60).map(time).min().unwrap_or_default()
         };
         let ed25519 = least(&|| public.verify(&message, &signature).is_ok());
         let rsa =
             least(&|| card.as_ref().is_some_and(|card| verify_card_signature(card.key(), &message, card_signature.as_slice()).is_ok()));
-        (ed25519, rsa)
+        let encoded = key.verifying_key().to_bytes();
+        let point = least(&|| CompressedEdwardsY(std::hint::black_box(encoded)).decompress().is_some_and(|point| point.is_torsion_free()));
+        Units { ed25519, rsa, point }
     })
 }
 
@@ -159,12 +189,17 @@ mod tests {
 
     #[test]
     fn what_is_timed_and_what_is_counted_add_up() {
-        begin();
-        of(Of::Frost, || std::thread::sleep(Duration::from_millis(5)));
-        count(1_000, 0);
-        let cost = end(Duration::from_secs(1));
+        let busy = |until: Duration| while now() < until {};
+        let began = begin();
+        of(Of::Frost, || busy(now() + Duration::from_millis(5)));
+        busy(now() + Duration::from_millis(5));
+        count(20, 0);
+        let cost = end(began);
         assert!(cost.frost >= 0.005 && cost.signatures > 0.0, "{cost:?}");
-        assert!((cost.outside() - (1.0 - cost.frost - cost.signatures)).abs() < 1e-9);
-        assert_eq!(end(Duration::from_secs(1)).frost, 0.0, "a run takes it along");
+        assert!(cost.total >= 0.01 && (cost.outside() - (1.0 - (cost.frost + cost.signatures) / cost.total)).abs() < 1e-9, "{cost:?}");
+        let began = begin();
+        count_points(10);
+        let points = end(began).frost;
+        assert!(points > 0.0 && points < cost.frost, "a run takes along what was spent before");
     }
 }

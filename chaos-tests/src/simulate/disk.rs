@@ -4,10 +4,11 @@
 //! off or reported as failed left behind shows only after the next start.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use frost_ed25519::keys::KeyPackage;
 use warifu_core::ceremony::OpenShare;
-use warifu_core::registry::{Changes, MemoryStore, NodeRecord};
+use warifu_core::registry::{Changes, ClusterRecord, MemoryStore, NodeRecord, Registry as _, table};
 use warifu_core::signer::ShareRecord;
 use warifu_node::local::{AuditWrite, HoldEnd, HoldRecord, SpendOutcome, StartRecord};
 use warifu_protocol::{
@@ -39,10 +40,12 @@ pub(super) struct LocalData {
 }
 
 /// The registry and where consensus stands.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct StateData {
     /// The registry.
     pub(super) registry: MemoryStore,
+    /// The cluster as the registry has it: every message that arrives is judged by it.
+    pub(super) cluster: Arc<ClusterRecord>,
     /// Last entry in it.
     pub(super) applied: u64,
     /// Root after each of the last entries.
@@ -135,7 +138,7 @@ impl Disk {
             gone: BTreeMap::new(),
             holds: BTreeMap::new(),
         };
-        Self { local, state: StateData { registry, applied: 0, marks: BTreeMap::new() }, log_through: 0, left: Vec::new() }
+        Self { local, state: StateData::new(registry, 0, BTreeMap::new()), log_through: 0, left: Vec::new() }
     }
 
     /// The process died: of the writes that were under way, in order, the first so many got to the disk.
@@ -175,17 +178,34 @@ impl Disk {
 }
 
 impl StateData {
+    fn new(registry: MemoryStore, applied: u64, marks: BTreeMap<u64, Sha256>) -> Self {
+        Self { cluster: read_cluster(&registry), registry, applied, marks }
+    }
+
     /// Carries a write out.
     pub(super) fn write(&mut self, write: &StateWrite) {
         self.registry.write(&write.changes);
+        if changes_cluster(&write.changes) {
+            self.cluster = read_cluster(&self.registry);
+        }
         self.applied = write.applied;
         self.marks.extend(write.roots.iter().copied());
     }
 
     /// Puts a snapshot in the place of everything.
     pub(super) fn install(&mut self, registry: MemoryStore, index: u64, root: Sha256) {
-        *self = Self { registry, applied: index, marks: BTreeMap::from([(index, root)]) };
+        *self = Self::new(registry, index, BTreeMap::from([(index, root)]));
     }
+}
+
+/// The cluster in a registry, which was founded.
+pub(super) fn read_cluster(registry: &MemoryStore) -> Arc<ClusterRecord> {
+    Arc::new(registry.cluster().expect("a registry that was founded has its cluster"))
+}
+
+/// Whether something else is to be read from then on.
+pub(super) fn changes_cluster(changes: &Changes) -> bool {
+    changes.keys().any(|key| key.first() == Some(&table::CLUSTER))
 }
 
 impl LocalData {
@@ -277,7 +297,9 @@ mod tests {
 
     fn must_disk() -> Disk {
         let node = NodeId::new(1).expect("a node id");
-        Disk::new(node, ClusterId::new([1; 32]), StoreId::new([2; 16]), MemoryStore::default())
+        let people = crate::simulate::people::People::found(&crate::simulate::plan::Plan::draw(1, 1_000, None)).expect("a genesis");
+        let registry = crate::simulate::log::TheLog::found(&people).expect("founded").truth().clone();
+        Disk::new(node, ClusterId::new([1; 32]), StoreId::new([2; 16]), registry)
     }
 
     fn entry(number: u64) -> AuditWrite {

@@ -234,6 +234,8 @@ pub(super) enum Event {
     Start(Place),
     /// The copy of a site is found out, and switched off.
     EndCopy(NodeId),
+    /// A site that was removed is switched off.
+    SwitchOff(NodeId),
     /// A coordinator is to run.
     StartCoordinator(usize),
     /// A coordinator's own clockwork.
@@ -285,6 +287,8 @@ pub(super) enum Fault {
     Replace,
     /// A share is gone from a disk.
     Rot,
+    /// A site comes or goes for good.
+    Roster,
 }
 
 /// What a stop is on its way as.

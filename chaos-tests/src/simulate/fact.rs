@@ -159,6 +159,18 @@ pub enum Fact {
         #[serde(skip)]
         scalars: Unshown<Vec<[u8; 32]>>,
     },
+    /// An officer's tool has split a key that exists already, and sealed a share for each site.
+    SharesDealt {
+        /// Whose key.
+        credential: CredentialId,
+        /// For whom.
+        sites: Vec<NodeId>,
+        /// The scalars, one for each site.
+        #[serde(skip)]
+        scalars: Unshown<Vec<[u8; 32]>>,
+        /// The public key.
+        group_key: Option<[u8; 32]>,
+    },
     /// What is on the disks of all sites once everything is well: whose share of which epoch.
     SharesLeft {
         /// Each.

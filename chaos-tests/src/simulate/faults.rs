@@ -1,8 +1,8 @@
 //! Faults that come by themselves, how they end, and when everything is well again.
 
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{CredentialRecord, Registry as _, StoreNumbers};
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{NodeId, OrderCommand, StopId};
+use warifu_protocol::{CredentialId, NodeId, StopId};
 
 use super::event::{Event, Fault, Party, Place};
 use super::fact::Fact;
@@ -36,6 +36,7 @@ impl World {
             Fault::Attack => self.faults.attack_every,
             Fault::Replace => self.faults.replace_every,
             Fault::Rot => self.faults.rot_every,
+            Fault::Roster => self.faults.roster_every,
         };
         if every == 0 {
             return;
@@ -63,11 +64,12 @@ impl World {
             }
             Fault::Attack => self.attack(),
             Fault::Replace => {
-                if let Some(place) = self.pick_site() {
+                if let Some(place) = self.pick_site().filter(|place| self.can_spare(place.node)) {
                     self.replace_site(place.node);
                 }
             }
             Fault::Rot => self.lose_share(),
+            Fault::Roster => self.change_roster(),
         }
     }
 
@@ -134,7 +136,7 @@ impl World {
             }
             return;
         };
-        if !self.may_be_set_back(place.node) {
+        if !self.may_be_set_back(place.node) || !self.can_spare(place.node) {
             if let Some(site) = self.sites.get_mut(&place) {
                 site.image = None;
             }
@@ -171,11 +173,25 @@ impl World {
         set_back < usize::from(self.plan.liars.max(1)) || self.suspects.contains(&node)
     }
 
+    /// Whether t other sites have their shares of every key on their disks, and are not set back or copied themselves: more is not survived, and need not be.
+    pub(super) fn can_spare(&self, node: NodeId) -> bool {
+        let is_whole =
+            |place: &&Place| place.node != node && (self.plan.corrupt.contains_key(&place.node) || !self.suspects.contains(&place.node));
+        let others: Vec<_> =
+            self.reached.values().filter(is_whole).filter_map(|place| self.sites.get(place)).filter(|site| !site.is_lost).collect();
+        let has_share = |site: &&super::site::Site, key| site.disk.local.shares.contains_key(&key);
+        let is_sparing = |(id, record): &(CredentialId, CredentialRecord)| {
+            let holding = others.iter().copied().filter(|site| has_share(site, (*id, record.epoch))).count();
+            !record.needs_shares() || holding >= usize::from(self.plan.threshold)
+        };
+        self.credentials.iter().all(is_sparing)
+    }
+
     /// Starts a second process on a copy of a site's disk, with the same keys, beside the first. Which of them messages reach is by chance.
     fn copy_site(&mut self) {
         let Some(place) = self.pick_site().filter(|place| place.copy == 0) else { return };
         let copy = Place { copy: 1, ..place };
-        if self.sites.contains_key(&copy) || !self.may_be_set_back(place.node) {
+        if self.sites.contains_key(&copy) || !self.may_be_set_back(place.node) || !self.can_spare(place.node) {
             return;
         }
         let Some(site) = self.sites.get(&place).filter(|site| !site.is_lost && site.mischief.is_none()) else { return };
@@ -205,8 +221,11 @@ impl World {
     /// A share is gone from a disk, of a key that every site holds.
     fn lose_share(&mut self) {
         let Some(place) = self.pick_site() else { return };
+        let (stores, ids) = (StoreNumbers::of(self.log.cluster()), self.reached.len());
+        if !self.can_spare(place.node) {
+            return;
+        }
         let truth = self.truth();
-        let (stores, ids) = (truth.store_numbers().unwrap_or_default(), self.reached.len());
         let Some(site) = self.sites.get(&place).filter(|site| !site.is_lost) else { return };
         let is_held_by_all = |credential, epoch| {
             let record = truth.credential(credential).ok().flatten().filter(|record| record.epoch == epoch && record.previous.is_none());
@@ -220,48 +239,13 @@ impl World {
         }
     }
 
-    /// A site is replaced by order: its old store and keys are worth nothing from then on.
-    pub(super) fn replace_site(&mut self, node: NodeId) {
-        let Some(place) = self.reached.get(&node).copied() else { return };
-        let Some(site) = self.sites.get(&place) else { return };
-        let store_number = site.store_number + 1;
-        if self.sites.values().filter(|site| site.is_lost).count() > usize::from(self.plan.nodes - self.plan.threshold) {
-            return;
-        }
-        let (entry, store) = (self.people.entry(node, store_number), self.store_id(node, store_number));
-        self.counters.injected("site replaced by order", 1);
-        self.order(None, OrderCommand::ReplaceStore { node: entry, store });
-    }
-
-    /// A site whose replacement is in the log is set up on its new store.
-    pub(super) fn follow_replacements(&mut self) {
-        let Ok(cluster) = self.truth().cluster() else { return };
-        let places: Vec<Place> = self.reached.values().copied().collect();
-        for place in places {
-            let (Some(entry), Some(site)) = (cluster.node(place.node), self.sites.get(&place)) else { continue };
-            if entry.identity == site.identity.public_key() {
-                continue;
-            }
-            let store_number = site.store_number + 1;
-            self.end_copy(place.node);
-            let place = Place { copy: 0, ..place };
-            self.crash(place);
-            if !self.plan.corrupt.contains_key(&place.node) {
-                self.suspects.remove(&place.node);
-            }
-            let fresh = self.new_site(place.node, store_number, Some(cluster.clone()));
-            let generation = self.sites.get(&place).map_or(0, |site| site.generation) + 1;
-            self.sites.insert(place, super::site::Site { generation, ..fresh });
-            self.after(300, Event::Start(place));
-        }
-    }
-
     /// From here on nothing goes wrong any more, and everybody is honest.
     pub(super) fn end_faults(&mut self) {
         self.tell(Fact::FaultsOff);
         self.faults = Faults::none();
         self.is_quiet = true;
         self.cuts.clear();
+        self.gone.clone().into_iter().for_each(|node| self.switch_off(node));
         let copies: Vec<NodeId> = self.sites.keys().filter(|place| place.copy > 0).map(|place| place.node).collect();
         copies.into_iter().for_each(|node| self.end_copy(node));
         let places: Vec<Place> = self.sites.keys().copied().collect();
@@ -283,8 +267,8 @@ impl World {
             let Some(site) = self.sites.get(&place) else { continue };
             let is_alarmed = site.process.as_ref().is_some_and(|process| process.gate.alarm().is_some());
             if site.is_lost || is_alarmed {
-                let member = self.truth().cluster().ok().and_then(|cluster| cluster.node(place.node).map(|entry| entry.identity));
-                if member == Some(site.identity.public_key()) && !self.is_awaited() {
+                let member = self.log.cluster().node(place.node).map(|entry| entry.identity);
+                if member == Some(site.identity.public_key()) && !self.is_roster_awaited() {
                     self.replace_site(place.node);
                 }
             } else if site.process.as_ref().is_some_and(super::site::Process::has_failed) {
@@ -295,7 +279,7 @@ impl World {
 
     /// Called now and then.
     pub(super) fn tend(&mut self) {
-        self.follow_replacements();
+        self.follow_roster();
         if self.is_quiet || self.dice.permille(300) {
             self.look_after();
         }
@@ -331,13 +315,16 @@ impl World {
         }
         let truth = self.truth();
         let credentials = truth.credentials(None, usize::MAX).unwrap_or_default();
-        let (stores, ids) = (truth.store_numbers().unwrap_or_default(), self.reached.len());
+        let (stores, ids) = (StoreNumbers::of(self.log.cluster()), self.reached.len());
         for (id, record) in &credentials {
             if record.needs_shares() && stores.holders(&record.holders).len() < ids {
                 return format!("credential {id} is held by {:?} only", stores.holders(&record.holders));
             }
             if record.previous.is_some() {
                 return format!("credential {id} has two epochs");
+            }
+            if record.needs_shares() && record.epoch_made.given.iter().any(|site| !self.reached.contains_key(site)) {
+                return format!("credential {id} has shares at a site that was removed: {:?}", record.epoch_made.given);
             }
         }
         for acknowledged in &self.workload.acknowledged {

@@ -50,7 +50,8 @@ impl World {
                 let card = CertificateHash::new(sha256(opening.card_certificate.as_slice()));
                 match self.known.cards.get(&card) {
                     None => Some("its card was never made"),
-                    Some(life) if life.ends < now => Some("its card is past its end"),
+                    // A certificate's last second is whole.
+                    Some(life) if life.ends.as_secs() < now.as_secs() => Some("its card is past its end"),
                     Some(life) if life.listed_at.is_some() => Some("its card is revoked"),
                     Some(_) if truth.terminal(opening.statement.terminal).is_ok_and(|known| known.is_none_or(|known| known.retired)) => {
                         Some("its terminal is not enrolled")

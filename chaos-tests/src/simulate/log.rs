@@ -3,11 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use warifu_core::registry::{self, ApplyError, CeremonyStep, MemoryStore, Overlay, Registry as _, state_root, table};
+use warifu_core::registry::{
+    self, ApplyError, CeremonyStep, ClusterRecord, ImportStep, MembershipPlans, MemoryStore, Overlay, Registry as _, state_root, table,
+};
 use warifu_protocol::wire::{OrderReply, Verdict};
 use warifu_protocol::{Command, LogEntry, NodeId, Sha256, UnixMillis};
 
 use super::cost;
+use super::disk::{changes_cluster, read_cluster};
 use super::event::{Event, Party, Place, Reply, ReplyTo};
 use super::fact::{Fact, Unshown};
 use super::people::People;
@@ -37,6 +40,10 @@ pub(super) struct TheLog {
     /// How many signatures of each kind applying each entry verifies.
     signatures: Vec<(u64, u64)>,
     truth: MemoryStore,
+    /// The cluster in it.
+    cluster: Arc<ClusterRecord>,
+    /// The membership in it.
+    plans: MembershipPlans,
     pub(super) leader: Option<NodeId>,
     /// Whose elections are under way.
     pub(super) term: u64,
@@ -57,11 +64,17 @@ impl TheLog {
         registry::found(&mut overlay, &people.genesis)?;
         let changes = overlay.into_changes();
         truth.write(&changes);
-        Ok(Self { entries: Vec::new(), signatures: Vec::new(), truth, leader: None, term: 0, pending: VecDeque::new() })
+        let (cluster, plans) = (read_cluster(&truth), truth.membership_plans()?);
+        Ok(Self { entries: Vec::new(), signatures: Vec::new(), truth, cluster, plans, leader: None, term: 0, pending: VecDeque::new() })
     }
 
     pub(super) const fn truth(&self) -> &MemoryStore {
         &self.truth
+    }
+
+    /// The cluster in what the log comes to.
+    pub(super) const fn cluster(&self) -> &Arc<ClusterRecord> {
+        &self.cluster
     }
 
     /// Number of entries: the last has this index.
@@ -164,21 +177,30 @@ impl World {
         if let Some(Verdict { index, outcome: Ok(_), .. }) = &verdict {
             self.learn(&command, *index);
         }
+        let imported = match &command {
+            Command::ImportConfirmed(signed) => Some(signed.body.ceremony),
+            _ => None,
+        };
+        let is_imported = |id| self.truth().import(id).ok().flatten().is_some_and(|record| record.step == ImportStep::Done);
         let is_over = |id| {
             let record = self.truth().ceremony(id).ok().flatten();
             record.is_none_or(|record| matches!(record.step, CeremonyStep::Done | CeremonyStep::Switch))
         };
         let is_done = verdict.as_ref().is_some_and(|verdict| verdict.outcome.is_ok());
-        self.counters.ceremonies += u64::from(is_done && (kind == "repair-confirmed" || ceremony.is_some_and(is_over)));
+        self.counters.ceremonies +=
+            u64::from(is_done && (kind == "repair-confirmed" || ceremony.is_some_and(is_over) || imported.is_some_and(is_imported)));
         if let (Some(verdict), Some((leader, reply))) = (verdict, reply)
             && self.is_running(leader)
         {
             self.reply(leader, reply, Reply::Order(OrderReply::Verdict(verdict)));
         }
         // Consensus follows the plan as soon as there is one.
-        if self.truth().membership_plans().is_ok_and(|plans| !plans.reached) {
+        if !self.log.plans.reached {
             self.log.signatures.push((0, 0));
             self.commit_payload(Payload::Membership, "membership", None);
+            if self.log.leader.is_some_and(|leader| !self.voters().contains(&leader)) {
+                self.depose();
+            }
         }
     }
 
@@ -189,6 +211,14 @@ impl World {
         let (outcome, root) = apply_payload(&mut overlay, index, &payload).expect("a map in memory does not fail");
         let changes = overlay.into_changes();
         self.log.truth.write(&changes);
+        if changes_cluster(&changes) {
+            self.log.cluster = read_cluster(&self.log.truth);
+            self.sites_ever.extend(self.log.cluster.node_ids());
+            self.sites_ever.extend(self.log.cluster.node_ids());
+        }
+        if changes.contains_key(&[table::MEMBERSHIP_PLAN][..]) {
+            self.log.plans = self.log.truth.membership_plans().expect("a log that was founded has a membership");
+        }
         if changes.keys().any(|key| key.first() == Some(&table::CREDENTIAL)) {
             self.read_credentials();
         }
@@ -200,22 +230,27 @@ impl World {
         outcome.map(|outcome| outcome.verdict)
     }
 
+    /// Sites that consensus counts.
+    const fn voters(&self) -> &BTreeSet<NodeId> {
+        &self.log.plans.current.voters
+    }
+
     /// Whether the leader reaches more than half of the sites, and their clocks accept its time.
     fn has_majority(&self, at: UnixMillis) -> bool {
         let Some(leader) = self.log.leader.and_then(|leader| self.reached.get(&leader)).copied() else { return false };
-        let skew = self.truth().cluster().map(|cluster| cluster.policy.clock_skew_millis_max).unwrap_or_default();
+        let skew = self.log.cluster().policy.clock_skew_millis_max;
         let follows = |place: &&Place| {
             let (from, to) = (Party::Site(leader), Party::Site(**place));
             let connected = **place == leader || !(self.is_cut(from, to) || self.is_cut(to, from));
             self.is_running(**place) && connected && at.distance(self.clock_of(**place)) <= skew
         };
-        let voters: BTreeSet<NodeId> = self.truth().membership_plans().map(|plans| plans.current.voters).unwrap_or_default();
+        let voters = self.voters();
         let following = self.reached.values().filter(|place| voters.contains(&place.node)).filter(follows).count();
         following * 2 > voters.len()
     }
 
     pub(super) fn elect(&mut self) {
-        let voters: BTreeSet<NodeId> = self.truth().membership_plans().map(|plans| plans.current.voters).unwrap_or_default();
+        let voters = self.voters();
         let up: Vec<NodeId> = self
             .reached
             .values()

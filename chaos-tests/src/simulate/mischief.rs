@@ -5,7 +5,7 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{MemoryStore, Registry as _};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{FreshCommitments, SignAnswer};
-use warifu_protocol::{Blob, CeremonyAccusation, Command, NodeSigned, NodeStatement, Refusal, Sha256};
+use warifu_protocol::{Blob, CeremonyAccusation, Command, ImportAbort, ImportFailure, NodeSigned, NodeStatement, Refusal, Sha256};
 
 use super::plan::Mischief;
 use super::seed::Dice;
@@ -64,6 +64,15 @@ pub(super) fn distort(
             (Mischief::FalseConfirm, CeremonyEffect::Propose(Command::CeremonyConfirm(signed))) => {
                 let body = |body: &mut warifu_protocol::CeremonyConfirm| body.transcript = Sha256::new(dice.bytes());
                 distorted.push(CeremonyEffect::Propose(Command::CeremonyConfirm(changed(identity, signed, body))));
+            }
+            (Mischief::FalseConfirm, CeremonyEffect::Propose(Command::ImportConfirmed(signed))) if dice.permille(500) => {
+                let body = |body: &mut warifu_protocol::ImportConfirm| body.transcript = Sha256::new(dice.bytes());
+                distorted.push(CeremonyEffect::Propose(Command::ImportConfirmed(changed(identity, signed, body))));
+            }
+            // The key was fine; nobody gets it now.
+            (Mischief::AccusesFalsely, CeremonyEffect::Propose(Command::ImportConfirmed(signed))) if dice.permille(500) => {
+                let abort = ImportAbort { ceremony: signed.body.ceremony, cause: ImportFailure::PacketUnusable };
+                distorted.push(CeremonyEffect::Propose(Command::ImportAborted(identity.sign(abort))));
             }
             (Mischief::FalseRound2, CeremonyEffect::SendRound2 { to, message }) if dice.permille(400) => {
                 let message = changed(identity, message, |body| flip_first(&mut body.packages));

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::plan::Focus;
+
 /// Runs whole clusters of the production cores on virtual time, network and disks, each from one seed, and checks every invariant after every
 /// event: first with faults, then without, when everything must become well again.
 ///
@@ -30,6 +32,9 @@ pub struct Options {
     /// Virtual seconds with faults; the time until everything is well again comes on top.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub seconds: u64,
+    /// What every run is mostly about; default: what its seed draws, mostly nothing.
+    #[arg(long, value_enum)]
+    pub focus: Option<Focus>,
     /// Seeds at the same time. Default: one for each processor.
     #[arg(long)]
     pub threads: Option<usize>,

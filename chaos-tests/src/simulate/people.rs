@@ -1,5 +1,8 @@
 //! Genesis and everybody's keys: officers, terminals, holders, and the identities of sites.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use ed25519_dalek::{Signer as _, SigningKey};
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{Registry as _, StateStore, StateStoreError};
@@ -13,6 +16,7 @@ use warifu_protocol::{
 use super::cost::{self, Of};
 use super::pki::{EPOCH, TrialPki};
 use super::plan::Plan;
+use super::sealing::Sealing;
 
 /// An attempt at a ceremony: short, so that a run sees many.
 const CEREMONY_MILLIS: u64 = 6_000;
@@ -35,6 +39,8 @@ pub(super) struct People {
     /// What the cluster began as.
     pub(super) genesis: Genesis,
     seed: u64,
+    /// Keys that were used before, by their seed: making the public half costs as much as signing.
+    keys: RefCell<BTreeMap<[u8; 32], SigningKey>>,
 }
 
 impl People {
@@ -64,7 +70,7 @@ impl People {
             created: EPOCH,
             threshold: Threshold(plan.threshold),
             liars: plan.liars,
-            minority_threshold: false,
+            minority_threshold: plan.minority,
             policy: policy(),
             nodes: (1..=plan.nodes).filter_map(NodeId::new).map(|id| node_entry(seed, id, 0)).collect(),
             coordinators: coordinators.collect::<anyhow::Result<_>>()?,
@@ -79,7 +85,7 @@ impl People {
             .iter()
             .map(|(id, _)| GenesisSignature { officer: id.clone(), signature: sign(&officer_key(seed, id), &message) })
             .collect();
-        Ok(Self { genesis: Genesis::new(GenesisDocument { genesis: body, signatures })?, seed })
+        Ok(Self { genesis: Genesis::new(GenesisDocument { genesis: body, signatures })?, seed, keys: RefCell::default() })
     }
 
     /// The cluster's id.
@@ -103,13 +109,24 @@ impl People {
     /// The key of a terminal.
     #[must_use]
     pub(super) fn desk(&self, terminal: TerminalId) -> SigningKey {
-        key_of(self.seed, "desk", u64::from(terminal.as_bytes()[0]))
+        self.key("desk", u64::from(terminal.as_bytes()[0]))
     }
 
     /// The key of the `number`th session of the run.
     #[must_use]
     pub(super) fn session(&self, number: u64) -> SigningKey {
-        key_of(self.seed, "session", number)
+        self.key("session", number)
+    }
+
+    /// What seals for the site with this public sealing key, and opens there.
+    #[must_use]
+    pub(super) fn sealing_for(&self, public: &[u8]) -> Sealing {
+        Sealing::new(self.seed, public)
+    }
+
+    fn key(&self, part: &str, number: u64) -> SigningKey {
+        let seed = key_seed(self.seed, part, number);
+        self.keys.borrow_mut().entry(seed).or_insert_with(|| SigningKey::from_bytes(&seed)).clone()
     }
 
     /// An order with exactly the approvals that it needs, for its object as `state` knows it.
@@ -152,7 +169,7 @@ impl People {
             OfficerRole::Operator | OfficerRole::Administrator | OfficerRole::Auditor => OPERATORS,
         };
         let names = officers.into_iter().take(count).filter_map(|id| id.parse::<Name>().ok());
-        names.map(|officer| Approval { signature: sign(&officer_key(self.seed, &officer), &message), officer }).collect()
+        names.map(|officer| Approval { signature: sign(&self.key(officer.as_str(), 0), &message), officer }).collect()
     }
 }
 
@@ -241,5 +258,9 @@ fn officer_key(seed: u64, officer: &Name) -> SigningKey {
 }
 
 fn key_of(seed: u64, part: &str, number: u64) -> SigningKey {
-    SigningKey::from_bytes(&sha256(&[&seed.to_be_bytes()[..], b"key of ", part.as_bytes(), &number.to_be_bytes()].concat()))
+    SigningKey::from_bytes(&key_seed(seed, part, number))
+}
+
+fn key_seed(seed: u64, part: &str, number: u64) -> [u8; 32] {
+    sha256(&[&seed.to_be_bytes()[..], b"key of ", part.as_bytes(), &number.to_be_bytes()].concat())
 }

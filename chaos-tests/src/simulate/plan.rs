@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use warifu_protocol::NodeId;
 
@@ -11,6 +12,9 @@ use super::seed::{Dice, SeedTree};
 pub const SAFETY_MILLIS: u64 = 60_000;
 /// With faults off, everything must be well again within this time: a few retries of a repair, each of up to three deadlines.
 pub(super) const LIVENESS_MILLIS_MAX: u64 = 240_000;
+
+/// Runs that are about something, of a thousand.
+const FOCUSED: u32 = 200;
 
 /// What a corrupt site does differently from an honest one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -53,6 +57,50 @@ impl Mischief {
         Self::FalseRoot,
         Self::FalseReceipts,
     ];
+}
+
+/// What a run is mostly about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, ValueEnum)]
+pub enum Focus {
+    /// Shares that are lost, sites that are replaced, come and go, and keys that are refreshed.
+    Custody,
+    /// Stops, and an adversary that is after what was stopped.
+    Stops,
+    /// An adversary that brings commands into the log, and a leader that forges them.
+    Orders,
+    /// Disks that fail, old images and copies of sites, and processes that die.
+    Disks,
+}
+
+impl Focus {
+    const ALL: [Self; 4] = [Self::Custody, Self::Stops, Self::Orders, Self::Disks];
+
+    /// Has more of it happen than chance would.
+    fn sharpen(self, faults: &mut Faults, dice: &mut Dice) {
+        match self {
+            Self::Custody => {
+                faults.replace_every = dice.between(8_000, 20_000);
+                faults.rot_every = dice.between(3_000, 8_000);
+                faults.roster_every = dice.between(8_000, 20_000);
+            }
+            Self::Stops => {
+                faults.attack_every = dice.between(60, 150);
+                faults.ambush = dice.between(400, 900) as u32;
+                faults.leader_censors = true;
+            }
+            Self::Orders => {
+                faults.attack_every = dice.between(60, 150);
+                faults.leader_forges = dice.between(100, 300) as u32;
+            }
+            Self::Disks => {
+                faults.crash_every = dice.between(3_000, 8_000);
+                faults.restore_every = dice.between(8_000, 20_000);
+                faults.clone_every = dice.between(8_000, 20_000);
+                faults.write_fails = dice.between(1, 6) as u32;
+                faults.attack_every = dice.between(60, 300);
+            }
+        }
+    }
 }
 
 /// How often what goes wrong. Chances are in a thousand; 0 is never. Times are in virtual milliseconds.
@@ -104,6 +152,8 @@ pub struct Faults {
     pub replace_every: u64,
     /// A share is gone from a disk, about this often.
     pub rot_every: u64,
+    /// A site comes or goes for good, about this often.
+    pub roster_every: u64,
 }
 
 /// One run.
@@ -117,10 +167,14 @@ pub struct Plan {
     pub threshold: u8,
     /// f.
     pub liars: u8,
+    /// Whether t may be less than a majority of the sites, so that more can come.
+    pub minority: bool,
     /// Coordinators; the last one lies if [`Faults::attack_every`] is set, and then there are two at least.
     pub coordinators: u8,
     /// Holders.
     pub holders: u8,
+    /// What it is mostly about; nothing, mostly.
+    pub focus: Option<Focus>,
     /// Whether every holder has logged in before faults begin; otherwise keys are made, certified and bound while they are on.
     pub warms_up: bool,
     /// How long faults are on.
@@ -132,24 +186,32 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Draws a run.
+    /// Draws a run: about `focus`, or about what is drawn too.
     #[must_use]
-    pub fn draw(seed: u64, safety_millis: u64) -> Self {
+    pub fn draw(seed: u64, safety_millis: u64, focus: Option<Focus>) -> Self {
         let tree = SeedTree::new(seed);
         let mut dice = tree.rng("plan", 0);
         let nodes = *dice.pick(&[3, 4, 5, 5, 5, 5, 6, 7, 9]).unwrap_or(&5);
         let majority = nodes / 2 + 1;
         let threshold = dice.between(u64::from(majority), u64::from((nodes - 1).min(majority + 1))) as u8;
         let liars = if nodes >= 5 { 1 } else { 0 };
-        let faults = Faults::draw(&mut tree.rng("faults", 0));
+        let mut faults = Faults::draw(&mut tree.rng("faults", 0));
+        let mut lens = tree.rng("focus", 0);
+        let drawn = lens.permille(FOCUSED).then(|| lens.pick(&Focus::ALL).copied()).flatten();
+        let focus = focus.or(drawn);
+        if let Some(focus) = focus {
+            focus.sharpen(&mut faults, &mut lens);
+        }
         let least = if faults.attack_every > 0 { 2 } else { 1 };
         let mut plan = Self {
             seed,
             nodes,
             threshold,
             liars,
+            minority: dice.permille(300),
             coordinators: dice.between(least, 3) as u8,
             holders: dice.between(2, 4) as u8,
+            focus,
             warms_up: dice.permille(650),
             safety_millis,
             corrupt: BTreeMap::new(),
@@ -185,7 +247,7 @@ impl Faults {
         let (cut_every, crash_every, full_every) = (every(1_500, 15_000), every(4_000, 20_000), every(15_000, 40_000));
         let (restore_every, clone_every, jump_every) = (every(15_000, 60_000), every(15_000, 60_000), every(8_000, 40_000));
         let (coordinator_crash_every, election_every) = (every(8_000, 30_000), every(4_000, 20_000));
-        let (replace_every, rot_every) = (every(20_000, 50_000), every(8_000, 30_000));
+        let (replace_every, rot_every, roster_every) = (every(20_000, 50_000), every(8_000, 30_000), every(10_000, 40_000));
         Self {
             loss,
             duplicate,
@@ -211,6 +273,7 @@ impl Faults {
             ambush: if dice.permille(500) { dice.between(100, 700) as u32 } else { 0 },
             replace_every,
             rot_every,
+            roster_every,
         }
     }
 
@@ -229,7 +292,7 @@ mod tests {
     fn every_seed_gives_a_cluster_that_a_genesis_accepts_and_no_more_corrupt_sites_than_are_survived() {
         let mut corrupt = 0;
         for seed in 0..500 {
-            let plan = Plan::draw(seed, SAFETY_MILLIS);
+            let plan = Plan::draw(seed, SAFETY_MILLIS, None);
             assert!(plan.threshold >= 2 && plan.threshold < plan.nodes && plan.threshold * 2 > plan.nodes, "{plan:?}");
             assert!(plan.corrupt.len() < usize::from(plan.threshold), "{plan:?}");
             corrupt += usize::from(!plan.corrupt.is_empty());

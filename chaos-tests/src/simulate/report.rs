@@ -5,12 +5,14 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 use warifu_protocol::canonical::sha256;
 
 use super::cost::Cost;
 use super::counters::Counters;
 use super::invariants::Invariants;
+use super::plan::Focus;
 use super::run::Outcome;
 
 /// The report.
@@ -22,6 +24,8 @@ pub struct Report {
     pub seeds: u64,
     /// Virtual milliseconds with faults, of each.
     pub safety_millis: u64,
+    /// What every run was asked to be about.
+    pub focus: Option<Focus>,
     /// Real time.
     pub seconds: f64,
     /// Sums.
@@ -45,11 +49,12 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(safety_millis: u64, elapsed: Duration) -> Self {
+    pub(super) fn new(safety_millis: u64, focus: Option<Focus>, elapsed: Duration) -> Self {
         Self {
             first_seed: 0,
             seeds: 0,
             safety_millis,
+            focus,
             seconds: elapsed.as_secs_f64(),
             counters: Counters::default(),
             cost: Cost::default(),
@@ -97,7 +102,11 @@ impl Report {
     /// The command that shows a failure again.
     fn command(&self, seed: u64) -> String {
         let seconds = self.safety_millis / 1_000;
-        format!("cargo run --release --locked -p warifu-chaos --bin simulate -- --reproduce {seed} --seconds {seconds} --log facts.jsonl")
+        let focus = self.focus.and_then(|focus| focus.to_possible_value());
+        let focus = focus.map_or_else(String::new, |focus| format!(" --focus {}", focus.get_name()));
+        format!(
+            "cargo run --release --locked -p warifu-chaos --bin simulate -- --reproduce {seed} --seconds {seconds}{focus} --log facts.jsonl"
+        )
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {

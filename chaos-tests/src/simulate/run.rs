@@ -12,7 +12,7 @@ use super::cost::{self, Cost};
 use super::counters::Counters;
 use super::invariants::Violation;
 use super::options::Options;
-use super::plan::Plan;
+use super::plan::{Focus, Plan};
 use super::report::Report;
 use super::world::World;
 
@@ -44,9 +44,17 @@ pub struct Outcome {
 /// # Errors
 /// When the trial PKI or the genesis fails, or the log cannot be written.
 pub fn run_seed(seed: u64, safety_millis: u64, log: Option<&mut dyn std::io::Write>) -> anyhow::Result<Outcome> {
+    run_focused(seed, safety_millis, None, log)
+}
+
+/// The same for a run that is mostly about something.
+///
+/// # Errors
+/// As [`run_seed`].
+pub fn run_focused(seed: u64, safety_millis: u64, focus: Option<Focus>, log: Option<&mut dyn std::io::Write>) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    cost::begin();
-    let plan = Plan::draw(seed, safety_millis);
+    let began = cost::begin();
+    let plan = Plan::draw(seed, safety_millis, focus);
     let mut world = World::found(plan.clone(), log.is_some())?;
     world.run();
     world.counters.virtual_millis = world.now;
@@ -66,7 +74,7 @@ pub fn run_seed(seed: u64, safety_millis: u64, log: Option<&mut dyn std::io::Wri
         hash: world.trace.hash(),
         last,
         seconds: started.elapsed().as_secs_f64(),
-        cost: cost::end(started.elapsed()),
+        cost: cost::end(began),
     })
 }
 
@@ -92,14 +100,14 @@ fn reproduce(seed: u64, safety: u64, options: &Options) -> anyhow::Result<Report
         Some(path) => {
             let file = std::fs::File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
             let mut out = std::io::BufWriter::new(file);
-            let outcome = run_seed(seed, safety, Some(&mut out))?;
+            let outcome = run_focused(seed, safety, options.focus, Some(&mut out))?;
             out.flush()?;
             outcome
         }
-        None => run_seed(seed, safety, None)?,
+        None => run_focused(seed, safety, options.focus, None)?,
     };
-    let second = run_seed(seed, safety, None)?;
-    let mut report = Report::new(safety, started.elapsed());
+    let second = run_focused(seed, safety, options.focus, None)?;
+    let mut report = Report::new(safety, options.focus, started.elapsed());
     report.same_twice = Some(first.hash == second.hash);
     report.add(first);
     report.close();
@@ -115,7 +123,7 @@ fn explore(safety: u64, options: &Options) -> anyhow::Result<Report> {
     let until = options.minutes.map(|minutes| started + Duration::from_secs(60 * minutes));
     let iterations = if options.minutes.is_some() { u64::MAX / 2 - first.min(u64::MAX / 4) } else { options.iterations };
     let (next, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
-    let report = Mutex::new(Report::new(safety, Duration::ZERO));
+    let report = Mutex::new(Report::new(safety, options.focus, Duration::ZERO));
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let work = || -> anyhow::Result<()> {
@@ -125,7 +133,7 @@ fn explore(safety: u64, options: &Options) -> anyhow::Result<Report> {
                 if number >= iterations || is_late || is_over.load(Ordering::Relaxed) {
                     return Ok(());
                 }
-                let outcome = run_seed(first + number, safety, None)?;
+                let outcome = run_focused(first + number, safety, options.focus, None)?;
                 let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 // A few are enough to look at.
                 is_over.fetch_or(report.add(outcome) >= FAILURES_MAX, Ordering::Relaxed);

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use warifu_core::pki::{assemble_csr, verify_csr};
 use warifu_core::registry::{CredentialRecord, Registry as _, SessionRecord};
 use warifu_protocol::canonical::sha256;
-use warifu_protocol::wire::{Applied, CredentialState, Verdict};
+use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{
-    Blob, Command, Consent, CredentialId, DocumentDigest, DocumentKind, Enrolment, NodeId, OrderCommand, OrderId, Policy, Request,
-    SessionClosing, SessionId, SignedRequest, StopCommand, SubjectFields, UnixMillis, closing_message,
+    Blob, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, NodeId, OrderCommand, OrderId, Policy, Request, SessionClosing,
+    SessionId, SignedRequest, StopCommand, SubjectFields, UnixMillis, closing_message,
 };
 
 use super::attack::Stolen;
 use super::coordinator::Wish;
 use super::event::Event;
-use super::fact::Fact;
+use super::imports::Importing;
 use super::people::{CLINIC, desk, policy, public, sign};
 use super::pki::{Card, EPOCH, TrialPki};
-use super::plan::Plan;
+use super::plan::{Focus, Plan};
 use super::seed::{Dice, SeedTree};
 use super::world::World;
 
@@ -33,9 +33,14 @@ const CEREMONY_MILLIS: (u64, u64) = (5_000, 9_000);
 const REFRESH_AFTER_MILLIS: [u64; 3] = [0, 20_000, 40_000];
 /// Cards of one credential: fewer than the registry takes.
 const CARDS_MAX: usize = 3;
+/// Chance in a thousand that officers act of their own accord, and in a run about custody.
+const OFFICERS_ACT: u32 = 15;
+const OFFICERS_ACT_CUSTODY: u32 = 60;
+/// Keys that exist already, of a thousand.
+const IMPORTS: u32 = 250;
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
 /// Nobody waits longer for an answer before doing something else.
-const PATIENCE_MILLIS: u64 = 15_000;
+pub(super) const PATIENCE_MILLIS: u64 = 15_000;
 
 /// The message and its signature, or why there is none.
 pub(super) type WishOutcome = Result<(Vec<u8>, [u8; 64]), String>;
@@ -46,7 +51,7 @@ pub(super) struct Workload {
     pub(super) holders: Vec<Holder>,
     next: u64,
     /// Errands under way, and what they are for.
-    errands: BTreeMap<u64, Errand>,
+    pub(super) errands: BTreeMap<u64, Errand>,
     /// Signatures under way, with the holder who waits.
     wishes: BTreeMap<u64, (usize, Wish)>,
     /// What clients were told is in the log: orders and sessions.
@@ -61,6 +66,8 @@ pub(super) struct Workload {
     pub(super) lost: Vec<Card>,
     /// Number of the terminal that the clinic uses; those before it are retired.
     pub(super) desk: u8,
+    /// Imports that are not over.
+    pub(super) imports: Vec<Importing>,
     refreshed_at: u64,
     pub(super) last_signed_at: Option<u64>,
 }
@@ -77,7 +84,7 @@ pub(super) struct Holder {
     serial: u64,
     certificate: Option<Blob>,
     pub(super) session: Option<OpenSession>,
-    busy_until: u64,
+    pub(super) busy_until: u64,
     /// Signed at least one document since faults ended.
     pub(super) has_signed: bool,
 }
@@ -108,10 +115,11 @@ pub(super) struct WantedList {
     pub(super) revoked: Vec<u64>,
 }
 
-struct Errand {
-    holder: Option<usize>,
-    command: Command,
-    tries: u32,
+/// A command under way.
+pub(super) struct Errand {
+    pub(super) holder: Option<usize>,
+    pub(super) command: Command,
+    pub(super) tries: u32,
 }
 
 /// Something that a client was told is in the log.
@@ -160,6 +168,7 @@ impl Workload {
             revoked: Vec::new(),
             lost: Vec::new(),
             desk: 0,
+            imports: Vec::new(),
             refreshed_at: 0,
             last_signed_at: None,
         })
@@ -179,6 +188,7 @@ impl World {
         let pause = self.workload.dice.between(least, most);
         self.after(pause, Event::Work);
         self.tend();
+        self.bring_packets();
         if self.bring_lists() || self.equip_clinic() || self.officers_act() {
             return;
         }
@@ -224,7 +234,8 @@ impl World {
 
     /// Now and then security officers have all keys refreshed, or change the policy.
     fn officers_act(&mut self) -> bool {
-        if self.is_quiet || self.is_warming || !self.workload.dice.permille(15) || self.now < self.workload.refreshed_at + 8_000 {
+        let chance = if self.plan.focus == Some(Focus::Custody) { OFFICERS_ACT_CUSTODY } else { OFFICERS_ACT };
+        if self.is_quiet || self.is_warming || !self.workload.dice.permille(chance) || self.now < self.workload.refreshed_at + 8_000 {
             return false;
         }
         self.workload.refreshed_at = self.now;
@@ -238,16 +249,7 @@ impl World {
         let ceremony_millis_max = self.workload.dice.between(least, most);
         let refresh_after_millis = *self.workload.dice.pick(&REFRESH_AFTER_MILLIS).unwrap_or(&0);
         let policy = Policy { ceremony_millis_max, refresh_after_millis, ..policy() };
-        let id = OrderId::new(self.workload.dice.bytes());
-        let Ok(mut order) = self.people.order(self.log.truth(), self.unix(), id, OrderCommand::UpdatePolicy { policy }) else {
-            return false;
-        };
-        // Administrators consent at their own sites, which sign for them.
-        let digest = order.body.digest();
-        let sites = self.reached.values().filter(|place| self.is_member(**place)).filter_map(|place| self.sites.get(place));
-        let consents = sites.map(|site| site.identity.sign(Consent { order: digest })).take(usize::from(self.plan.threshold));
-        order.consents = consents.collect();
-        self.begin_errand(None, Command::Order(order));
+        self.order_with_consents(OrderCommand::UpdatePolicy { policy });
         true
     }
 
@@ -259,6 +261,9 @@ impl World {
         let Some(record) = record else {
             let Ok(name) = format!("holder-{}", holder.number).parse() else { return };
             let enrolment = Enrolment { credential, holder: name, subject: holder.subject.clone() };
+            if self.workload.dice.permille(IMPORTS) {
+                return self.import(number, enrolment);
+            }
             return self.order(Some(number), OrderCommand::Enrol { enrolments: vec![enrolment] });
         };
         match record.state {
@@ -459,119 +464,5 @@ impl World {
             (Wish::Document(..), Some(Ok(_))) => holder.has_signed |= is_quiet,
             (Wish::Document(..), _) => {}
         }
-    }
-
-    fn stop_something(&mut self, number: usize, order: OrderCommand) {
-        let id = OrderId::new(self.workload.dice.bytes());
-        let Ok(order) = self.people.order(self.log.truth(), self.unix(), id, order) else { return };
-        self.begin_stop(number, StopCommand::Order(order));
-    }
-
-    fn begin_stop(&mut self, number: usize, stop: StopCommand) {
-        let errand = self.workload.next();
-        let until = self.now + PATIENCE_MILLIS;
-        if let Some(holder) = self.workload.holders.get_mut(number) {
-            holder.busy_until = until;
-        }
-        self.workload.errands.insert(errand, Errand { holder: Some(number), command: stop.clone().into_command(), tries: 0 });
-        let coordinator = self.pick_coordinator();
-        self.notice_stop(coordinator, &stop);
-        self.stop(coordinator, errand, stop);
-    }
-
-    /// Brings an order into the log.
-    pub(super) fn order(&mut self, holder: Option<usize>, order: OrderCommand) {
-        let id = OrderId::new(self.workload.dice.bytes());
-        let Ok(order) = self.people.order(self.log.truth(), self.unix(), id, order) else { return };
-        self.begin_errand(holder, Command::Order(order));
-    }
-
-    fn begin_errand(&mut self, holder: Option<usize>, command: Command) {
-        let errand = self.workload.next();
-        let until = self.now + PATIENCE_MILLIS;
-        if let Some(holder) = holder.and_then(|number| self.workload.holders.get_mut(number)) {
-            holder.busy_until = until;
-        }
-        self.workload.errands.insert(errand, Errand { holder, command: command.clone(), tries: 0 });
-        let coordinator = self.pick_coordinator();
-        self.errand(coordinator, errand, command);
-    }
-
-    /// A command's verdict came, or none. `after_unknown` says that an earlier try may be the one that was applied.
-    pub(super) fn errand_over(&mut self, number: u64, outcome: Option<(Verdict, bool)>) {
-        let Some(errand) = self.workload.errands.remove(&number) else { return };
-        let now = self.now;
-        let holder = errand.holder.and_then(|holder| self.workload.holders.get_mut(holder));
-        let Some((verdict, _)) = outcome else {
-            self.counters.orders_unknown += 1;
-            // The same again: that is what an unknown outcome asks for.
-            if errand.tries < 3 {
-                let coordinator = self.pick_coordinator();
-                let Errand { holder, command, tries } = errand;
-                self.workload.errands.insert(number, Errand { holder, command: command.clone(), tries: tries + 1 });
-                self.retry_errand(coordinator, number, command);
-            }
-            return;
-        };
-        if let Some(holder) = holder {
-            holder.busy_until = now;
-        }
-        match (errand.command, verdict.outcome) {
-            (Command::Order(order), Ok(applied)) => {
-                self.acknowledge(Acknowledged::Order(order.body.id));
-                self.tell(Fact::OrderAcknowledged { order: order.body.id, index: verdict.index });
-                if let (Applied::CrlExpected { order: id, .. }, OrderCommand::UpdateCrl { .. }) = (&applied, &order.body.order) {
-                    self.send_list(*id);
-                }
-            }
-            (Command::SessionOpened(opening), outcome) => {
-                let session = opening.statement.session();
-                let is_open = outcome.is_ok() || self.truth().session(session).is_ok_and(|record| record.is_some());
-                if is_open {
-                    self.acknowledge(Acknowledged::Session(session));
-                }
-                if let Some(held) =
-                    self.workload.holders.iter_mut().filter_map(|holder| holder.session.as_mut()).find(|held| held.id == session)
-                {
-                    held.is_open = is_open;
-                }
-            }
-            (Command::CrlChunk { .. }, Ok(Applied::CrlActive)) if !self.workload.lists_wanted.is_empty() => {
-                self.workload.lists_wanted.remove(0);
-            }
-            _ => {}
-        }
-    }
-
-    fn retry_errand(&mut self, coordinator: usize, errand: u64, command: Command) {
-        // Through the queue, so that a coordinator that is down is not asked in a circle.
-        if self.coordinators.get(coordinator).is_some_and(|one| one.is_up) {
-            self.errand(coordinator, errand, command);
-        } else {
-            self.workload.errands.remove(&errand);
-        }
-    }
-
-    /// The one piece of a trial list.
-    fn send_list(&mut self, order: OrderId) {
-        let Some(wanted) = self.workload.lists_wanted.first().cloned() else { return };
-        if let Some(bytes) = self.make_list(&wanted) {
-            self.begin_errand(None, Command::CrlChunk { order, index: 0, bytes: Blob(bytes) });
-        }
-    }
-
-    fn acknowledge(&mut self, what: Acknowledged) {
-        self.counters.acknowledged += 1;
-        self.workload.acknowledged.push(what);
-    }
-
-    fn pick_coordinator(&mut self) -> usize {
-        let up: Vec<usize> = self.coordinators.iter().enumerate().filter(|(_, one)| one.is_up).map(|(number, _)| number).collect();
-        self.workload.dice.pick(&up).copied().unwrap_or_default()
-    }
-
-    /// What clients wait for.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.workload.wishes.is_empty() || !self.workload.errands.is_empty()
     }
 }

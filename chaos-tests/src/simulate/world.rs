@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) sites: BTreeMap<Place, Site>,
     /// Which process messages to a site reach.
     pub(super) reached: BTreeMap<NodeId, Place>,
+    /// Sites that were removed.
+    pub(super) gone: BTreeSet<NodeId>,
     pub(super) coordinators: Vec<Coordinator>,
     pub(super) log: TheLog,
     calls: BTreeMap<CallId, Call>,
@@ -64,8 +66,10 @@ pub(super) struct World {
     /// Faults have not begun: the cluster is set up.
     pub(super) is_warming: bool,
     pub(super) is_quiet: bool,
+    /// Every site that is, or was, in the roster.
+    pub(super) sites_ever: BTreeSet<NodeId>,
     /// All credentials in the log's state.
-    credentials: Vec<(CredentialId, CredentialRecord)>,
+    pub(super) credentials: Vec<(CredentialId, CredentialRecord)>,
 }
 
 impl World {
@@ -88,6 +92,7 @@ impl World {
             scheduled: 0,
             sites: BTreeMap::new(),
             reached: BTreeMap::new(),
+            gone: BTreeSet::new(),
             coordinators,
             log,
             calls: BTreeMap::new(),
@@ -106,12 +111,14 @@ impl World {
             counters: Counters::default(),
             is_warming: true,
             is_quiet: false,
+            sites_ever: BTreeSet::new(),
             credentials: Vec::new(),
             plan,
             tree,
             people,
         };
         world.place_sites();
+        world.sites_ever = world.reached.keys().copied().collect();
         let cards: Vec<_> = world.workload.holders.iter().map(|holder| holder.card.clone()).collect();
         cards.iter().for_each(|card| world.know_card(card));
         Ok(world)
@@ -152,8 +159,8 @@ impl World {
                 self.run_until(self.now + SWEPT_MILLIS, |_| false);
                 // A refresh that was due has ended meanwhile.
                 self.run_until(self.now + super::plan::LIVENESS_MILLIS_MAX, Self::is_swept);
-                let left =
-                    self.sites.iter().flat_map(|(place, site)| site.disk.local.shares.keys().map(|(id, epoch)| (place.node, *id, *epoch)));
+                let sites = self.reached.values().filter_map(|place| Some((place, self.sites.get(place)?)));
+                let left = sites.flat_map(|(place, site)| site.disk.local.shares.keys().map(|(id, epoch)| (place.node, *id, *epoch)));
                 let left = left.collect();
                 self.tell(Fact::SharesLeft { shares: left });
                 let open_holds = self.open_holds();
@@ -201,6 +208,7 @@ impl World {
             Event::Elect => self.elect(),
             Event::Start(place) => self.start_site(place),
             Event::EndCopy(node) => self.end_copy(node),
+            Event::SwitchOff(node) => self.switch_off(node),
             Event::StartCoordinator(coordinator) => self.start_coordinator(coordinator),
             Event::CoordinatorTick { coordinator, generation } => self.coordinator_tick(coordinator, generation),
             Event::Job { coordinator, generation, job } => self.job_due(coordinator, generation, job),
@@ -223,7 +231,7 @@ impl World {
     /// Records what happened, and has every invariant look at it.
     pub(super) fn tell(&mut self, fact: Fact) {
         let ground = Ground {
-            nodes: self.plan.nodes,
+            sites: &self.sites_ever,
             threshold: self.plan.threshold,
             liars: self.plan.liars,
             now: EPOCH.plus(self.now),
@@ -291,15 +299,25 @@ impl World {
         match packet {
             Packet::Request { from, to, call, request } => {
                 // Whoever has the address now gets it.
-                let Some(place) = self.reached.get(&to).copied() else { return };
-                self.asked(place, ReplyTo { party: from, call }, request);
+                let removed = self.gone.contains(&to).then_some(Place { node: to, copy: 0 });
+                let Some(place) = self.reached.get(&to).copied().or(removed) else { return };
+                // A caller talks to nobody but who its roster names.
+                if self.talks_to(from, place) {
+                    self.asked(place, ReplyTo { party: from, call }, request);
+                }
             }
             Packet::Reply { from, to, call, reply } => {
-                if self.calls.get(&call).is_some_and(|waiting| waiting.from == to) && self.is_of_roster(to, from) {
+                if self.calls.get(&call).is_some_and(|waiting| waiting.from == to) && self.talks_to(to, from) {
                     self.answered(call, Some((from.node, reply)));
                 }
             }
         }
+    }
+
+    /// The adversary talks to anybody.
+    fn talks_to(&self, caller: Party, place: Place) -> bool {
+        let is_liar = matches!(caller, Party::Coordinator(number) if self.coordinators.get(number).is_some_and(|one| one.lies));
+        is_liar || self.is_of_roster(caller, place)
     }
 
     fn answered(&mut self, call: CallId, reply: Option<(NodeId, Reply)>) {
@@ -336,6 +354,7 @@ impl World {
             (faults.attack_every, Fault::Attack),
             (faults.replace_every, Fault::Replace),
             (faults.rot_every, Fault::Rot),
+            (faults.roster_every, Fault::Roster),
         ];
         for (every, fault) in every.into_iter().filter(|(every, _)| *every > 0) {
             let after = self.dice.below(2 * every);

@@ -25,7 +25,7 @@ const STOLEN_MAX: usize = 60;
 
 /// What the adversary has.
 pub(super) struct Adversary {
-    dice: Dice,
+    pub(super) dice: Dice,
     /// Sessions whose keys it has, oldest first.
     stolen: VecDeque<Stolen>,
     /// Commands that nobody who may say them has said, by digest.
@@ -125,7 +125,8 @@ impl World {
 
     /// Asks for commitments beside those that signatures take.
     fn gather_commitments(&mut self, liar: usize) {
-        let sites: Vec<NodeId> = self.reached.keys().copied().collect();
+        // Sites that were removed run on for a while, and know nonces.
+        let sites: Vec<NodeId> = self.reached.keys().chain(&self.gone).copied().collect();
         let Some(site) = self.adversary.dice.pick(&sites).copied() else { return };
         let now = self.now;
         let Some(coordinator) = self.coordinators.get(liar) else { return };

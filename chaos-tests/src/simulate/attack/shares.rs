@@ -12,6 +12,8 @@ use crate::simulate::world::World;
 
 /// Nobody waits longer for what it should not have asked for.
 pub(super) const DEADLINE: u64 = 3_000;
+/// Signer sets that a removed site may be in, of a thousand.
+const SIGNERS_REMOVED: u32 = 200;
 /// Commitments that are asked for at once.
 const GATHERED: u16 = 6;
 
@@ -160,7 +162,10 @@ impl World {
     /// Commitments of t sites that hold a share, as the coordinator was given them; `uses_up` takes them out of the hoard.
     fn pick_signers(&mut self, liar: usize, record: &CredentialRecord, uses_up: bool) -> Vec<SignerCommitments> {
         let (threshold, now) = (usize::from(self.plan.threshold), self.now);
-        let holders = self.truth().store_numbers().unwrap_or_default().holders(&record.holders);
+        let mut holders = warifu_core::registry::StoreNumbers::of(self.log.cluster()).holders(&record.holders);
+        if self.adversary.dice.permille(SIGNERS_REMOVED) {
+            holders.extend(&self.gone);
+        }
         let ambush = self.adversary.ambush.as_ref().filter(|ambush| now < ambush.until).map(|ambush| ambush.sites.clone());
         let dice = &mut self.adversary.dice;
         let is_patient = dice.permille(80);

@@ -22,10 +22,13 @@ mod old_epoch_never_signs_after_shred;
 mod one_active_credential_per_holder;
 mod one_document_per_session_seq;
 mod one_message_per_nonce;
+mod polynomial;
 mod refresh_keeps_group_key;
 mod released_signature_verifies;
+mod removed_site_never_helps;
 mod rolled_back_store_is_refused;
 mod share_only_for_rendered_bytes;
+mod shares_of_an_epoch_are_one_key;
 mod stopped_site_gives_no_share;
 mod t_minus_one_learn_nothing;
 #[cfg(test)]
@@ -43,8 +46,8 @@ use super::fact::{CardLife, Fact};
 /// What an invariant may know beside the facts.
 #[derive(Clone, Copy)]
 pub struct Ground<'a> {
-    /// n.
-    pub nodes: u8,
+    /// Every site that is, or was, in the roster.
+    pub sites: &'a BTreeSet<NodeId>,
     /// t.
     pub threshold: u8,
     /// f.
@@ -119,6 +122,8 @@ impl Invariants {
             Box::new(held_order_survives_a_censoring_leader::HeldOrderSurvivesACensoringLeader::default()),
             Box::new(one_active_credential_per_holder::OneActiveCredentialPerHolder),
             Box::new(t_minus_one_learn_nothing::TMinusOneLearnNothing::default()),
+            Box::new(shares_of_an_epoch_are_one_key::SharesOfAnEpochAreOneKey::default()),
+            Box::new(removed_site_never_helps::RemovedSiteNeverHelps::default()),
             Box::new(applied_states_agree::AppliedStatesAgree::default()),
         ])
     }

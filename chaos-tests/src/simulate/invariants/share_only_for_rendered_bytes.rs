@@ -10,6 +10,7 @@ use warifu_core::pki::render_csr;
 use warifu_core::registry::{CredentialRecord, Registry as _};
 use warifu_core::signer::identifier;
 use warifu_prescription::{SignatureFields, render};
+use warifu_protocol::Blob;
 use warifu_protocol::wire::SignWork;
 
 use super::{Ground, Invariant};
@@ -68,7 +69,12 @@ fn fits(given: &ShareGiven, ground: &Ground<'_>) -> Result<(), String> {
         return Ok(());
     }
     let package = record.key.as_ref().ok_or("of a credential without a key")?;
-    let package = PublicKeyPackage::deserialize(package.public_key_package.as_slice()).map_err(|error| error.to_string())?;
+    cost::of(Of::Frost, || verify(given, &package.public_key_package, &message))
+}
+
+/// Whether the share is one of the site for this message.
+fn verify(given: &ShareGiven, package: &Blob, message: &[u8]) -> Result<(), String> {
+    let package = PublicKeyPackage::deserialize(package.as_slice()).map_err(|error| error.to_string())?;
     let commitments = given
         .item
         .signers
@@ -79,9 +85,9 @@ fn fits(given: &ShareGiven, ground: &Ground<'_>) -> Result<(), String> {
     let own = identifier(given.site);
     let verifying = package.verifying_shares().get(&own).ok_or("of a key of which it has no public share")?;
     let share = SignatureShare::deserialize(&given.share).map_err(|error| error.to_string())?;
-    let signing = SigningPackage::new(commitments, &message);
-    let verify = || frost_core::verify_signature_share::<Ed25519Sha512>(own, verifying, &share, &signing, package.verifying_key());
-    cost::of(Of::Frost, verify).map_err(|_| "for other bytes than those that follow from the request".to_owned())
+    let signing = SigningPackage::new(commitments, message);
+    frost_core::verify_signature_share::<Ed25519Sha512>(own, verifying, &share, &signing, package.verifying_key())
+        .map_err(|_| "for other bytes than those that follow from the request".to_owned())
 }
 
 #[cfg(test)]

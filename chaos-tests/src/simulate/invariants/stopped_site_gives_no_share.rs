@@ -85,6 +85,10 @@ impl StoppedSiteGivesNoShare {
         let object = match order.body.order {
             OrderCommand::Resume { credential } => StopObject::Credential(credential),
             OrderCommand::ResumeBinding { credential, card } => StopObject::Card { credential, card },
+            // A binding that was announced and stopped is over; another of the same card has the word of its officers.
+            OrderCommand::BindAuthenticator { binding, .. } | OrderCommand::BindWithNotice { binding, .. } => {
+                StopObject::Card { credential: binding.credential, card: binding.card }
+            }
             _ => return,
         };
         if !is_refused {

@@ -1,8 +1,9 @@
 //! t−1 sites learn nothing of a key: all that any t−1 of them received or stored is never worth t values of an epoch's polynomial (design.md G4, section 7).
 //!
 //! Seen at once, by value: no scalar that an honest site sends is a share; none is sent in two attempts or to two sites, since what is drawn for one
-//! recipient hides the share only from the others. Seen when a run ends, by [rank](super::evaluations): for each epoch that was repaired or that is over
-//! and still on a disk, what each t−1 sites know of its polynomial.
+//! recipient hides the share only from the others; packets of an import hold each site's own share and nothing else. Seen when a run ends, by rank: what
+//! each honest site dealt in a key generation or a refresh is worth t values of one polynomial; and for each epoch that was repaired or that is over and
+//! still on a disk, what each t−1 sites [know](super::evaluations) of its polynomial.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use warifu_core::registry::Registry as _;
 use warifu_protocol::{CeremonyId, CredentialId, Epoch, NodeId};
 
 use super::evaluations::{self, Attempt, Part, ScalarBytes};
+use super::polynomial::Values;
 use super::{Ground, Invariant};
 use crate::simulate::fact::{Fact, RepairOf, Sent};
 
@@ -24,6 +26,9 @@ pub(super) struct TMinusOneLearnNothing {
     shares: BTreeSet<ScalarBytes>,
     sent: BTreeMap<ScalarBytes, (NodeId, NodeId, CeremonyId, u32)>,
     epochs: BTreeMap<(CredentialId, Epoch), evaluations::Epoch>,
+    /// What each site dealt the others for one key, in an attempt at a key generation or a refresh.
+    dealt: BTreeMap<(CeremonyId, u32, NodeId, usize), BTreeMap<NodeId, ScalarBytes>>,
+    packets: BTreeMap<ScalarBytes, (CredentialId, NodeId)>,
 }
 
 impl Invariant for TMinusOneLearnNothing {
@@ -37,6 +42,9 @@ impl Invariant for TMinusOneLearnNothing {
                 for (key, scalar) in shares.iter().zip(&scalars.0) {
                     self.shares.insert(*scalar);
                     self.epochs.entry(*key).or_default().shares.insert(*site, *scalar);
+                    if let Some((credential, to)) = self.packets.get(scalar).filter(|packet| **packet != (key.0, *site)) {
+                        return Err(format!("site {to} was sent, in a packet for {credential}, what site {site} has as its share"));
+                    }
                     if let Some((from, to, ..)) = self.sent.get(scalar) {
                         return Err(format!("site {from} sent site {to} what site {site} has as its share"));
                     }
@@ -44,7 +52,13 @@ impl Invariant for TMinusOneLearnNothing {
             }
             Fact::ScalarsSent { from, to, ceremony, attempt, what, scalars } => {
                 match what {
-                    Sent::Round2 => {}
+                    // Of a copied site two processes deal.
+                    Sent::Round2 if ground.suspects.contains(from) => {}
+                    Sent::Round2 => {
+                        for (place, scalar) in scalars.0.iter().enumerate() {
+                            self.dealt.entry((*ceremony, *attempt, *from, place)).or_default().insert(*to, *scalar);
+                        }
+                    }
                     Sent::Delta(of) => self.note((Part::Delta, *from, *to), (*ceremony, *attempt), of, &scalars.0),
                     Sent::Sigma(of) => self.note((Part::Sigma, *from, *to), (*ceremony, *attempt), of, &scalars.0),
                 }
@@ -58,6 +72,24 @@ impl Invariant for TMinusOneLearnNothing {
                             "site {from} sent site {to} a scalar that was sent before in another attempt or to another site"
                         ));
                     }
+                }
+            }
+            Fact::SharesDealt { credential, sites, scalars, group_key } => {
+                for (site, scalar) in sites.iter().zip(&scalars.0) {
+                    let now = (*credential, *site);
+                    if self.packets.insert(*scalar, now).is_some_and(|before| before != now) {
+                        return Err(format!("the packet of site {site} for {credential} holds what another packet holds"));
+                    }
+                    if self.shares.contains(scalar) || self.sent.contains_key(scalar) {
+                        return Err(format!("the packet of site {site} for {credential} holds what was used before"));
+                    }
+                }
+                let values = Values::read(sites.iter().copied().zip(&scalars.0)).ok_or("a packet holds no scalar")?;
+                if values.count() != sites.len() || values.coefficients() != usize::from(ground.threshold) {
+                    return Err(format!("the packets for {credential} are worth {} values of one polynomial", values.coefficients()));
+                }
+                if group_key.is_some_and(|key| key != values.public_key()) {
+                    return Err(format!("the packets for {credential} are of another key"));
                 }
             }
             Fact::SharesLeft { shares } => {
@@ -95,9 +127,23 @@ impl TMinusOneLearnNothing {
         }
     }
 
+    /// What an honest site deals are the values of one polynomial with t coefficients, each at its recipient's identifier. So t−1 others
+    /// lack one value of it, and with that, one of what all have dealt together.
+    fn count_dealt(&self, threshold: usize) -> Result<(), String> {
+        self.dealt.iter().try_for_each(|((ceremony, attempt, from, _), values)| {
+            let values = Values::read(values.iter().map(|(site, scalar)| (*site, scalar))).ok_or("what was dealt is no scalar")?;
+            let (count, needed) = (values.count(), values.coefficients());
+            if needed == threshold.min(count) {
+                return Ok(());
+            }
+            Err(format!("what site {from} dealt to {count} sites in attempt {attempt} of {ceremony} is known by {needed} values"))
+        })
+    }
+
     fn count(&self, ground: &Ground<'_>) -> Result<(), String> {
         let threshold = usize::from(ground.threshold);
-        let sites: Vec<NodeId> = (1..=ground.nodes).filter_map(NodeId::new).collect();
+        self.count_dealt(threshold)?;
+        let sites: Vec<NodeId> = ground.sites.iter().copied().collect();
         let sets = subsets(&sites, threshold - 1);
         for ((credential, epoch), known) in &self.epochs {
             if known.attempts.is_empty() && known.survivors.is_empty() {

@@ -45,7 +45,9 @@ pub(super) fn ground(truth: &MemoryStore) -> Ground<'_> {
     // A test's state lives as long as the test.
     let credentials = Box::leak(Box::new(truth.credentials(None, usize::MAX).expect("a map in memory does not fail")));
     let suspects = SUSPECTS.get_or_init(|| BTreeSet::from([node(SUSPECT)]));
-    Ground { nodes: 5, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS, cards: &CARDS, credentials }
+    static SITES: OnceLock<BTreeSet<NodeId>> = OnceLock::new();
+    let sites = SITES.get_or_init(|| (1..=5).map(node).collect());
+    Ground { sites, threshold: 3, liars: 1, now: NOW, suspects, truth, secrets: &SECRETS, cards: &CARDS, credentials }
 }
 
 /// Feeds facts, over an empty state.

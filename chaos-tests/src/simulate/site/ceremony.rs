@@ -37,6 +37,7 @@ impl World {
         let mut over = Vec::new();
         if process.gate.is_open() {
             effects.extend(cost::of_arithmetic(|| process.repairs.step(now, state, shares, rng).unwrap_or_default()));
+            effects.extend(process.imports.step(now, state).unwrap_or_default());
             match process.backlog.next(now, state, REPAIR_BATCH) {
                 Ok(credentials) if !credentials.is_empty() => effects.push(CeremonyEffect::Propose(process.repairs.ask(credentials, rng))),
                 Ok(_) | Err(_) => {}
@@ -68,11 +69,18 @@ impl World {
             if self.dies_here(place) {
                 return;
             }
+            let Some(cluster) = self.cluster_of(place).cloned() else { return };
             let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) else { return };
             if process.is_busy {
                 return;
             }
             let Some(effect) = process.effects.pop_front() else { return };
+            if let CeremonyEffect::SendRound2 { to, .. } | CeremonyEffect::SendRepair { to, .. } = &effect
+                && cluster.node(*to).is_none()
+            {
+                // There is nobody of this name in its roster to be called.
+                continue;
+            }
             match effect {
                 CeremonyEffect::StorePending { shares, .. } => {
                     process.is_busy = true;

@@ -108,7 +108,7 @@ impl World {
     }
 
     pub(super) fn root_answered(&mut self, place: Place, node: NodeId, reply: Option<Reply>) {
-        let Some(cluster) = self.cluster_of(place) else { return };
+        let Some(cluster) = self.cluster_of(place).cloned() else { return };
         let again_at = self.now + RETRY;
         let Some(site) = self.sites.get_mut(&place) else { return };
         let Some(process) = site.process.as_mut() else { return };

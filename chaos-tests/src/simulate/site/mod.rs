@@ -4,6 +4,7 @@ mod apply;
 mod ceremony;
 mod confirm;
 mod destroy;
+mod import;
 mod process;
 mod sign;
 mod snapshot;
@@ -12,11 +13,13 @@ mod storage;
 
 pub(in crate::simulate) use process::Process;
 
+use std::sync::Arc;
+
 use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{ClusterRecord, MemoryStore, Overlay, Registry as _, found};
 use warifu_core::signer::MonotonicMillis;
 use warifu_protocol::wire::{OrderCall, OrderReply, Read, SignCall, View};
-use warifu_protocol::{NodeId, StoreId, UnixMillis};
+use warifu_protocol::{NodeId, SpkiHash, StoreId, UnixMillis};
 
 use super::disk::Disk;
 use super::event::{Event, Party, Place, Proposal, Reply, ReplyTo, Request, Then};
@@ -36,6 +39,8 @@ const RESTART_MILLIS: (u64, u64) = (200, 6_000);
 pub(in crate::simulate) struct Site {
     /// Its keys.
     pub(in crate::simulate) identity: NodeIdentity,
+    /// Its TLS identity.
+    pub(in crate::simulate) tls_spki: SpkiHash,
     /// Which of its stores this is, from 0.
     pub(in crate::simulate) store_number: u32,
     /// Its disk.
@@ -57,8 +62,8 @@ pub(in crate::simulate) struct Site {
     /// It was turned away, or stopped for good: only an order brings the site back.
     pub(in crate::simulate) is_lost: bool,
     /// The cluster as its administrator told it, for a site on a new store.
-    pub(in crate::simulate) roster: Option<ClusterRecord>,
-    pub(super) dice: Dice,
+    pub(in crate::simulate) roster: Option<Arc<ClusterRecord>>,
+    pub(in crate::simulate) dice: Dice,
 }
 
 impl Site {
@@ -66,6 +71,7 @@ impl Site {
     pub(in crate::simulate) fn twin(&self, dice: Dice) -> Self {
         Self {
             identity: self.identity.clone(),
+            tls_spki: self.tls_spki,
             store_number: self.store_number,
             disk: self.disk.clone(),
             process: None,
@@ -95,7 +101,7 @@ impl World {
     }
 
     /// A site on a new store.
-    pub(super) fn new_site(&self, node: NodeId, store_number: u32, roster: Option<ClusterRecord>) -> Site {
+    pub(super) fn new_site(&self, node: NodeId, store_number: u32, roster: Option<Arc<ClusterRecord>>) -> Site {
         let mut dice = self.tree.rng("site", u64::from(node.get()) << 32 | u64::from(store_number));
         let store = self.store_id(node, store_number);
         let mut registry = MemoryStore::default();
@@ -108,6 +114,7 @@ impl World {
         let lag = dice.below(self.plan.faults.log_lag_max.max(1));
         Site {
             identity: self.people.identity(node, store_number),
+            tls_spki: self.people.entry(node, store_number).tls_spki,
             store_number,
             disk: Disk::new(node, self.people.cluster(), store, registry),
             process: None,
@@ -145,17 +152,17 @@ impl World {
     }
 
     /// The cluster as a site knows it.
-    pub(super) fn cluster_of(&self, place: Place) -> Option<ClusterRecord> {
+    pub(super) fn cluster_of(&self, place: Place) -> Option<&Arc<ClusterRecord>> {
         let site = self.sites.get(&place)?;
-        let applied = site.disk.state.registry.cluster().ok()?;
-        Some(site.roster.clone().filter(|roster| roster.revision() > applied.revision()).unwrap_or(applied))
+        let applied = &site.disk.state.cluster;
+        Some(site.roster.as_ref().filter(|roster| roster.revision() > applied.revision()).unwrap_or(applied))
     }
 
     /// Whether whoever asks or waits has `place` in its roster, with these keys: the transport takes nobody else.
     pub(super) fn is_of_roster(&self, asker: Party, place: Place) -> bool {
         let cluster = match asker {
             Party::Site(asker) => self.cluster_of(asker),
-            Party::Coordinator(_) => self.truth().cluster().ok(),
+            Party::Coordinator(_) => Some(self.log.cluster()),
         };
         let Some(site) = self.sites.get(&place) else { return false };
         cluster.is_some_and(|cluster| cluster.node(place.node).is_some_and(|entry| entry.identity == site.identity.public_key()))
@@ -164,7 +171,7 @@ impl World {
     /// Whether consensus counts this process as the site's.
     pub(super) fn is_member(&self, place: Place) -> bool {
         let Some(site) = self.sites.get(&place) else { return false };
-        let entry = self.truth().cluster().ok().and_then(|cluster| cluster.node(place.node).cloned());
+        let entry = self.log.cluster().node(place.node);
         self.reached.get(&place.node) == Some(&place) && entry.is_some_and(|entry| entry.identity == site.identity.public_key())
     }
 
@@ -236,7 +243,8 @@ impl World {
             Request::Order(OrderCall::Stop(stop)) => self.obey(place, from, *stop),
             Request::Order(OrderCall::Read(read)) => self.read(place, from, &read),
             Request::Order(OrderCall::Status) => self.give_status(place, from),
-            Request::Order(OrderCall::Receipts(_) | OrderCall::ImportPacket(_)) => {}
+            Request::Order(OrderCall::ImportPacket(packet)) => self.take_packet(place, from, &packet),
+            Request::Order(OrderCall::Receipts(_)) => {}
             Request::Ceremony(call) => self.ceremony_called(place, from, call),
             Request::Forward(command) => self.take_command(place, command, Some(from)),
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use parking_lot::Mutex;
 use rand_core::SeedableRng as _;
 use warifu_core::ceremony::repair::Repairs;
-use warifu_core::ceremony::{Backlog, Dkg, DueRefreshes};
+use warifu_core::ceremony::{Backlog, Dkg, DueRefreshes, Imports};
 use warifu_core::signer::NoncePools;
 use warifu_node::gate::Gate;
 use warifu_node::holds::Holds;
@@ -20,6 +20,7 @@ use super::storage::{Queued, StateWait};
 use crate::simulate::disk::{LocalWrite, StateWrite};
 use crate::simulate::event::{Effects, Event, Party, Place, Reply, Request, Then};
 use crate::simulate::fact::Fact;
+use crate::simulate::sealing::Sealing;
 use crate::simulate::seed::Dice;
 use crate::simulate::world::World;
 
@@ -41,6 +42,7 @@ pub(in crate::simulate) struct Process {
     pub(super) refusals: RateBound,
     pub(super) dkg: Dkg,
     pub(super) repairs: Repairs,
+    pub(super) imports: Imports<Sealing>,
     pub(super) backlog: Backlog,
     pub(super) due: DueRefreshes,
     pub(super) dice: Dice,
@@ -93,6 +95,7 @@ impl World {
         if site.process.is_some() || site.is_lost {
             return;
         }
+        let sealing = self.people.sealing_for(self.people.entry(place.node, site.store_number).sealing_key.as_slice());
         site.generation += 1;
         let generation = site.generation;
         let boot = BootId::new(site.dice.bytes());
@@ -107,6 +110,7 @@ impl World {
             refusals: RateBound::new(REFUSALS_AUDITED_PER_SECOND),
             dkg: Dkg::new(identity.clone()),
             repairs: Repairs::new(identity.clone()),
+            imports: Imports::new(identity.clone(), sealing),
             due: DueRefreshes::new(identity),
             backlog: Backlog::new(place.node),
             known: site.disk.log_through.max(site.disk.state.applied),
@@ -191,9 +195,8 @@ impl World {
     pub(super) fn judge_self(&self, place: Place) {
         let (Some(cluster), Some(site)) = (self.cluster_of(place), self.sites.get(&place)) else { return };
         let Some(process) = &site.process else { return };
-        let own = self.people.entry(place.node, site.store_number);
         match cluster.node(place.node) {
-            Some(entry) if entry.identity == own.identity && entry.tls_spki == own.tls_spki => {}
+            Some(entry) if entry.identity == site.identity.public_key() && entry.tls_spki == site.tls_spki => {}
             Some(_) | None => process.gate.retire("it was replaced or removed by order".to_owned()),
         }
     }

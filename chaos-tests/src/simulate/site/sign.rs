@@ -2,10 +2,11 @@
 
 use warifu_core::ceremony::OpenShare as _;
 use warifu_core::registry::Registry as _;
+use warifu_node::local::AuditWrite;
 use warifu_node::service::ShareGiver;
 use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, SIGN_BATCH_MAX};
 use warifu_protocol::wire::{FreshCommitments, NodeStatus, OrderReply, SignAnswer, SignItem, SignReply, SignWork};
-use warifu_protocol::{Checkpoint, Name, Refusal, Sha256, UnixMillis};
+use warifu_protocol::{AuditEvent, Checkpoint, Name, Refusal, Sha256, UnixMillis};
 
 use super::storage::{LocalWait, SignWait};
 use crate::simulate::cost::{self, Of};
@@ -54,6 +55,9 @@ impl World {
         let checked = items.iter().map(|item| look(&site.disk, item, now)).collect();
         cost::count(items.len() as u64, 0);
         let (batch, writes) = giver.prepare(view, &coordinator, items.clone(), now, boot_now);
+        // What passed every check but that of its numbers had the commitments of its signers read: two points each.
+        let is_share = |write: &&AuditWrite| matches!(write.entry.event, AuditEvent::DocumentShare { .. } | AuditEvent::CsrShare { .. });
+        cost::count_points((writes.iter().filter(is_share).count() * 2 * usize::from(self.plan.threshold)) as u64);
         let wait = SignWait { batch, items, checked, coordinator, from, refill };
         self.write_local(place, LocalWrite::Audit(writes), LocalWait::Shares(Box::new(wait)));
     }

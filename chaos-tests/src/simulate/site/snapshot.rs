@@ -45,6 +45,9 @@ impl World {
     /// A leader sends its state to a site that lacks entries it does not keep any more, or to one that lacks none, with a forged content.
     pub(in crate::simulate) fn send_snapshot(&mut self, leader: Place, to: Place, forged: bool) {
         let Some(sender) = self.sites.get(&leader) else { return };
+        if !self.takes_snapshot(to, leader.node, sender.disk.state.applied) {
+            return;
+        }
         let (index, mut registry) = (sender.disk.state.applied, sender.disk.state.registry.clone());
         if forged {
             if !self.forge_state(&mut registry) {
@@ -69,22 +72,22 @@ impl World {
         true
     }
 
+    /// Whether a site looks at a snapshot at all.
+    fn takes_snapshot(&self, place: Place, from: NodeId, index: u64) -> bool {
+        let Some(site) = self.sites.get(&place) else { return false };
+        let Some(process) = site.process.as_ref().filter(|process| process.judging.is_none() && !process.is_admitting()) else {
+            return false;
+        };
+        let is_paused = process.forgers.get(&from).is_some_and(|since| self.now < since + FORGER_PAUSE);
+        // Entries that are being applied come first.
+        !is_paused && !process.is_applying && !process.state_failed && index > site.disk.state.applied
+    }
+
     fn judge_snapshot(&mut self, place: Place, from: NodeId, index: u64, sent: &MemoryStore, forged: bool) {
         let now = self.now;
-        let Some(site) = self.sites.get_mut(&place) else { return };
-        let is_paused =
-            site.process.as_ref().is_some_and(|process| process.forgers.get(&from).is_some_and(|since| now < since + FORGER_PAUSE));
-        let Some(process) = site.process.as_ref().filter(|process| process.judging.is_none() && !process.is_admitting()) else { return };
-        // Entries that are being applied come first.
-        if is_paused || process.is_applying || process.state_failed || index <= site.disk.state.applied {
-            return;
-        }
-        let Some((registry, examined)) =
-            examine(sent, site.disk.state.registry.cluster().map(|known| known.revision()).unwrap_or_default())
-        else {
-            return;
-        };
-        let Ok(known) = site.disk.state.registry.cluster() else { return };
+        let Some(site) = self.sites.get(&place) else { return };
+        let known = (*site.disk.state.cluster).clone();
+        let Some((registry, examined)) = examine(sent, known.revision()) else { return };
         let member = |member: &warifu_core::registry::PlanMember| RosterNode {
             address: member.address.clone(),
             spki: member.spki,
