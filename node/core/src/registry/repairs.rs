@@ -133,9 +133,9 @@ pub(super) fn accuse<S: StateStore>(
     }
     let place = *place as usize;
     let shown = part.body.hashes.get(place).is_some_and(|hash| *hash == Sha256::new(sha256(scalar)));
-    let due = due_commitments(state, part.body.ceremony, &record, part.body.kind, accused, message.node, place)?;
+    let due = due_commitments(state, part.body.ceremony, &record, part.body.kind, accused, message.node)?;
     // Without all commitments it cannot be told; no helper is asked to send before they are there.
-    let Some(due) = due.filter(|_| shown) else { return Err(Refusal::CeremonyStep.into()) };
+    let Some(due) = due.and_then(|due| due.into_iter().nth(place)).filter(|_| shown) else { return Err(Refusal::CeremonyStep.into()) };
     if scalar_fits(scalar, &due) {
         return Err(Refusal::AccusationUnfounded { node: accused }.into());
     }
@@ -283,7 +283,8 @@ pub(super) fn abort<S: StateStore>(
     Ok(Applied::Done)
 }
 
-/// The commitments that a scalar must fit: a delta its own, a sigma those of all helpers to its sender. `None` before they are in the log.
+/// The commitments that each scalar of a message must fit, by credential: a delta its own, a sigma those of all helpers to its sender. `None` before
+/// they are in the log.
 ///
 /// # Errors
 /// When the store fails.
@@ -294,18 +295,19 @@ pub fn due_commitments<S: StateStore>(
     kind: RepairPartKind,
     from: NodeId,
     to: NodeId,
-    place: usize,
-) -> Result<Option<Vec<PointBytes>>, StateStoreError> {
+) -> Result<Option<Vec<Vec<PointBytes>>>, StateStoreError> {
     let (senders, column) = match kind {
         RepairPartKind::Delta => (vec![from], to),
         RepairPartKind::Sigma => (record.helpers.clone(), from),
     };
     let Some(column) = record.helpers.iter().position(|node| *node == column) else { return Ok(None) };
-    let mut due = Vec::with_capacity(senders.len());
+    let mut due = vec![Vec::with_capacity(senders.len()); record.credentials.len()];
     for sender in senders {
         let Some(message) = state.repair_commitments(ceremony, sender)? else { return Ok(None) };
-        let Some(point) = message.body.commitments.get(place).and_then(|points| points.get(column)) else { return Ok(None) };
-        due.push(*point);
+        for (place, points) in due.iter_mut().enumerate() {
+            let Some(point) = message.body.commitments.get(place).and_then(|points| points.get(column)) else { return Ok(None) };
+            points.push(*point);
+        }
     }
     Ok(Some(due))
 }

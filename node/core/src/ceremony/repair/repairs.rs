@@ -171,15 +171,15 @@ impl Repairs {
         if !is_ready {
             return Ok(CeremonyReply::NotYet);
         }
-        for (place, (scalar, hash)) in message.scalars.iter().zip(&body.hashes).enumerate() {
+        let Some(due) = due_commitments(state, ceremony, &record, body.kind, from, own)? else {
+            return Ok(CeremonyReply::NotYet);
+        };
+        for (place, ((scalar, hash), due)) in message.scalars.iter().zip(&body.hashes).zip(&due).enumerate() {
             if *hash != Sha256::new(sha256(scalar)) {
                 let (what, reason) = ("the repair message".to_owned(), "a scalar is not the one that was signed".to_owned());
                 return Ok(CeremonyReply::Refused(Refusal::Malformed { what, reason }));
             }
-            let Some(due) = due_commitments(state, ceremony, &record, body.kind, from, own, place)? else {
-                return Ok(CeremonyReply::NotYet);
-            };
-            if !scalar_fits(scalar, &due) && !is_on(Mutant::SkipRepairScalar) {
+            if !scalar_fits(scalar, due) && !is_on(Mutant::SkipRepairScalar) {
                 let place = u32::try_from(place).expect("a repair has far fewer credentials than 2³²");
                 let message = self.identity.sign(RepairAccusation { part: message.part.clone(), place, scalar: *scalar });
                 self.accusations.insert((ceremony, from), Accusation { attempt, message, proposed_at: None });
