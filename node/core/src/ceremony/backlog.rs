@@ -26,6 +26,12 @@ impl Backlog {
         self.walk.found()
     }
 
+    /// Whether the next look only counts.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        self.walk.counts()
+    }
+
     /// Whether it is in the middle of counting, so that the next look may follow at once.
     #[must_use]
     pub const fn is_counting(&self) -> bool {

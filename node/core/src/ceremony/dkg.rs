@@ -9,6 +9,7 @@ use warifu_protocol::wire::{CeremonyReply, Round2};
 use warifu_protocol::{CeremonyId, NodeId, NodeSigned, Refusal, Round1, UnixMillis};
 
 use super::attempt::{Attempt, Held, Scene};
+use super::begins::Begins;
 use super::effect::{CeremonyEffect, CeremonyError};
 use super::rounds::{ROUND2_PACKAGE_BYTES_MAX, part1};
 use super::shares::OpenShare;
@@ -34,13 +35,26 @@ pub const DEADLINE_GRACE_MILLIS: u64 = 1_000;
 pub struct Dkg {
     identity: NodeIdentity,
     attempts: BTreeMap<CeremonyId, Attempt>,
+    begins: Begins,
 }
 
 impl Dkg {
-    /// Starts with nothing under way.
+    /// Starts with nothing under way, free to begin what there is.
     #[must_use]
     pub const fn new(identity: NodeIdentity) -> Self {
-        Self { identity, attempts: BTreeMap::new() }
+        Self { identity, attempts: BTreeMap::new(), begins: Begins::free() }
+    }
+
+    /// Lets steps begin so many attempts until this is called again. One that has half of its time behind it is begun in any case, and what is
+    /// under way goes on.
+    pub const fn allow_begins(&mut self, count: usize) {
+        self.begins.allow(count);
+    }
+
+    /// Whether attempts wait because no more may be begun.
+    #[must_use]
+    pub const fn begins_wait(&self) -> bool {
+        self.begins.waiting()
     }
 
     /// Brings every open ceremony as far as applied state allows and says what is to be done.
@@ -63,7 +77,8 @@ impl Dkg {
         if open.is_empty() {
             return Ok(effects);
         }
-        let threshold = u16::from(state.cluster()?.threshold.0);
+        let cluster = state.cluster()?;
+        let threshold = u16::from(cluster.threshold.0);
         for (ceremony, record) in &open {
             let full = self.attempts.len() >= ATTEMPTS_MAX && !self.attempts.contains_key(ceremony);
             if full || !record.participants.contains(&self.identity.node()) {
@@ -73,7 +88,14 @@ impl Dkg {
             let past_deadline = now >= record.deadline.plus(DEADLINE_GRACE_MILLIS);
             let attempt = match self.attempts.entry(*ceremony) {
                 Entry::Occupied(attempt) => attempt.into_mut(),
-                Entry::Vacant(place) => place.insert(begin(&scene, threshold, rng)?),
+                Entry::Vacant(place) => {
+                    // What a restart cut off is told at once; that is no work.
+                    let is_new = !record.round1.contains(&self.identity.node());
+                    if is_new && !self.begins.take(now, record.deadline, cluster.policy.ceremony_millis_max) {
+                        continue;
+                    }
+                    place.insert(begin(&scene, threshold, rng)?)
+                }
             };
             attempt.step(&scene, past_deadline, shares, &mut effects)?;
         }

@@ -28,6 +28,12 @@ impl DueRefreshes {
         self.walk.found()
     }
 
+    /// Whether the next look only counts.
+    #[must_use]
+    pub const fn counts(&self) -> bool {
+        self.walk.counts()
+    }
+
     /// Looks at one page, and gives the command that opens a refresh of up to `limit` keys; without a limit keys are counted only.
     ///
     /// Nothing while as many refreshes without an order are open as may be, and at rest.

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod backlog;
+mod begins;
 mod dkg;
 mod due_refreshes;
 mod effect;

@@ -16,6 +16,7 @@ use warifu_protocol::{
 use super::helper::Helping;
 use super::proof::scalar_fits;
 use super::receiver::Receiving;
+use crate::ceremony::begins::Begins;
 use crate::ceremony::retry::{PROPOSE_RETRY_MILLIS, is_due};
 use crate::ceremony::{CeremonyEffect, CeremonyError, OpenShare};
 use crate::identity::NodeIdentity;
@@ -50,6 +51,7 @@ pub struct Repairs {
     /// Repairs of this node's own, with the first attempt of which this process has heard everything that it was sent.
     asked: BTreeMap<CeremonyId, u32>,
     accusations: BTreeMap<(CeremonyId, NodeId), Accusation>,
+    begins: Begins,
 }
 
 struct Accusation {
@@ -59,10 +61,29 @@ struct Accusation {
 }
 
 impl Repairs {
-    /// Starts with nothing under way.
+    /// Starts with nothing under way, free to help in what there is.
     #[must_use]
     pub const fn new(identity: NodeIdentity) -> Self {
-        Self { identity, helping: BTreeMap::new(), receiving: BTreeMap::new(), asked: BTreeMap::new(), accusations: BTreeMap::new() }
+        Self {
+            identity,
+            helping: BTreeMap::new(),
+            receiving: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            accusations: BTreeMap::new(),
+            begins: Begins::free(),
+        }
+    }
+
+    /// Lets steps begin to help in so many attempts until this is called again. One that has half of its time behind it is begun in any case, and
+    /// what is under way goes on.
+    pub const fn allow_begins(&mut self, count: usize) {
+        self.begins.allow(count);
+    }
+
+    /// Whether attempts wait because no more may be begun.
+    #[must_use]
+    pub const fn begins_wait(&self) -> bool {
+        self.begins.waiting()
     }
 
     /// The command that asks for this node's shares of these credentials, ascending and at most
@@ -102,6 +123,7 @@ impl Repairs {
         let mut effects = Vec::new();
         let open: BTreeMap<CeremonyId, RepairRecord> = state.open_repairs()?.into_iter().collect();
         let own = self.identity.node();
+        let ceremony_millis_max = if open.is_empty() { 0 } else { state.cluster()?.policy.ceremony_millis_max };
         let is_current = |id: &CeremonyId, attempt: u32| open.get(id).is_some_and(|record| record.attempt == attempt);
         self.helping.retain(|id, helping| is_current(id, helping.attempt));
         self.asked.retain(|id, _| !self.receiving.contains_key(id) || open.contains_key(id));
@@ -116,7 +138,8 @@ impl Repairs {
                 receiving.step(&scene, record.attempt < first, &mut effects)?;
             } else if record.helpers.contains(&own) {
                 if !self.helping.contains_key(ceremony) {
-                    if self.helping.len() >= HELPED_MAX {
+                    let full = self.helping.len() >= HELPED_MAX;
+                    if full || !self.begins.take(now, record.deadline, ceremony_millis_max) {
                         continue;
                     }
                     self.helping.insert(*ceremony, Helping::begin(&scene, shares, rng)?);

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod begins;
 mod cluster;
 mod import;
 mod key_generation;
