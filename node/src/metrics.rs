@@ -174,7 +174,7 @@ impl NodeMetrics {
             )?,
             background_held: counter(
                 "warifu_node_background_held_total",
-                "Steps of ceremonies and repairs put off to leave signing its time",
+                "Steps in which a ceremony or repair was not begun, to leave signing its time",
             )?,
             crl_fresh_seconds: gauges("warifu_node_crl_fresh_seconds", "Seconds until a CA's active CRL goes stale", &["issuer"])?,
             crl_missing: gauges("warifu_node_crl_missing", "1 for each pinned CA of which there is no CRL", &["issuer"])?,

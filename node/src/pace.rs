@@ -2,7 +2,10 @@
 //!
 //! Ceremonies take steps here and cause entries that every node applies. Both take processors and disks from signing. How much is too much
 //! depends on the machine, so it is found by watching: signature shares are timed while bulk work rests, which gives a limit, and while it does not;
-//! each share over the limit cuts bulk work down, each below it lets it grow a little.
+//! as more or fewer of them are over the limit, bulk work is cut down or may grow.
+//!
+//! Only beginnings are held. A ceremony needs all of its participants, so one that has begun goes on at every node, and the node that holds
+//! longest sets the pace of all. Were each step held, rests of different nodes would add up.
 
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use warifu_protocol::UnixMillis;
 const IDLE_AFTER_MILLIS: u64 = 1_000;
 /// Every node rests at the beginning of each such period, by its wall clock: together, so that what is timed then is signing alone.
 const PERIOD_MILLIS: u64 = 30_000;
-/// How long it rests: some dozens of signatures at the rate at which they matter, and shorter than any deadline of a ceremony.
+/// How long nothing is begun: what is under way ends in the first half of it, and some dozens of signatures come in the rest.
 const REST_MILLIS: u64 = 2_000;
 /// A signature that began earlier after bulk work than this still waited behind it.
 const SETTLE_MILLIS: u64 = 300;
@@ -25,18 +28,24 @@ const CALM_NEEDED: usize = 32;
 const LIMIT_FACTOR: (u32, u32) = (3, 2);
 /// No limit is lower: below it a scheduler's slice counts as slow.
 const LIMIT_MIN: Duration = Duration::from_millis(3);
-/// What one share over the limit leaves of the part of the time, and what one below it makes of it. They balance when one in a hundred is
-/// over: ln 0.5 / 100 = -ln 1.007.
-const SLOW: f64 = 0.5;
-const QUICK: f64 = 1.007;
+/// Shares that are watched before bulk work may grow: some seconds at the rate at which they matter, so that one slow write, which many wait for,
+/// does not count as many reasons.
+const WATCHED: u32 = 100;
+/// With so many of them over the limit bulk work may grow, ...
+const SLOW_FEW: u32 = 1;
+/// ... and as soon as so many are it is cut down, and watching begins anew.
+const SLOW_MANY: u32 = 4;
+/// What a cut leaves of the part of the time, and what growing makes of it.
+const CUT: f64 = 0.6;
+const GROWTH: f64 = 1.5;
 /// The part with which bulk work begins while signing goes on.
 const PART_BEGINNING: f64 = 1.0 / 8.0;
 /// The least part; what is below it would stop rather than slow.
 const PART_MIN: f64 = 1.0 / 256.0;
-/// Longest rest after one step, so that bulk work always gets on: shorter than any deadline of a ceremony.
-const HELD_MAX: Duration = Duration::from_secs(2);
+/// Longest rest after bulk work, so that it always gets on: shorter than half of a ceremony's time, in which all participants must begin.
+const HELD_MAX: Duration = Duration::from_secs(5);
 
-/// Watches signing and says when bulk work may take a step. Instants are of the wall clock; one that was set back counts as time passed.
+/// Watches signing and says when bulk work may be begun. Instants are of the wall clock; one that was set back counts as time passed.
 #[derive(Debug)]
 pub struct Pace {
     latency_max: Duration,
@@ -51,9 +60,12 @@ struct Seen {
     /// Times of signing without bulk work, the newest over the oldest.
     calm: Vec<Duration>,
     calm_next: usize,
+    /// Times of signing beside bulk work since the part was last changed, and how many of them were over the limit.
+    watched: u32,
+    slow: u32,
     stepping: bool,
-    /// End of the last step, and how long it took.
-    stepped: Option<(UnixMillis, Duration)>,
+    /// Rest that is owed for the work that was done, as of an instant.
+    owed: (UnixMillis, Duration),
     /// When bulk work was last under way, here or as far as the log says elsewhere.
     busy_at: Option<UnixMillis>,
 }
@@ -67,8 +79,10 @@ impl Pace {
             signed_at: None,
             calm: Vec::with_capacity(CALM_KEPT),
             calm_next: 0,
+            watched: 0,
+            slow: 0,
             stepping: false,
-            stepped: None,
+            owed: (UnixMillis(0), Duration::ZERO),
             busy_at: None,
         };
         Self { latency_max, seen: Mutex::new(seen) }
@@ -80,19 +94,16 @@ impl Pace {
         seen.signed_at = Some(now);
         let began = now.minus(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         let is_busy = seen.busy_at.is_some_and(|at| began < at || began.distance(at) < SETTLE_MILLIS);
-        if !is_busy {
+        if is_busy {
+            let is_slow = took > seen.limit().unwrap_or(self.latency_max);
+            seen.watch(is_slow);
+        } else if !seen.stepping {
             // Whether a step that runs now is one of bulk work is known when it ends.
-            if !seen.stepping {
-                seen.keep_calm(took);
-            }
-        } else if took > seen.limit().unwrap_or(self.latency_max) {
-            seen.part = (seen.part * SLOW).max(PART_MIN);
-        } else {
-            seen.part = (seen.part * QUICK).min(1.0);
+            seen.keep_calm(took);
         }
     }
 
-    /// How long bulk work must wait for its next step; zero if it may take it now.
+    /// How long nothing may be begun; zero if something may be now.
     #[must_use]
     pub fn held(&self, now: UnixMillis) -> Duration {
         let seen = self.seen.lock();
@@ -100,9 +111,7 @@ impl Pace {
             return Duration::ZERO;
         }
         let rest = Duration::from_millis(REST_MILLIS.saturating_sub(now.0 % PERIOD_MILLIS));
-        let Some((ended, took)) = seen.stepped else { return rest };
-        let due = took.mul_f64(1.0 / seen.part - 1.0).min(HELD_MAX);
-        rest.max(due.saturating_sub(Duration::from_millis(now.distance(ended))))
+        rest.max(seen.owed(now))
     }
 
     /// Notes that a step begins.
@@ -110,14 +119,20 @@ impl Pace {
         self.seen.lock().stepping = true;
     }
 
-    /// Notes that a step has ended that took so long with all that it asked for; `is_busy` when ceremonies are under way.
-    pub fn step_ended(&self, now: UnixMillis, took: Duration, is_busy: bool) {
+    /// Notes that a step has ended; `is_busy` when ceremonies are under way.
+    pub fn step_ended(&self, now: UnixMillis, is_busy: bool) {
         let mut seen = self.seen.lock();
         seen.stepping = false;
-        seen.stepped = Some((now, took));
         if is_busy {
             seen.busy_at = Some(now);
         }
+    }
+
+    /// Notes bulk work that was done here and took so long: rest is owed for it.
+    pub fn worked(&self, now: UnixMillis, took: Duration) {
+        let mut seen = self.seen.lock();
+        let rest = took.mul_f64(1.0 / seen.part - 1.0);
+        seen.owed = (now, (seen.owed(now) + rest).min(HELD_MAX));
     }
 
     /// The part of the time that bulk work may take beside signing, in percent.
@@ -148,6 +163,24 @@ impl Seen {
         let (over, under) = LIMIT_FACTOR;
         Some((*slowest * over / under).max(LIMIT_MIN))
     }
+
+    fn watch(&mut self, is_slow: bool) {
+        self.watched += 1;
+        self.slow += u32::from(is_slow);
+        if self.slow >= SLOW_MANY {
+            self.part = (self.part * CUT).max(PART_MIN);
+        } else if self.watched < WATCHED {
+            return;
+        } else if self.slow <= SLOW_FEW {
+            self.part = (self.part * GROWTH).min(1.0);
+        }
+        (self.watched, self.slow) = (0, 0);
+    }
+
+    fn owed(&self, now: UnixMillis) -> Duration {
+        let (at, owed) = self.owed;
+        owed.saturating_sub(Duration::from_millis(now.distance(at)))
+    }
 }
 
 #[cfg(test)]
@@ -167,49 +200,59 @@ mod tests {
         for back in 1..=CALM_NEEDED as u64 {
             pace.signed(START.minus(1_000 * back), millis(10));
         }
-        pace.step_ended(START, millis(1), true);
+        pace.step_ended(START, true);
         pace
     }
 
-    #[test]
-    fn a_step_is_followed_by_a_rest_that_grows_with_it_and_with_slow_signatures_but_not_for_ever() {
-        let pace = at_work();
-        pace.signed(START, millis(10));
-        pace.step_ended(START, millis(20), true);
-        let first = pace.held(START);
-        assert!(first > millis(100) && first < millis(180), "seven times as long as the step: {first:?}");
-        assert!(pace.held(START.plus(60)) < first, "it goes by");
-        assert_eq!(pace.held(START.plus(200)), Duration::ZERO, "and is over");
-        pace.signed(START, millis(16));
-        assert!(pace.held(START) > 2 * first, "one over the limit of 15 ms");
-        for _ in 0..20 {
-            pace.signed(START, millis(16));
+    /// So many shares of a hundred are over the limit of 15 ms, spread among them.
+    fn sign_hundred(pace: &Pace, slow: u32) {
+        for number in 0..WATCHED {
+            let is_slow = slow > 0 && number % (WATCHED / slow) == 0;
+            pace.signed(START, millis(if is_slow { 16 } else { 14 }));
         }
-        pace.step_ended(START, millis(500), true);
-        assert_eq!(pace.held(START), HELD_MAX);
+    }
+
+    #[test]
+    fn work_is_followed_by_a_rest_that_grows_with_it_and_with_slow_signatures_but_not_for_ever() {
+        let pace = at_work();
+        assert_eq!(pace.held(START), Duration::ZERO, "nothing was done yet");
+        pace.worked(START, millis(20));
+        pace.signed(START, millis(10));
+        assert_eq!(pace.held(START), millis(140), "seven times as long as the work");
+        pace.worked(START.plus(40), millis(10));
+        assert_eq!(pace.held(START.plus(40)), millis(170), "what is left of it and as much again for further work");
+        assert_eq!(pace.held(START.plus(210)), Duration::ZERO, "it is over");
+        sign_hundred(&pace, 4);
+        pace.worked(START.plus(210), millis(20));
+        assert!(pace.held(START.plus(210)) > millis(140), "signing was slow");
+        pace.worked(START.plus(210), millis(60_000));
+        assert_eq!(pace.held(START.plus(210)), HELD_MAX);
         assert_eq!(pace.held(START.plus(IDLE_AFTER_MILLIS + 1)), Duration::ZERO, "nothing is signed");
     }
 
     #[test]
-    fn quick_signatures_give_bulk_work_all_the_time_in_the_end_and_one_slow_in_a_hundred_leaves_it_as_it_is() {
+    fn quick_signatures_give_bulk_work_all_the_time_in_the_end_and_some_slow_in_a_hundred_leave_it_as_it_is() {
         let pace = at_work();
-        for _ in 0..400 {
-            pace.signed(START, millis(14));
-        }
+        (0..6).for_each(|_| sign_hundred(&pace, 1));
         assert_eq!(pace.percent(), 100);
-        pace.step_ended(START, millis(500), true);
+        pace.worked(START, millis(500));
         assert_eq!(pace.held(START), Duration::ZERO);
-        let before = pace.seen.lock().part;
-        for _ in 0..5 {
-            pace.signed(START, millis(16));
-            (0..99).for_each(|_| pace.signed(START, millis(14)));
-        }
-        let after = pace.seen.lock().part;
-        assert!((after / before - 1.0).abs() < 0.05, "{before} {after}");
-        for _ in 0..20 {
-            pace.signed(START, millis(16));
-        }
+        (0..20).for_each(|_| sign_hundred(&pace, 2));
+        assert_eq!(pace.percent(), 100);
+        sign_hundred(&pace, 4);
+        assert_eq!(pace.percent(), 60);
+        (0..20).for_each(|_| sign_hundred(&pace, 2));
+        assert_eq!(pace.percent(), 60, "neither few nor many");
+        (0..20).for_each(|_| sign_hundred(&pace, 10));
         assert_eq!(pace.seen.lock().part, PART_MIN, "never nothing");
+    }
+
+    #[test]
+    fn shares_that_waited_together_count_as_one_reason_to_slow_down() {
+        let pace = at_work();
+        (0..6).for_each(|_| sign_hundred(&pace, 0));
+        (0..SLOW_MANY).for_each(|_| pace.signed(START, millis(200)));
+        assert_eq!(pace.percent(), 60);
     }
 
     #[test]
@@ -217,12 +260,12 @@ mod tests {
         let pace = Pace::new(millis(50));
         pace.step_begins();
         pace.signed(START, millis(1));
-        assert_eq!((pace.percent(), pace.seen.lock().calm.len()), (13, 0), "a step runs, of what is not known yet");
-        pace.step_ended(START, millis(1), true);
+        assert_eq!(pace.seen.lock().calm.len(), 0, "a step runs, of what is not known yet");
+        pace.step_ended(START, true);
         pace.signed(START, millis(49));
-        assert!(pace.seen.lock().part > PART_BEGINNING);
+        assert_eq!(pace.seen.lock().slow, 0);
         pace.signed(START, millis(51));
-        assert!(pace.seen.lock().part < PART_BEGINNING);
+        assert_eq!(pace.seen.lock().slow, 1);
         // Began while bulk work was under way: no measure of signing alone.
         pace.signed(START.plus(SETTLE_MILLIS + 20), millis(30));
         assert_eq!(pace.seen.lock().calm.len(), 0);
@@ -237,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_node_rests_at_the_beginning_of_a_period_unless_nothing_is_signed() {
+    fn nothing_is_begun_at_the_beginning_of_a_period_unless_nothing_is_signed() {
         let pace = Pace::new(millis(50));
         let beginning = UnixMillis(10 * PERIOD_MILLIS);
         assert_eq!(pace.held(beginning), Duration::ZERO, "nothing was ever signed");
@@ -245,5 +288,41 @@ mod tests {
         assert_eq!(pace.held(beginning.plus(500)), millis(1_500));
         pace.signed(beginning.plus(1_900), millis(1));
         assert_eq!(pace.held(beginning.plus(2_000)), Duration::ZERO);
+    }
+
+    /// Ceremonies that five nodes end in two minutes, one after the other, each with work at every node. Every node gives a share each 20 ms;
+    /// beside bulk work `slow_shares` of a hundred are slow at the third.
+    fn ceremonies_of_five(slow_shares: u64) -> usize {
+        const WORK: Duration = millis(100);
+        let paces: Vec<Pace> = (0..5).map(|_| at_work()).collect();
+        let mut begun = [false; 5];
+        let (mut done, mut shares) = (0, 0);
+        for tick in 1..=6_000 {
+            let now = START.plus(20 * tick);
+            shares += 1;
+            for (place, pace) in paces.iter().enumerate() {
+                let is_busy = begun.contains(&true);
+                let is_slow = place == 2 && is_busy && shares % 100 < slow_shares;
+                pace.step_ended(now, is_busy);
+                pace.signed(now, millis(if is_slow { 20 } else { 10 }));
+                if !begun[place] && pace.held(now).is_zero() {
+                    begun[place] = true;
+                    pace.worked(now, WORK);
+                }
+            }
+            if begun == [true; 5] {
+                begun = [false; 5];
+                done += 1;
+            }
+        }
+        done
+    }
+
+    #[test]
+    fn one_node_whose_signing_is_slow_slows_all_down_but_never_to_nothing() {
+        let (free, slowed, worst) = (ceremonies_of_five(0), ceremonies_of_five(3), ceremonies_of_five(50));
+        assert!(free > 1_000, "{free}");
+        assert!(slowed * 3 < free, "{slowed} of {free}");
+        assert!(worst < slowed && worst >= 20, "{worst}: one in each longest rest, of two minutes");
     }
 }

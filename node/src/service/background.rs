@@ -1,6 +1,7 @@
 //! Repair of this node's shares and of others', in the background of signing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use frost_ed25519::keys::KeyPackage;
 use rand_core::OsRng;
@@ -51,31 +52,22 @@ impl OpenShare for LocalStore {
 }
 
 impl CeremonyService {
-    /// One step of all background work.
-    pub(super) fn background_step(&self, view: &StateView) -> Vec<CeremonyEffect> {
-        let Background { gate, metrics, batch, .. } = &self.background;
+    /// One step of all background work, and whether some of it waits because no more than `begins` may be begun.
+    pub(super) fn background_step(&self, view: &StateView, begins: usize) -> (Vec<CeremonyEffect>, bool) {
+        let Background { gate, metrics, .. } = &self.background;
         if !gate.is_open() {
-            return Vec::new();
+            return (Vec::new(), false);
         }
         let now = clock::now();
-        let mut effects = self.repairs.lock().step(now, view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
+        let mut repairs = self.repairs.lock();
+        repairs.allow_begins(begins);
+        let mut effects = repairs.step(now, view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a repair cannot go on here");
             Vec::new()
         });
-        let mut backlog = self.backlog.lock();
-        match backlog.next(now, view, *batch) {
-            Ok(credentials) if credentials.is_empty() => {}
-            Ok(credentials) => effects.push(CeremonyEffect::Propose(self.repairs.lock().ask(credentials, &mut OsRng))),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "missing shares cannot be looked for"),
-        }
-        drop(backlog);
-        let (limit, mut due) = (self.orders.leads().then_some(*batch), self.due.lock());
-        match due.next(now, view, limit, &mut OsRng) {
-            Ok(command) => effects.extend(command.map(CeremonyEffect::Propose)),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "keys that are due for a refresh cannot be looked for"),
-        }
-        metrics.refreshes_due.set(i64::try_from(due.due()).unwrap_or(i64::MAX));
-        drop(due);
+        let waits = repairs.begins_wait();
+        drop(repairs);
+        effects.extend(self.ask(view, now, begins > 0 && !self.asking.is_under_way()));
         effects.extend(self.scrub(view, now));
         self.sweep_shares(view, now);
         let backlog = self.backlog.lock();
@@ -83,6 +75,32 @@ impl CeremonyService {
             self.again.notify_one();
         }
         metrics.shares_missing.set(i64::try_from(backlog.missing()).unwrap_or(i64::MAX));
+        (effects, waits)
+    }
+
+    /// Counts what this node lacks and what is due for a refresh. If it may, asks for the repair of the one and, as the leader, for the refresh of the other.
+    fn ask(&self, view: &StateView, now: UnixMillis, may_ask: bool) -> Vec<CeremonyEffect> {
+        let Background { metrics, batch, .. } = &self.background;
+        let mut effects = Vec::new();
+        let mut backlog = self.backlog.lock();
+        if may_ask || backlog.counts() {
+            match backlog.next(now, view, *batch) {
+                Ok(credentials) if credentials.is_empty() => {}
+                Ok(credentials) => effects.push(CeremonyEffect::Propose(self.repairs.lock().ask(credentials, &mut OsRng))),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "missing shares cannot be looked for"),
+            }
+        }
+        drop(backlog);
+        let mut due = self.due.lock();
+        if may_ask || due.counts() {
+            match due.next(now, view, self.orders.leads().then_some(*batch), &mut OsRng) {
+                Ok(command) => effects.extend(command.map(CeremonyEffect::Propose)),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "keys that are due for a refresh cannot be looked for")
+                }
+            }
+        }
+        metrics.refreshes_due.set(i64::try_from(due.due()).unwrap_or(i64::MAX));
         effects
     }
 
@@ -116,14 +134,13 @@ impl CeremonyService {
         }
     }
 
-    /// Counts what was repaired, and forgets what will not be.
-    pub(super) fn note_verdict(&self, command: &Command, applied: bool) {
+    /// Counts what was repaired, which is what was `stored` before it was said, and forgets what will not be.
+    pub(super) fn note_verdict(&self, command: &Command, applied: bool, stored: u64) {
         match command {
             Command::RepairStarted(started) if !applied => self.repairs.lock().refused(started.body.ceremony),
-            Command::RepairConfirmed(confirmed) if applied => {
-                let count = self.repairs.lock().repaired(confirmed.body.ceremony);
-                self.backlog.lock().repaired(count);
-                self.background.metrics.shares_repaired.inc_by(count);
+            Command::RepairConfirmed(_) if applied => {
+                self.backlog.lock().repaired(stored);
+                self.background.metrics.shares_repaired.inc_by(stored);
             }
             Command::SharesFound(found) if applied => self.background.metrics.shares_found.inc_by(found.body.shares.len() as u64),
             Command::SharesLost(lost) if applied => self.background.metrics.shares_lost.inc_by(lost.body.shares.len() as u64),
@@ -131,13 +148,16 @@ impl CeremonyService {
         }
     }
 
-    pub(super) async fn send_repair(&self, to: NodeId, message: RepairScalars) {
+    pub(super) async fn send_repair(self: &Arc<Self>, to: NodeId, message: RepairScalars) {
         let part = message.part.body.clone();
         let call = CeremonyCall::Repair(Box::new(message));
         let Ok(request) = postcard::to_stdvec(&call).map(zeroize::Zeroizing::new) else { return };
         match self.peers.call(to, Role::Ceremony, &request, ROUND2_DEADLINE).await {
             Ok(reply) => match postcard::from_bytes::<CeremonyReply>(&reply) {
-                Ok(CeremonyReply::Taken) => self.repairs.lock().acknowledged(part.ceremony, part.attempt, part.kind, to),
+                Ok(CeremonyReply::Taken) => {
+                    let service = Arc::clone(self);
+                    self.bulk.run(move || service.repairs.lock().acknowledged(part.ceremony, part.attempt, part.kind, to)).await;
+                }
                 Ok(CeremonyReply::Refused(refusal)) => tracing::info!(%to, %refusal, "parts of a repair refused"),
                 Ok(_) | Err(_) => tracing::debug!(%to, "parts of a repair not taken yet"),
             },
@@ -150,9 +170,12 @@ impl CeremonyService {
             return CeremonyReply::NotYet;
         }
         let Ok(view) = self.state.view() else { return CeremonyReply::NotYet };
-        self.repairs.lock().handle(from, message, &view).unwrap_or_else(|error| {
+        let started = Instant::now();
+        let reply = self.repairs.lock().handle(from, message, &view).unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "parts of a repair cannot be taken");
             CeremonyReply::NotYet
-        })
+        });
+        self.background.pace.worked(clock::now(), started.elapsed());
+        reply
     }
 }

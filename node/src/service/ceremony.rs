@@ -13,8 +13,9 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::Registry as _;
 use warifu_protocol::transport::{PeerClient, Role};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered, Round2};
-use warifu_protocol::{NodeId, NodeSigned, Refusal, SealingKey, StateMark, StateRoot};
+use warifu_protocol::{Command, NodeId, NodeSigned, Refusal, SealingKey, StateMark, StateRoot};
 
+use super::asking::Asking;
 use super::background::{Background, Sweep};
 use super::order::OrderService;
 use super::scrub::Scrub;
@@ -26,6 +27,10 @@ use crate::state::StateDatabase;
 
 /// How often ceremonies are looked at when nothing is applied: their deadlines and retries are in seconds.
 const TICK: Duration = Duration::from_millis(250);
+/// Commands on their way into the log before a step waits for one of them: more than all open ceremonies ask for at once.
+const PROPOSING_MAX: usize = 64;
+/// Shortest pause before a step that makes a beginning which was held.
+const HELD_MIN: Duration = Duration::from_millis(5);
 /// Time for a peer to take round-2 packages or parts of a repair.
 pub(super) const ROUND2_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -36,6 +41,7 @@ pub struct CeremonyService {
     pub(super) local: Arc<LocalStore>,
     pub(super) orders: Arc<OrderService>,
     pub(super) peers: PeerClient,
+    /// Whatever takes one of the locks below waits for steps that compute for long, and so is never done on a thread of the reactor.
     pub(super) bulk: BulkThread,
     pub(super) dkg: Mutex<Dkg>,
     pub(super) repairs: Mutex<Repairs>,
@@ -48,6 +54,17 @@ pub struct CeremonyService {
     pub(super) again: Notify,
     pub(super) due: Mutex<DueRefreshes>,
     pub(super) scrub: Mutex<Scrub>,
+    pub(super) asking: Asking,
+}
+
+/// What one step says.
+#[derive(Default)]
+struct Step {
+    effects: Vec<CeremonyEffect>,
+    /// Whether any ceremony is under way.
+    is_busy: bool,
+    /// For how long beginnings were held that there were to make.
+    held: Option<Duration>,
 }
 
 impl CeremonyService {
@@ -82,6 +99,7 @@ impl CeremonyService {
             again: Notify::new(),
             due,
             scrub: Mutex::default(),
+            asking: Asking::default(),
         }
     }
 
@@ -111,118 +129,127 @@ impl CeremonyService {
 
     /// Works until `stop` says so.
     pub async fn run(self: Arc<Self>, mut progress: watch::Receiver<Progress>, mut stop: watch::Receiver<bool>) {
+        let (mut proposing, mut pause) = (JoinSet::new(), TICK);
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 changed = progress.changed() => if changed.is_err() { return },
                 () = self.again.notified() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            let Background { pace, metrics, .. } = &self.background;
-            let held = pace.held(clock::now());
-            if !held.is_zero() {
-                metrics.background_held.inc();
+            while proposing.try_join_next().is_some() {}
+            while proposing.len() >= PROPOSING_MAX {
                 tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(held) => {}
+                    _ = proposing.join_next() => {}
                 }
             }
+            let Background { pace, metrics, .. } = &self.background;
             pace.step_begins();
-            let (started, service) = (Instant::now(), Arc::clone(&self));
-            let (effects, is_busy) = self.bulk.run(move || service.step()).await.unwrap_or_default();
-            self.perform_all(effects).await;
-            pace.step_ended(clock::now(), started.elapsed(), is_busy);
+            let service = Arc::clone(&self);
+            let Step { effects, is_busy, held } = self.bulk.run(move || service.step()).await.unwrap_or_default();
+            self.perform_all(effects, &mut proposing).await;
+            pace.step_ended(clock::now(), is_busy);
             metrics.background_percent.set(pace.percent());
+            pause = held.map_or(TICK, |held| held.clamp(HELD_MIN, TICK));
         }
     }
 
-    /// What is to be done, and whether any ceremony is under way.
-    fn step(&self) -> (Vec<CeremonyEffect>, bool) {
-        let Ok(view) = self.state.view() else { return (Vec::new(), false) };
-        let mut effects = self.dkg.lock().step(clock::now(), &view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
+    /// What is to be done now. Beginnings wait while signing leaves no room for them, and then one is made at a time.
+    fn step(&self) -> Step {
+        let Ok(view) = self.state.view() else { return Step::default() };
+        let Background { pace, metrics, .. } = &self.background;
+        let (started, held) = (Instant::now(), pace.held(clock::now()));
+        let begins = usize::from(held.is_zero());
+        let mut dkg = self.dkg.lock();
+        dkg.allow_begins(begins);
+        let mut effects = dkg.step(clock::now(), &view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
             Vec::new()
         });
+        let mut begins_wait = dkg.begins_wait();
+        drop(dkg);
         effects.extend(self.import_step(&view));
-        effects.extend(self.background_step(&view));
         let is_open = |open: Result<bool, _>| open.unwrap_or_default();
+        let (background, waits) = self.background_step(&view, begins);
+        effects.extend(background);
+        begins_wait |= waits;
         let is_busy = !effects.is_empty()
             || is_open(view.open_ceremonies(1).map(|open| !open.is_empty()))
             || is_open(view.open_repairs().map(|open| !open.is_empty()))
             || is_open(view.open_imports(1).map(|open| !open.is_empty()));
-        (effects, is_busy)
+        if begins_wait && begins == 0 {
+            metrics.background_held.inc();
+        }
+        // Looking whether there is something to do is no work to rest from: rests would feed themselves.
+        if !effects.is_empty() {
+            pace.worked(clock::now(), started.elapsed());
+        }
+        Step { effects, is_busy, held: begins_wait.then_some(held) }
     }
 
-    /// Carries effects out: those of one ceremony in their order, so that its shares are stored before it is said, all others beside each other.
-    /// Each waits for its entry to be applied, and entries that wait together cost one write.
-    async fn perform_all(self: &Arc<Self>, effects: Vec<CeremonyEffect>) {
-        let mut chains: Vec<Vec<CeremonyEffect>> = Vec::new();
-        for effect in effects {
-            match chains.last_mut().filter(|chain| matches!(chain.last(), Some(CeremonyEffect::StorePending { .. }))) {
-                Some(chain) => chain.push(effect),
-                None => chains.push(vec![effect]),
-            }
-        }
-        let mut running = JoinSet::new();
-        for chain in chains {
-            let service = Arc::clone(self);
-            running.spawn(async move {
-                for effect in chain {
-                    if !service.perform(effect).await {
-                        break;
+    /// Carries effects out: shares are stored before anything that follows them, in order; what is proposed goes on beside the steps that follow, so that
+    /// one ceremony does not wait for the log on behalf of another, and entries that wait together cost one write.
+    async fn perform_all(self: &Arc<Self>, effects: Vec<CeremonyEffect>, proposing: &mut JoinSet<()>) {
+        let (mut effects, mut stored) = (effects.into_iter(), 0);
+        while let Some(effect) = effects.next() {
+            match effect {
+                CeremonyEffect::StorePending { ceremony, attempt, shares } => {
+                    let started = Instant::now();
+                    stored = shares.len() as u64;
+                    if let Err(error) = self.local.store_shares(&shares).await {
+                        tracing::error!(%ceremony, attempt, error = &error as &dyn std::error::Error, "shares cannot be stored");
+                        // The confirmation that they are.
+                        effects.next();
                     }
+                    self.background.pace.worked(clock::now(), started.elapsed());
                 }
-            });
-        }
-        while running.join_next().await.is_some() {}
-    }
-
-    /// Carries one effect out; says whether those that follow may be. A share is durable before its confirmation is proposed.
-    async fn perform(self: &Arc<Self>, effect: CeremonyEffect) -> bool {
-        match effect {
-            CeremonyEffect::StorePending { ceremony, attempt, shares } => {
-                if let Err(error) = self.local.store_shares(&shares).await {
-                    tracing::error!(%ceremony, attempt, error = &error as &dyn std::error::Error, "shares cannot be stored");
-                    return false;
+                CeremonyEffect::Propose(command) => {
+                    let (service, asking, stored) = (Arc::clone(self), self.asking.begin(&command), std::mem::take(&mut stored));
+                    proposing.spawn(async move {
+                        service.propose(command, stored).await;
+                        drop(asking);
+                    });
                 }
-            }
-            CeremonyEffect::Propose(command) => {
-                let kind = command.kind();
-                match self.orders.propose(command.clone()).await {
-                    OrderReply::Verdict(verdict) => {
-                        self.note_verdict(&command, verdict.outcome.is_ok());
-                        match verdict.outcome {
-                            Ok(_) => tracing::debug!(kind, "ceremony step logged"),
-                            Err(refusal) => tracing::info!(kind, %refusal, "ceremony step refused"),
-                        }
-                    }
-                    OrderReply::Unknown { reason } => tracing::warn!(kind, reason, "ceremony step not logged yet"),
-                    OrderReply::View(_)
-                    | OrderReply::Status(_)
-                    | OrderReply::Stop(_)
-                    | OrderReply::Receipts(_)
-                    | OrderReply::ImportPacket(_) => {}
+                CeremonyEffect::SendRound2 { to, message } => {
+                    let service = Arc::clone(self);
+                    tokio::spawn(async move { service.send_round2(to, message).await });
                 }
-            }
-            CeremonyEffect::SendRound2 { to, message } => {
-                let service = Arc::clone(self);
-                tokio::spawn(async move { service.send_round2(to, message).await });
-            }
-            CeremonyEffect::SendRepair { to, message } => {
-                let service = Arc::clone(self);
-                tokio::spawn(async move { service.send_repair(to, message).await });
+                CeremonyEffect::SendRepair { to, message } => {
+                    let service = Arc::clone(self);
+                    tokio::spawn(async move { service.send_repair(to, message).await });
+                }
             }
         }
-        true
     }
 
-    async fn send_round2(&self, to: NodeId, message: NodeSigned<Round2>) {
+    /// Has a command logged, before which so many shares were stored.
+    async fn propose(self: &Arc<Self>, command: Command, stored: u64) {
+        let kind = command.kind();
+        match self.orders.propose_bulk(command.clone(), &self.bulk).await {
+            OrderReply::Verdict(verdict) => {
+                let (service, is_applied) = (Arc::clone(self), verdict.outcome.is_ok());
+                self.bulk.run(move || service.note_verdict(&command, is_applied, stored)).await;
+                match verdict.outcome {
+                    Ok(_) => tracing::debug!(kind, "ceremony step logged"),
+                    Err(refusal) => tracing::info!(kind, %refusal, "ceremony step refused"),
+                }
+            }
+            OrderReply::Unknown { reason } => tracing::warn!(kind, reason, "ceremony step not logged yet"),
+            OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_) | OrderReply::ImportPacket(_) => {}
+        }
+    }
+
+    async fn send_round2(self: &Arc<Self>, to: NodeId, message: NodeSigned<Round2>) {
         let (ceremony, attempt) = (message.body.ceremony, message.body.attempt);
         let call = CeremonyCall::Round2(Box::new(message));
         let Ok(request) = postcard::to_stdvec(&call).map(zeroize::Zeroizing::new) else { return };
         match self.peers.call(to, Role::Ceremony, &request, ROUND2_DEADLINE).await {
             Ok(reply) => match postcard::from_bytes::<CeremonyReply>(&reply) {
-                Ok(CeremonyReply::Taken) => self.dkg.lock().round2_acknowledged(ceremony, attempt, to),
+                Ok(CeremonyReply::Taken) => {
+                    let service = Arc::clone(self);
+                    self.bulk.run(move || service.dkg.lock().round2_acknowledged(ceremony, attempt, to)).await;
+                }
                 Ok(CeremonyReply::Refused(refusal)) => tracing::info!(%to, %refusal, "round-2 packages refused"),
                 Ok(_) | Err(_) => tracing::debug!(%to, "round-2 packages not taken yet"),
             },

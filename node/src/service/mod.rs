@@ -1,5 +1,6 @@
 //! What the node does for coordinators and other nodes.
 
+mod asking;
 mod background;
 mod ceremony;
 mod confirm;

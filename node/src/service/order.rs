@@ -11,6 +11,7 @@ use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderR
 use warifu_protocol::{AuditEntry, AuditEvent, CeremonyId, Command, LogEntry, Name, NodeId, Refusal, Sha256, canonical};
 
 use crate::budget::{self, Budgets, Tried};
+use crate::bulk::BulkThread;
 use crate::clock;
 use crate::gate::Gate;
 use crate::local::{AuditWrite, LocalStore};
@@ -92,6 +93,19 @@ impl OrderService {
     /// Brings a command into the log and waits until it is applied. A command that this node, up to date with its log, would refuse is
     /// refused without filling the log, and the audit log says so; the closing of a session that is closed is answered from the state.
     pub async fn propose(self: &Arc<Self>, command: Command) -> OrderReply {
+        self.propose_tried(command, |trial| async { crate::blocking::run(trial).await.ok() }).await
+    }
+
+    /// As [`Self::propose`], for commands of ceremonies: whether they would be refused is found out at the priority of bulk work.
+    pub async fn propose_bulk(self: &Arc<Self>, command: Command, bulk: &BulkThread) -> OrderReply {
+        self.propose_tried(command, |trial| bulk.run(trial)).await
+    }
+
+    async fn propose_tried<F: Future<Output = Option<Option<Trial>>>>(
+        self: &Arc<Self>,
+        command: Command,
+        run: impl FnOnce(Box<dyn FnOnce() -> Option<Trial> + Send>) -> F,
+    ) -> OrderReply {
         let entry = LogEntry::new(clock::now(), command.clone()).in_version(self.standing.log_version());
         let bytes = match entry.encode() {
             Ok(bytes) => bytes,
@@ -99,8 +113,7 @@ impl OrderService {
         };
         let service = Arc::clone(self);
         let (tried, trial_bytes) = (command.clone(), bytes.clone());
-        let trial = crate::blocking::run(move || service.try_out(&tried, &trial_bytes)).await.ok().flatten();
-        match trial {
+        match run(Box::new(move || service.try_out(&tried, &trial_bytes))).await.flatten() {
             Some(Trial::Refused(refusal)) => {
                 self.record_refusal(&command, &bytes, &refusal).await;
                 return refused(refusal);
