@@ -34,6 +34,8 @@ pub(super) struct Attempt {
     stage: Stage,
     proposed_at: Option<UnixMillis>,
     overdue_said_at: Option<UnixMillis>,
+    /// Since when this node sees that the old epoch can end.
+    ending_since: Option<UnixMillis>,
     /// What the others sent, one message each, with its hash. Held before the log has that hash, compared with it once it has.
     incoming: BTreeMap<NodeId, (Sha256, NodeSigned<Round2>)>,
     /// What others sent that is not what they logged the hash of, one message each: it proves that they signed two things.
@@ -95,6 +97,7 @@ impl Attempt {
             stage,
             proposed_at: None,
             overdue_said_at: None,
+            ending_since: None,
             incoming: BTreeMap::new(),
             contradicting: BTreeMap::new(),
             outgoing: Outbox::empty(),
@@ -264,6 +267,12 @@ impl Attempt {
         let command = if !record.receipts.contains(&scene.identity.node()) {
             Command::EpochReceived(scene.identity.sign(EpochReceipt { ceremony, attempt }))
         } else if past_deadline || record.receipts == record.participants {
+            // One after the other: what the others say after the first is refused, and takes room in the log.
+            let before = record.participants.iter().take_while(|node| **node != scene.identity.node()).count() as u64;
+            let since = *self.ending_since.get_or_insert(scene.now);
+            if scene.now.distance(since) < before * PROPOSE_RETRY_MILLIS {
+                return;
+            }
             Command::EpochRetired(scene.identity.sign(EpochRetired { ceremony, attempt }))
         } else {
             return;

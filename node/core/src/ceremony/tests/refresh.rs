@@ -1,6 +1,6 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use warifu_protocol::{Blob, CeremonyId, Command, Epoch, EpochReceipt, EpochRetired, LogEntry, Refusal};
+use warifu_protocol::{Blob, CeremonyId, Command, Epoch, EpochReceipt, EpochRetired, LogEntry, NodeId, Refusal};
 
 use super::cluster::{CREDENTIALS, Cluster, identity, node};
 use super::mischief::{node_2_lies_to_node_3, node_2_proposes};
@@ -67,6 +67,23 @@ fn a_refresh_makes_new_shares_of_the_same_key_and_both_epochs_sign_until_all_hav
     assert_eq!((after.epoch, after.previous, after.holders.len()), (Epoch(2), None, 5));
     assert_eq!(cluster.sites[&node(1)].store.scan_table(table::CREDENTIAL_CEREMONY), 0);
     cluster.assert_signs([2, 4, 5]);
+    assert_eq!(retired(&cluster), [node(1)], "the others would say no more than is known");
+}
+
+fn retired(cluster: &Cluster) -> Vec<NodeId> {
+    let commands = cluster.log.iter().map(|bytes| LogEntry::decode(bytes).unwrap().command);
+    commands.filter_map(|command| if let Command::EpochRetired(said) = command { Some(said.node) } else { None }).collect()
+}
+
+#[test]
+fn the_old_epoch_ends_though_the_participant_whose_turn_it_is_says_nothing() {
+    let mut cluster = refreshing(107);
+    cluster.mischief = Box::new(|who, mut effects| {
+        effects.retain(|effect| who.node() != node(1) || !matches!(effect, CeremonyEffect::Propose(Command::EpochRetired(_))));
+        effects
+    });
+    run_until(&mut cluster, CeremonyStep::Done);
+    assert_eq!(retired(&cluster), [node(2)]);
 }
 
 #[test]
