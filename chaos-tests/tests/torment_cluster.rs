@@ -36,7 +36,8 @@ fn must_keep_promises(kinds: &[&str], arguments: &[&str]) -> Value {
 
 #[test]
 fn killed_paused_and_lost_sites_cost_no_document_and_too_many_lost_sites_sign_nothing() {
-    let kinds = ["killed", "paused", "leader-killed", "site-loss", "too-many-lost", "coordinator-killed", "old-disk", "revoked"];
+    let kinds =
+        ["killed", "paused", "leader-killed", "site-loss", "too-many-lost", "coordinator-killed", "rolling-upgrade", "old-disk", "revoked"];
     must_keep_promises(&kinds, &["--seed", "1", "--hold", "2"]);
 }
 

@@ -101,6 +101,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         condemned: Some(condemned),
         lost: Vec::new(),
         replaced: BTreeSet::new(),
+        upgraded: BTreeSet::new(),
         taken: BTreeSet::new(),
         disks,
         hold: Duration::from_secs(options.hold),

@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
 use warifu_node::admin::{self, AdminReply, AdminRequest};
-use warifu_protocol::NodeId;
 use warifu_protocol::wire::NodeStatus;
+use warifu_protocol::{NodeId, versions};
 
 use super::desk::Desk;
 use super::oracle::Oracle;
@@ -46,6 +46,8 @@ pub(super) struct Stage {
     pub(super) lost: Vec<(NodeId, PathBuf)>,
     /// Nodes that run on a replaced store.
     pub(super) replaced: BTreeSet<NodeId>,
+    /// Nodes that run the program of the next version.
+    pub(super) upgraded: BTreeSet<NodeId>,
     /// Sites that another fault of this round has: nobody else touches them, waits for them, or counts on them.
     pub(super) taken: BTreeSet<NodeId>,
     /// The nodes' disks, if they can forget and fail.
@@ -129,7 +131,11 @@ impl Stage {
 
     /// What a node has in its environment when nothing is done to it.
     pub(super) fn environment(&self, node: NodeId) -> Vec<(OsString, OsString)> {
-        self.disks.get(&node).map(Disk::environment).unwrap_or_default()
+        let mut environment = self.disks.get(&node).map(Disk::environment).unwrap_or_default();
+        if self.upgraded.contains(&node) {
+            environment.push((versions::VARIABLE.into(), "next".into()));
+        }
+        environment
     }
 
     /// Refuses to go on when a process has ended by itself at which no other fault is.

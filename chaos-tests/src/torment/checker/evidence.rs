@@ -201,7 +201,8 @@ impl Evidence {
                 AppliedPayload::Blank => Vec::new(),
                 AppliedPayload::Membership(members) => members,
                 AppliedPayload::Command(command) => {
-                    match LogEntry::decode(&command).map(|entry| entry.command) {
+                    // Whatever its version: this program may be older than those that wrote it.
+                    match postcard::from_bytes::<LogEntry>(&command).map(|entry| entry.command) {
                         Ok(Command::NodeStarted(signed)) => drop(self.spoken.insert(position.index, Spoken::Started(signed))),
                         Ok(Command::CheckpointWitnessed(signed)) => drop(self.spoken.insert(position.index, Spoken::Checkpoint(signed))),
                         _ => {}

@@ -13,6 +13,7 @@ mod paused;
 mod power_cut;
 mod revoked;
 mod rolling_restart;
+mod rolling_upgrade;
 mod second;
 mod site_loss;
 mod too_many_lost;
@@ -68,6 +69,8 @@ pub enum Nemesis {
     CoordinatorKilled,
     /// Every node stopped in order and started, one after the other.
     RollingRestart,
+    /// Every node stopped in order and started with the program of the next version, one after the other.
+    RollingUpgrade,
     /// A site loses its disk and is replaced by order.
     DiskWiped,
     /// A site's disk of yesterday in place of today's.
@@ -137,6 +140,7 @@ impl Nemesis {
             | Self::Untidy
             | Self::CoordinatorKilled
             | Self::RollingRestart
+            | Self::RollingUpgrade
             | Self::DiskWiped
             | Self::OldDisk
             | Self::DiskFull
@@ -150,7 +154,16 @@ impl Nemesis {
     /// Whether untidy lines may come on top.
     #[must_use]
     pub const fn bears_weather(self) -> bool {
-        matches!(self, Self::Killed | Self::Paused | Self::LeaderKilled | Self::SiteLoss | Self::CoordinatorKilled | Self::RollingRestart)
+        matches!(
+            self,
+            Self::Killed
+                | Self::Paused
+                | Self::LeaderKilled
+                | Self::SiteLoss
+                | Self::CoordinatorKilled
+                | Self::RollingRestart
+                | Self::RollingUpgrade
+        )
     }
 
     /// Whether it may be at one site while something else is done to others.
@@ -190,6 +203,7 @@ impl Nemesis {
             Self::Untidy => network::untidy(stage).await,
             Self::CoordinatorKilled => coordinator_killed::strike(stage).await,
             Self::RollingRestart => rolling_restart::strike(stage).await,
+            Self::RollingUpgrade => rolling_upgrade::strike(stage).await,
             Self::DiskWiped => disk_wiped::strike(stage).await,
             Self::OldDisk => old_disk::strike(stage).await,
             Self::DiskFull => disk::strike(stage, disk::Kind::Full).await,
