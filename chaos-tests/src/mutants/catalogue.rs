@@ -30,6 +30,7 @@ const PROTOCOL: Program = Program::Library("warifu_protocol");
 const COORDINATOR_CORE: Program = Program::Library("warifu_coordinator_core");
 const REGISTRY: Program = Program::Beside("node/core", "registry");
 const NODES: Program = Program::Beside("node", "cluster");
+const STARTS: Program = Program::Beside("node", "starts");
 const STORE: Program = Program::Beside("node", "store");
 const REMAINS: Program = Program::Beside("node", "remains");
 const SEALING: Program = Program::Beside("node", "sealing");
@@ -145,6 +146,7 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::AcceptAnyServer, TRANSPORT, "a_server_must_hold_the_key_of_exactly_the_node_that_is_called"),
     test(Mutant::AcceptAnyRole, TRANSPORT, "a_known_peer_is_turned_away_from_a_role_that_is_not_its_own"),
     test(Mutant::KeepNoncesOverGeneration, NODES, "generation::no_nonce_of_before_a_new_vm_generation_signs_and_new_ones_do"),
+    test(Mutant::CountCaughtUpAudit, STARTS, "what_came_in_since_an_unconfirmed_start_does_not_count_as_what_the_store_had"),
     test(Mutant::CensorStops, PROCESSES, "censor::a_leader_that_keeps_a_stop_out_of_the_log_is_replaced_and_the_stop_is_logged"),
     test(
         Mutant::SkipBudgets,

@@ -126,7 +126,7 @@ impl Disk {
     /// An empty disk that a node has just founded its store on.
     #[must_use]
     pub(super) fn new(node: NodeId, cluster: ClusterId, store: StoreId, registry: MemoryStore) -> Self {
-        let starts = StartRecord { node, cluster, store, incarnation: 0, boots: Vec::new(), unconfirmed: 0 };
+        let starts = StartRecord { node, cluster, store, incarnation: 0, boots: Vec::new(), unconfirmed: 0, audit_size: 0 };
         let local = LocalData {
             starts,
             audit: Vec::new(),
@@ -162,7 +162,7 @@ impl Disk {
                 Left::State(write) => self.state.write(&write),
             }
         }
-        self.local.starts.begin(boot);
+        self.local.starts.begin(boot, self.local.audit.len() as u64);
         outcomes
     }
 

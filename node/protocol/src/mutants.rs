@@ -180,6 +180,8 @@ mutants! {
     WriteUnreadVersion = "write-unread-version",
     /// Nonces outlive an image of their machine.
     KeepNoncesOverGeneration = "keep-nonces-over-generation",
+    /// A store that was set back says that it has what it has caught up with.
+    CountCaughtUpAudit = "count-caught-up-audit",
     /// A leader keeps stops out of the log.
     CensorStops = "censor-stops",
     /// A peer may bring any number of commands into the log that are refused there.

@@ -155,6 +155,11 @@ fn append_entry(
     Ok(())
 }
 
+/// Entries that the log has.
+pub(super) fn size(transaction: &WriteTransaction) -> Result<u64, StoreError> {
+    next_position(&transaction.open_table(ENTRIES)?)
+}
+
 fn next_position(entries: &impl ReadableTable<u64, &'static [u8]>) -> Result<u64, StoreError> {
     Ok(entries.last()?.map_or(0, |(position, _)| position.value() + 1))
 }

@@ -4,9 +4,10 @@ use rand_core::{OsRng, RngCore as _};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use warifu_protocol::limits::EARLIER_BOOTS_MAX;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::{BootId, ClusterId, NodeId, StoreId};
 
-use super::LocalStoreError;
+use super::{LocalStoreError, audit};
 use crate::store::{Database, StoreError};
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -30,6 +31,9 @@ pub struct StartRecord {
     pub boots: Vec<BootId>,
     /// How many of the latest of them are not confirmed.
     pub unconfirmed: u32,
+    /// Entries of the audit log when the first of these began. What came in later came from the log of the cluster, and says nothing about what the
+    /// store had itself: an image that was put back would soon have caught up.
+    pub audit_size: u64,
 }
 
 /// Boot ids that are kept: enough that a peer that is far behind still remembers one of them.
@@ -47,8 +51,11 @@ pub struct StoreMeta {
 }
 
 impl StartRecord {
-    /// Counts a start.
-    pub fn begin(&mut self, boot: BootId) {
+    /// Counts a start, with the entries that the audit log has.
+    pub fn begin(&mut self, boot: BootId, audit_size: u64) {
+        if self.unconfirmed == 0 || is_on(Mutant::CountCaughtUpAudit) {
+            self.audit_size = audit_size;
+        }
         self.incarnation += 1;
         self.boots.push(boot);
         if self.boots.len() > BOOTS_KEPT_MAX {
@@ -84,10 +91,12 @@ pub(super) fn start(database: &Database, node: NodeId, cluster: ClusterId) -> Re
         let mut record = match found {
             Some(Ok(record)) => record,
             Some(Err(error)) => return Err(StoreError::Corrupt { what: "the start record", detail: error.to_string() }),
-            None => StartRecord { node, cluster, store: StoreId::new(fresh), incarnation: 0, boots: Vec::new(), unconfirmed: 0 },
+            None => {
+                StartRecord { node, cluster, store: StoreId::new(fresh), incarnation: 0, boots: Vec::new(), unconfirmed: 0, audit_size: 0 }
+            }
         };
         if record.node == node && record.cluster == cluster {
-            record.begin(boot);
+            record.begin(boot, audit::size(transaction)?);
             let bytes = postcard::to_stdvec(&record).expect("a start record serializes");
             table.insert(START, bytes.as_slice())?;
         }
@@ -104,12 +113,15 @@ pub(super) fn read(database: &Database) -> Result<StartRecord, StoreError> {
 }
 
 /// Changes the record durably and returns it.
-pub(super) async fn change(database: &Database, change: impl Fn(&mut StartRecord) + Send + 'static) -> Result<StartRecord, StoreError> {
+pub(super) async fn change(
+    database: &Database,
+    change: impl Fn(&WriteTransaction, &mut StartRecord) -> Result<(), StoreError> + Send + 'static,
+) -> Result<StartRecord, StoreError> {
     database
         .write(move |transaction| {
             let mut table = transaction.open_table(META)?;
             let mut record = decode(table.get(START)?.map(|bytes| bytes.value().to_vec()))?;
-            change(&mut record);
+            change(transaction, &mut record)?;
             let bytes = postcard::to_stdvec(&record).expect("a start record serializes");
             table.insert(START, bytes.as_slice())?;
             Ok(record)
@@ -131,7 +143,11 @@ pub(super) fn recorded_through(database: &Database) -> Result<u64, StoreError> {
 }
 
 pub(super) async fn begin(database: &Database, boot: BootId) -> Result<StartRecord, StoreError> {
-    change(database, move |record| record.begin(boot)).await
+    change(database, move |transaction, record| {
+        record.begin(boot, audit::size(transaction)?);
+        Ok(())
+    })
+    .await
 }
 
 fn decode(bytes: Option<Vec<u8>>) -> Result<StartRecord, StoreError> {

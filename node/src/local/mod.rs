@@ -109,7 +109,11 @@ impl LocalStore {
     /// # Errors
     /// When the store fails.
     pub async fn note_confirmed(&self) -> Result<(), LocalStoreError> {
-        meta::change(&self.database, |record| record.unconfirmed = 0).await?;
+        meta::change(&self.database, |_, record| {
+            record.unconfirmed = 0;
+            Ok(())
+        })
+        .await?;
         Ok(())
     }
 

@@ -109,8 +109,8 @@ impl ConfirmService {
     async fn announce(&self, boot: BootId, progress: &mut watch::Receiver<Progress>) -> Option<u64> {
         loop {
             let local = Arc::clone(&self.local);
-            let look = crate::blocking::run(move || local.checkpoint().and_then(|audit| Ok((audit, local.starts()?))));
-            let (audit, starts) = match look.await {
+            let look = crate::blocking::run(move || local.starts());
+            let starts = match look.await {
                 Ok(Ok(found)) => found,
                 // The process ends.
                 Err(_) => return None,
@@ -123,7 +123,7 @@ impl ConfirmService {
                 store: self.local.meta().store,
                 incarnation: self.local.incarnation(),
                 boot,
-                audit_size: audit.size,
+                audit_size: starts.audit_size,
                 raft_index: self.raft.status().last_log_index.unwrap_or(0),
                 earlier: starts.earlier(),
                 log_version: log_entry_version(),

@@ -74,7 +74,7 @@ impl World {
             store: starts.store,
             incarnation: starts.incarnation,
             boot: process.gate.boot(),
-            audit_size: site.disk.local.audit.len() as u64,
+            audit_size: starts.audit_size,
             raft_index: site.disk.log_through,
             earlier: starts.earlier(),
             log_version: LOG_ENTRY_VERSION,

@@ -185,7 +185,7 @@ impl World {
         let root = state_root::root(&registry).unwrap_or_else(|_| Sha256::new([0; 32]));
         site.disk.state.install(registry, index, root);
         site.disk.log_through = site.disk.log_through.max(index);
-        site.disk.local.starts.begin(boot);
+        site.disk.local.starts.begin(boot, site.disk.local.audit.len() as u64);
         self.counters.injected("snapshot installed", 1);
         self.tell(Fact::SnapshotInstalled { site: place.node, index, root, forged });
         self.tell(Fact::Unconfirmed { site: place.node, before, boot });
