@@ -136,7 +136,9 @@ impl World {
             return;
         }
         let at = self.clock_of(leader);
+        // What is changed twice may be true again.
         if self.dice.permille(self.faults.leader_forges)
+            && !self.adversary.has_forged(&command)
             && let Some(forged) = super::forgery::forge(&command, &self.people, &mut self.dice)
         {
             self.counters.injected("command forged by the leader", 1);

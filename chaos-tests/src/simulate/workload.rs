@@ -23,6 +23,8 @@ use super::world::World;
 
 /// The people do something about so often.
 const WORK_MILLIS: (u64, u64) = (20, 200);
+/// Documents that a holder writes at once.
+const DOCUMENTS_AT_ONCE: (u64, u64) = (1, 4);
 /// Signatures in one session.
 pub(super) const SESSION_SIGNATURES: u32 = 40;
 /// Of these, those that the holder asks for; few, so that holders log in again. The others are left to whoever steals the session.
@@ -346,7 +348,13 @@ impl World {
             };
             session.is_open && session.next <= SESSION_SIGNATURES_USED && known.is_none_or(|record| !is_over(&record))
         });
-        if is_usable { self.sign_document(number) } else { self.open_session(number) }
+        if !is_usable {
+            return self.open_session(number);
+        }
+        let (least, most) = DOCUMENTS_AT_ONCE;
+        for _ in 0..self.workload.dice.between(least, most) {
+            self.sign_document(number);
+        }
     }
 
     /// The clinic's terminal is given up; another takes its place.

@@ -34,7 +34,10 @@ impl World {
     fn forge_command(&mut self, liar: usize) {
         let is_fresh = self.adversary.dice.permille(600);
         let Some(command) = (if is_fresh { self.fresh_order() } else { self.command_from_log() }) else { return };
-        if let Some(forged) = forge(&command, &self.people, &mut self.adversary.dice) {
+        // What is changed twice may be true again.
+        if !self.adversary.has_forged(&command)
+            && let Some(forged) = forge(&command, &self.people, &mut self.adversary.dice)
+        {
             self.counters.injected("command forged by a coordinator", 1);
             self.adversary.note_forged(&forged);
             self.bring_in(liar, forged);

@@ -123,7 +123,7 @@ async fn a_revoked_card_a_revoked_certificate_and_a_suspension_each_end_a_sessio
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_a_closed_session_again_is_answered_and_not_logged() -> anyhow::Result<()> {
-    const AGAIN: u64 = 30;
+    const AGAIN: u64 = 300;
     let run = running().await?;
     let doctor = run.holder("doctor", "Medical Doctor").await?;
     let session = doctor.log_in(&run.cluster, &run.directory.path().join("doctor.json"), KeyKind::P256, 5).await?;
@@ -137,7 +137,7 @@ async fn closing_a_closed_session_again_is_answered_and_not_logged() -> anyhow::
     for _ in 0..AGAIN {
         session.client.close_session(&closing).await?;
     }
-    // Nodes log a few things of their own.
+    // Nodes log things of their own, and what other tests want.
     let logged = last().await? - before;
     assert!(logged < AGAIN / 3, "{logged} entries for {AGAIN} closings of a closed session");
     Ok(())
