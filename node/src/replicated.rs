@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::Verdict;
 use warifu_protocol::{
     AuditEntry, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId, weaken,
@@ -66,6 +67,19 @@ pub struct OwnStart {
     pub index: u64,
     /// Why it was refused, if it was.
     pub refusal: Option<Refusal>,
+}
+
+impl OwnStart {
+    /// Notes that an entry with this node's present boot id took effect or was refused. The same start may be logged twice: the first that counted
+    /// stays. What the node has not signed is somebody else's invention, and says nothing about its store.
+    pub fn note(known: &mut Option<Self>, boot: BootId, index: u64, refusal: Option<&Refusal>) {
+        if matches!(refusal, Some(Refusal::SignatureInvalid { .. })) && !is_on(Mutant::BelieveForgedStart) {
+            return;
+        }
+        if known.as_ref().is_none_or(|start| start.boot != boot || start.refusal.is_some()) {
+            *known = Some(Self { boot, index, refusal: refusal.cloned() });
+        }
+    }
 }
 
 impl NodeState {
@@ -181,11 +195,7 @@ impl NodeState {
             return;
         }
         if boot == self.gate.boot() {
-            // The same start may be logged twice; the first that counted stays.
-            let mut own = self.own_start.lock();
-            if own.as_ref().is_none_or(|start| start.boot != boot || start.refusal.is_some()) {
-                *own = Some(OwnStart { boot, index, refusal: refusal.cloned() });
-            }
+            OwnStart::note(&mut self.own_start.lock(), boot, index, refusal);
         } else if refusal.is_none() && starts.is_some_and(|starts| !starts.boots.contains(&boot)) {
             self.gate.raise_alarm(format!("this node was started elsewhere (boot {boot}): a copy of its store is running"));
         }
@@ -452,4 +462,31 @@ impl InspectEntries for Inspector {
 fn unread(index: u64, error: &LogEntryError) -> InspectRefusal {
     let refusal = InspectRefusal::new(error.to_string());
     if matches!(error, LogEntryError::UnknownVersion { .. }) { refusal.at(index) } else { refusal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_in_this_nodes_name_that_it_has_not_signed_says_nothing_of_its_store() {
+        let boot = BootId::new([1; 16]);
+        let node = NodeId::new(2).expect("a node id");
+        let (forged, rolled_back) = (Refusal::SignatureInvalid { signer: "node 2".to_owned() }, Refusal::NodeRolledBack { node });
+        let mut known = None;
+        OwnStart::note(&mut known, boot, 5, Some(&forged));
+        assert_eq!(known, None, "its own start is still to come");
+        OwnStart::note(&mut known, boot, 6, Some(&rolled_back));
+        assert_eq!(known, Some(OwnStart { boot, index: 6, refusal: Some(rolled_back.clone()) }));
+        OwnStart::note(&mut known, boot, 7, None);
+        let counted = Some(OwnStart { boot, index: 7, refusal: None });
+        assert_eq!(known, counted);
+        for refusal in [Some(&rolled_back), Some(&forged), None] {
+            OwnStart::note(&mut known, boot, 8, refusal);
+            assert_eq!(known, counted, "the first that counted stays");
+        }
+        let later = BootId::new([2; 16]);
+        OwnStart::note(&mut known, later, 9, None);
+        assert_eq!(known, Some(OwnStart { boot: later, index: 9, refusal: None }));
+    }
 }

@@ -50,7 +50,7 @@ pub struct Bulk {
     pub floor: Floor,
     /// This rate over the floor's.
     pub ratio_to_floor: f64,
-    /// Signing right before; absent if nothing was signed.
+    /// Signing in the latest stretch without bulk work; absent if nothing was signed.
     pub before: Option<Phase>,
     /// Signing meanwhile.
     pub meanwhile: Option<Phase>,

@@ -52,6 +52,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
             what: "key generation, nothing signed",
             credentials: ahead,
             floor: floors.generation,
+            quiet_until: from,
             from,
             until: Instant::now(),
         });
@@ -64,8 +65,16 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     PROGRESS.tell(&format!("generating {} keys", options.enrol))?;
     let from = Instant::now();
     scene.bulk(PROGRESS, options.batch, BULK_DEADLINE).enrol(ahead, options.enrol).await?;
-    stretches.push(Stretch { what: "key generation", credentials: options.enrol, floor: floors.generation, from, until: Instant::now() });
+    stretches.push(Stretch {
+        what: "key generation",
+        credentials: options.enrol,
+        floor: floors.generation,
+        quiet_until: from,
+        from,
+        until: Instant::now(),
+    });
     quiet(options).await?;
+    let quiet_until = Instant::now();
 
     let bulk = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE);
     let epochs = bulk.epochs().await?;
@@ -77,14 +86,14 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let from = Instant::now();
     let bulk = scene.bulk(PROGRESS, options.batch, BULK_DEADLINE);
     let repaired = bulk.until_repaired(site).await?;
-    let from_refresh = Instant::now();
-    stretches.push(Stretch { what: "repair of one site", credentials: repaired, floor: floors.repair, from, until: from_refresh });
+    let until = Instant::now();
+    stretches.push(Stretch { what: "repair of one site", credentials: repaired, floor: floors.repair, quiet_until, from, until });
 
     // What the lost disk had is refreshed without an order, as soon as it is repaired.
     PROGRESS.tell(&format!("refreshing {} keys", epochs.len()))?;
-    let count = bulk.until_refreshed(&epochs, NODES.into()).await?;
-    stretches.push(Stretch { what: "refresh", credentials: count, floor: floors.refresh, from: from_refresh, until: Instant::now() });
+    let (from, count) = (until, bulk.until_refreshed(&epochs, NODES.into()).await?);
     let last = Instant::now();
+    stretches.push(Stretch { what: "refresh", credentials: count, floor: floors.refresh, quiet_until, from, until: last });
     quiet(options).await?;
     let ended = Instant::now();
     anyhow::ensure!(!load.is_spent(), "the sessions' numbers were spent before the end; take a lower --rate");
@@ -124,17 +133,20 @@ struct Stretch {
     what: &'static str,
     credentials: u32,
     floor: Floor,
+    /// End of the latest stretch of signing without bulk work.
+    quiet_until: Instant,
     from: Instant,
     until: Instant,
 }
 
 impl Stretch {
-    /// Signing without bulk work is that of the quiet stretch right before.
+    /// Signing without bulk work is that of the latest quiet stretch.
     fn bulk(&self, attempts: &Attempts, signing_since: Instant, quiet: Duration) -> Bulk {
         let seconds = (self.until - self.from).as_secs_f64();
         let rate = f64::from(self.credentials) / seconds;
         let is_signing = self.from >= signing_since;
-        let phases = is_signing.then(|| (attempts.between(self.from - quiet, self.from), attempts.between(self.from, self.until)));
+        let phases =
+            is_signing.then(|| (attempts.between(self.quiet_until - quiet, self.quiet_until), attempts.between(self.from, self.until)));
         let p99_ratio = phases.as_ref().map(|(before, meanwhile)| meanwhile.call.p99_us / before.call.p99_us);
         let (before, meanwhile) = phases.unzip();
         Bulk {

@@ -147,6 +147,11 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::AcceptAnyRole, TRANSPORT, "a_known_peer_is_turned_away_from_a_role_that_is_not_its_own"),
     test(Mutant::KeepNoncesOverGeneration, NODES, "generation::no_nonce_of_before_a_new_vm_generation_signs_and_new_ones_do"),
     test(Mutant::CountCaughtUpAudit, STARTS, "what_came_in_since_an_unconfirmed_start_does_not_count_as_what_the_store_had"),
+    test(
+        Mutant::BelieveForgedStart,
+        NODE,
+        "replicated::tests::a_start_in_this_nodes_name_that_it_has_not_signed_says_nothing_of_its_store",
+    ),
     test(Mutant::CensorStops, PROCESSES, "censor::a_leader_that_keeps_a_stop_out_of_the_log_is_replaced_and_the_stop_is_logged"),
     test(
         Mutant::SkipBudgets,

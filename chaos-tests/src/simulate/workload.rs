@@ -24,7 +24,7 @@ use super::world::World;
 /// The people do something about so often.
 const WORK_MILLIS: (u64, u64) = (20, 200);
 /// Documents that a holder writes at once.
-const DOCUMENTS_AT_ONCE: (u64, u64) = (1, 4);
+const DOCUMENTS_AT_ONCE: (u64, u64) = (1, 3);
 /// Signatures in one session.
 pub(super) const SESSION_SIGNATURES: u32 = 40;
 /// Of these, those that the holder asks for; few, so that holders log in again. The others are left to whoever steals the session.

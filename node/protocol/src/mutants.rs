@@ -182,6 +182,8 @@ mutants! {
     KeepNoncesOverGeneration = "keep-nonces-over-generation",
     /// A store that was set back says that it has what it has caught up with.
     CountCaughtUpAudit = "count-caught-up-audit",
+    /// A node takes a start in its name that it has not signed for its own.
+    BelieveForgedStart = "believe-forged-start",
     /// A leader keeps stops out of the log.
     CensorStops = "censor-stops",
     /// A peer may bring any number of commands into the log that are refused there.

@@ -136,9 +136,7 @@ impl World {
             return;
         }
         if boot == process.gate.boot() {
-            if process.own_start.as_ref().is_none_or(|start| start.boot != boot || start.refusal.is_some()) {
-                process.own_start = Some(OwnStart { boot, index, refusal: refusal.cloned() });
-            }
+            OwnStart::note(&mut process.own_start, boot, index, refusal);
         } else if refusal.is_none() && !starts.boots.contains(&boot) {
             let text = "this node was started elsewhere: a copy of its store is running".to_owned();
             process.gate.raise_alarm(text.clone());
