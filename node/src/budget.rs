@@ -5,12 +5,16 @@
 //! nobody can make many of them, since officers or session keys sign each.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use warifu_core::registry::{self, ApplyError, Overlay, StateStore};
 use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::{Command, LogEntry, UnixMillis};
+
+use crate::clock;
+use crate::state::StateDatabase;
 
 /// Refused entries that a peer may have logged in a row: an honest node's commands may all be overtaken by one change of the cluster.
 pub const REFUSED_BURST: u64 = 200;
@@ -100,7 +104,7 @@ impl<P> Default for Budgets<P> {
     }
 }
 
-impl<P: Ord + Clone> Budgets<P> {
+impl<P: Ord + Clone + fmt::Display> Budgets<P> {
     /// Takes a command of this size out of the peer's budget, if it is enough.
     pub fn admit(&self, now: Instant, peer: &P, size: usize) -> Admission {
         self.of(now, peer, |peer| {
@@ -111,6 +115,26 @@ impl<P: Ord + Clone> Budgets<P> {
             }
             Admission { within_bytes, is_trusted: peer.refused.left > 0 }
         })
+    }
+
+    /// Whether the peer may bring this command into the log now. One that is beyond its budget is tried on applied state first, where that is given.
+    ///
+    /// # Errors
+    /// How long the peer is to wait.
+    pub async fn weigh(&self, peer: &P, state: Option<&StateDatabase>, command: &[u8]) -> Result<(), Duration> {
+        let admission = self.admit(Instant::now(), peer, command.len());
+        if admission.is_free() {
+            return Ok(());
+        }
+        let (state, command) = (state.cloned(), command.to_vec());
+        let tried = crate::blocking::run(move || Tried::on(&state?.view().ok()?, clock::now(), &command).ok());
+        match tried.await {
+            Ok(Some(tried)) if admission.allows(tried) => Ok(()),
+            tried => {
+                tracing::debug!(%peer, ?admission, ?tried, "a peer is to wait before it brings more into the log");
+                Err(RETRY_AFTER)
+            }
+        }
     }
 
     /// An entry of this peer was logged and refused.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use warifu_core::registry::EntryOutcome;
 use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::Verdict;
 use warifu_protocol::{
     AuditEntry, BootId, Command, Genesis, LogEntry, LogEntryError, NodeId, NodeSigned, NodeStarted, Refusal, Sha256, StopId, weaken,
 };
 
-use crate::budget::{self, Budgets, Tried};
+use crate::budget::Budgets;
 use crate::clock;
 use crate::fresh_term::StaleEntries;
 use crate::gate::Gate;
@@ -29,8 +30,10 @@ use crate::service::{Announced, SnapshotJudge};
 use crate::standing::Standing;
 use crate::state::{EntryBytes, FrozenState, StateDatabase, applied_event};
 
+/// The kind of a node's start.
+const NODE_STARTED: &str = "node-started";
 /// Kinds of commands after which other nodes may belong to the cluster, or vote.
-const CHANGES_STANDING: [&str; 5] = ["policy-updated", "anchors-updated", "roster-updated", "store-replaced", "node-started"];
+const CHANGES_STANDING: [&str; 5] = ["policy-updated", "anchors-updated", "roster-updated", "store-replaced", NODE_STARTED];
 
 /// What other parts of the node hear of applying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,13 +126,6 @@ impl NodeState {
         self.progress.subscribe()
     }
 
-    fn decode_position(bytes: &[u8]) -> Result<AppliedState, StateError> {
-        if bytes.is_empty() {
-            return Ok(AppliedState::default());
-        }
-        postcard::from_bytes(bytes).map_err(|error| StateError::new("reading its position", error))
-    }
-
     /// What this node's own log says of its start under this boot id, once that is applied here.
     #[must_use]
     pub fn own_start(&self, boot: BootId) -> Option<OwnStart> {
@@ -173,15 +169,9 @@ impl NodeState {
         }
     }
 
-    /// The starts of this store, if an entry may be one of them or of a copy.
-    async fn starts_if_needed(&self, entries: &[AppliedEntry]) -> Result<Option<StartRecord>, StateError> {
-        let is_own = |entry: &AppliedEntry| match &entry.payload {
-            AppliedPayload::Command(bytes) => {
-                matches!(LogEntry::decode(bytes).map(|entry| entry.command), Ok(Command::NodeStarted(signed)) if signed.node == self.node)
-            }
-            AppliedPayload::Blank | AppliedPayload::Membership(_) => false,
-        };
-        if !entries.iter().any(is_own) {
+    /// The starts of this store, if one of these entries was a start.
+    async fn starts_if_needed(&self, outcomes: &[Option<EntryOutcome>]) -> Result<Option<StartRecord>, StateError> {
+        if !outcomes.iter().flatten().any(|outcome| outcome.kind == NODE_STARTED) {
             return Ok(None);
         }
         let local = Arc::clone(&self.local);
@@ -200,6 +190,17 @@ impl NodeState {
             self.gate.raise_alarm(format!("this node was started elsewhere (boot {boot}): a copy of its store is running"));
         }
     }
+}
+
+fn read_position(database: &StateDatabase) -> Result<AppliedState, StateError> {
+    decode_position(&database.position().map_err(|error| StateError::new("reading its position", error))?)
+}
+
+fn decode_position(bytes: &[u8]) -> Result<AppliedState, StateError> {
+    if bytes.is_empty() {
+        return Ok(AppliedState::default());
+    }
+    postcard::from_bytes(bytes).map_err(|error| StateError::new("reading its position", error))
 }
 
 /// A view for a snapshot.
@@ -222,7 +223,7 @@ impl ReplicatedState for NodeState {
     type Snapshot = StateFile;
 
     fn applied(&self) -> Result<AppliedState, StateError> {
-        Self::decode_position(&self.database.position().map_err(|error| StateError::new("reading its position", error))?)
+        read_position(&self.database)
     }
 
     async fn apply(&self, entries: Vec<AppliedEntry>) -> Result<Vec<Vec<u8>>, StateError> {
@@ -231,12 +232,10 @@ impl ReplicatedState for NodeState {
             Some(known) => known,
             None => {
                 let database = self.database.clone();
-                let reading = |error: &dyn std::fmt::Display| StateError::new("reading its position", error.to_string());
-                let bytes = crate::blocking::run(move || database.position()).await.map_err(|error| reading(&error))?;
-                Self::decode_position(&bytes.map_err(|error| reading(&error))?)?
+                let read = crate::blocking::run(move || read_position(&database)).await;
+                read.map_err(|error| StateError::new("reading its position", error))??
             }
         };
-        let starts = self.starts_if_needed(&entries).await?;
         let mut batch = Vec::with_capacity(entries.len());
         let mut standing_changes = false;
         for entry in entries {
@@ -256,6 +255,7 @@ impl ReplicatedState for NodeState {
             batch.push(EntryBytes { index: entry.position.index, payload, members, position });
         }
         let outcomes = self.database.apply(batch.clone()).await.map_err(|error| StateError::new("applying", error))?;
+        let starts = self.starts_if_needed(&outcomes).await?;
         let now = clock::now();
         let mut responses = Vec::with_capacity(outcomes.len());
         let (mut writes, mut ended) = (Vec::new(), Vec::new());
@@ -297,7 +297,7 @@ impl ReplicatedState for NodeState {
 
     fn snapshot(&self) -> Result<Self::Snapshot, StateError> {
         let frozen = self.database.freeze().map_err(|error| StateError::new("freezing a view", error))?;
-        let applied = Self::decode_position(frozen.position())?;
+        let applied = decode_position(frozen.position())?;
         Ok(StateFile { frozen, applied })
     }
 
@@ -422,19 +422,7 @@ impl InspectEntries for Inspector {
     }
 
     async fn weigh(&self, from: NodeId, command: &[u8]) -> Result<(), Duration> {
-        let admission = self.budgets.admit(Instant::now(), &from, command.len());
-        if admission.is_free() {
-            return Ok(());
-        }
-        let (state, command) = (self.state.clone(), command.to_vec());
-        let tried = crate::blocking::run(move || Tried::on(&state?.view().ok()?, clock::now(), &command).ok());
-        match tried.await {
-            Ok(Some(tried)) if admission.allows(tried) => Ok(()),
-            tried => {
-                tracing::debug!(%from, ?admission, ?tried, "a node is to wait before it brings more into the log");
-                Err(budget::RETRY_AFTER)
-            }
-        }
+        self.budgets.weigh(&from, self.state.as_ref(), command).await
     }
 
     fn weighed(&self, from: NodeId, response: &[u8]) {

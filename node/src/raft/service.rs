@@ -68,8 +68,8 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
             }
             RaftRequest::Propose(command) => {
                 let leads = self.raft.metrics().borrow_watched().current_leader == Some(u64::from(self.me.get()));
-                if leads && let Err(wait) = self.inspector.weigh(from, &command.0).await {
-                    return Err(RpcRefusal::Busy { retry_after_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX) });
+                if leads {
+                    self.inspector.weigh(from, &command.0).await.map_err(RpcRefusal::busy)?;
                 }
                 let reply = propose::at_leader(&self.raft, self.inspector.as_ref(), from, command.0).await;
                 if let ProposeReply::Done { response, .. } = &reply {

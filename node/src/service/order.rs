@@ -10,7 +10,7 @@ use warifu_protocol::transport::RpcRefusal;
 use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderReply, Read, Verdict, View};
 use warifu_protocol::{AuditEntry, AuditEvent, CeremonyId, Command, LogEntry, Name, NodeId, Refusal, Sha256, canonical};
 
-use crate::budget::{self, Budgets, Tried};
+use crate::budget::Budgets;
 use crate::bulk::BulkThread;
 use crate::clock;
 use crate::gate::Gate;
@@ -75,14 +75,7 @@ impl OrderService {
     /// [`RpcRefusal::Busy`] when the coordinator has brought too much, or too much that was refused.
     pub async fn propose_for(self: &Arc<Self>, coordinator: &Name, command: Command) -> Result<OrderReply, RpcRefusal> {
         let Ok(encoded) = postcard::to_stdvec(&command) else { return Err(RpcRefusal::malformed("the command cannot be encoded")) };
-        let admission = self.budgets.admit(Instant::now(), coordinator, encoded.len());
-        if !admission.is_free() {
-            let state = self.state.clone();
-            let tried = crate::blocking::run(move || state.view().ok().and_then(|view| Tried::on(&view, clock::now(), &encoded).ok()));
-            if !matches!(tried.await, Ok(Some(tried)) if admission.allows(tried)) {
-                return Err(RpcRefusal::Busy { retry_after_ms: u32::try_from(budget::RETRY_AFTER.as_millis()).unwrap_or(u32::MAX) });
-            }
-        }
+        self.budgets.weigh(coordinator, Some(&self.state), &encoded).await.map_err(RpcRefusal::busy)?;
         let reply = self.propose(command).await;
         if matches!(&reply, OrderReply::Verdict(verdict) if verdict.index > 0 && verdict.outcome.is_err()) {
             self.budgets.refused(Instant::now(), coordinator);

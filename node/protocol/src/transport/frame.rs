@@ -7,6 +7,8 @@
 //! A reply is of its request's version. A caller begins with the newest version that it speaks and falls back to the server's when it is told
 //! that; so every version has this header, and [`RpcRefusal::WrongVersion`] is written as it is now.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::limits::REFUSAL_DETAIL_MAX;
@@ -96,6 +98,12 @@ impl RpcRefusal {
     #[must_use]
     pub fn unsupported(detail: impl Into<String>) -> Self {
         Self::Unsupported { detail: cut(detail.into()) }
+    }
+
+    /// [`RpcRefusal::Busy`] until then.
+    #[must_use]
+    pub fn busy(retry_after: Duration) -> Self {
+        Self::Busy { retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX) }
     }
 
     /// The same refusal with its explanation cut, whoever made it.
