@@ -10,13 +10,18 @@ use warifu::card::CardAlgorithm;
 use warifu::keys::{KeyKind, TerminalKey};
 use warifu::local_cluster::{Holder, LocalCluster, LocalClusterOptions, NewHolder, OpenSession};
 use warifu_protocol::limits::SESSION_SIGNATURES_MAX;
-use warifu_protocol::{OrderCommand, Policy, SubjectFields};
+use warifu_protocol::{NodeId, OrderCommand, Policy, SubjectFields};
 
 use crate::command::Progress;
 use crate::site::Bulk;
 
 pub(crate) const NODES: u8 = 5;
 pub(crate) const THRESHOLD: u8 = 3;
+/// Every node.
+pub(crate) fn nodes() -> Vec<NodeId> {
+    (1..=NODES).filter_map(NodeId::new).collect()
+}
+
 /// Elections and confirmations on a busy machine take some seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Open sessions of one physician, below what the policy allows.

@@ -28,6 +28,11 @@ pub struct Spread {
     pub max_us: f64,
 }
 
+/// A time for a table, if there is one.
+pub(crate) fn optional_seconds(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"))
+}
+
 impl Default for Latencies {
     fn default() -> Self {
         Self(Histogram::new_with_bounds(1, nanos(TIME_MAX), DIGITS).expect("the bounds and digits are within the histogram's"))

@@ -6,6 +6,7 @@ mod machine;
 mod memory;
 
 pub use disk::durable_writes;
+pub(crate) use latencies::optional_seconds;
 pub use latencies::{Latencies, Spread};
 pub(crate) use machine::write_load_averages;
 pub use machine::{LoadAverage, load_average, processors};

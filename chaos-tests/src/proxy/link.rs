@@ -34,13 +34,19 @@ pub struct Link {
 
 /// Between whom, and how.
 #[derive(Debug, Clone)]
-struct Route {
-    from: Party,
-    to: Party,
-    target: SocketAddr,
-    at: Ipv4Addr,
-    weather: Arc<Weather>,
-    seeds: SeedTree,
+pub struct Route {
+    /// Who calls.
+    pub from: Party,
+    /// Who is called.
+    pub to: Party,
+    /// Where it listens.
+    pub target: SocketAddr,
+    /// The address of this machine that the link has its sockets at.
+    pub at: Ipv4Addr,
+    /// What happens to datagrams.
+    pub weather: Arc<Weather>,
+    /// Where everything drawn comes from.
+    pub seeds: SeedTree,
 }
 
 /// One flow, as the link's socket sees it.
@@ -50,21 +56,14 @@ struct Flow {
 }
 
 impl Link {
-    /// Opens the way of `from` to `to`, which listens at `target`, on a free port of this machine at its address `at`.
+    /// Opens a route on a free port.
     ///
     /// # Errors
     /// When there is no socket to be had.
-    pub async fn open(
-        from: Party,
-        to: Party,
-        target: SocketAddr,
-        at: Ipv4Addr,
-        weather: Arc<Weather>,
-        seeds: SeedTree,
-    ) -> io::Result<Self> {
-        let socket = UdpSocket::bind((at, 0)).await?;
+    pub async fn open(route: Route) -> io::Result<Self> {
+        let socket = UdpSocket::bind((route.at, 0)).await?;
         let address = socket.local_addr()?;
-        let running = tokio::spawn(Route { from, to, target, at, weather, seeds }.serve(socket)).abort_handle();
+        let running = tokio::spawn(route.serve(socket)).abort_handle();
         Ok(Self { address, running })
     }
 
@@ -185,8 +184,9 @@ mod tests {
             let (caller, node) = (must_bind().await, must_bind().await);
             let weather = Arc::new(Weather::default());
             let target = node.local_addr().expect("it is bound");
-            let link =
-                Link::open(CALLER, called(), target, Ipv4Addr::LOCALHOST, Arc::clone(&weather), SeedTree::new(1)).await.expect("a socket");
+            let (at, seeds) = (Ipv4Addr::LOCALHOST, SeedTree::new(1));
+            let route = Route { from: CALLER, to: called(), target, at, weather: Arc::clone(&weather), seeds };
+            let link = Link::open(route).await.expect("a socket");
             Self { caller, node, link, weather }
         }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use warifu_protocol::NodeId;
 
-use super::link::Link;
+use super::link::{Link, Route};
 use super::weather::{Party, Weather};
 use crate::simulate::SeedTree;
 
@@ -41,8 +41,8 @@ impl Mesh {
         let mut links = BTreeMap::new();
         for from in callers {
             for (&to, &target) in nodes.iter().filter(|&(&to, _)| Party::Node(to) != from) {
-                let link = Link::open(from, Party::Node(to), target, at, Arc::clone(&weather), seeds).await;
-                links.insert((from, to), link.map_err(|source| MeshError { from, to, source })?);
+                let route = Route { from, to: Party::Node(to), target, at, weather: Arc::clone(&weather), seeds };
+                links.insert((from, to), Link::open(route).await.map_err(|source| MeshError { from, to, source })?);
             }
         }
         Ok(Self { weather, links })

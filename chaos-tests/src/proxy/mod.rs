@@ -12,6 +12,6 @@ mod weather;
 
 pub use faults::{Faults, Flapping};
 pub use lane::{Lane, Sent};
-pub use link::Link;
+pub use link::{Link, Route};
 pub use mesh::{Mesh, MeshError};
 pub use weather::{Injected, Party, Weather};

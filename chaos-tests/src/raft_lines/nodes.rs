@@ -12,18 +12,16 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use warifu_node::admin::{self, AdminReply, AdminRequest};
 use warifu_node::config::NodeConfig;
 use warifu_node::daemon;
 use warifu_protocol::NodeId;
 use warifu_protocol::wire::NodeStatus;
 
 use crate::preload::Disk;
+use crate::site;
 
 /// Hidden command of `raft-lines` that is the process of the nodes.
 pub const NODES_COMMAND: &str = "__nodes";
-/// Time for one look at a node.
-const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for a node to end once it is told to.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
@@ -74,7 +72,7 @@ impl Nodes {
 
     /// How a node says that it is, at its own socket.
     pub(super) async fn status(&self, node: NodeId) -> Option<NodeStatus> {
-        status(&admin_socket(&self.directory, node)).await
+        site::status(&admin_socket(&self.directory, node)).await
     }
 
     /// Refuses to go on when the process has ended.
@@ -99,15 +97,6 @@ impl Nodes {
 /// Where a node's administrator reaches it.
 pub(super) fn admin_socket(directory: &Path, node: NodeId) -> PathBuf {
     directory.join(format!("node-{node}")).join("data").join("admin.sock")
-}
-
-/// As [`Nodes::status`].
-pub(super) async fn status(socket: &Path) -> Option<NodeStatus> {
-    let asked = tokio::time::timeout(LOOK_DEADLINE, admin::ask(socket, &AdminRequest::Status)).await;
-    match asked.ok()?.ok()? {
-        AdminReply::Status(status) => Some(*status),
-        _ => None,
-    }
 }
 
 fn config(directory: &Path, node: NodeId) -> anyhow::Result<NodeConfig> {

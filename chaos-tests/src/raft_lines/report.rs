@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::command::Outcome;
-use crate::measure::{LoadAverage, Spread, write_load_averages};
+use crate::measure::{LoadAverage, Spread, optional_seconds, write_load_averages};
 use crate::plot::{Plot, escaped, page};
 use crate::proxy::Injected;
 use crate::torment::Checked;
@@ -81,7 +81,7 @@ impl Report {
                 "<tr><td>{}<td>{}<td>{}<td>{}</tr>",
                 round.title,
                 round.writes,
-                optional(round.longest_write),
+                optional_seconds(round.longest_write),
                 escaped(&round.notes.join("; "))
             );
         }
@@ -90,10 +90,6 @@ impl Report {
                       a second green.</p>\n";
         page(&format!("raft-lines, seed {}", self.seed), &format!("{legend}{}{table}<pre>{}</pre>", plot.svg(), escaped(&self.to_string())))
     }
-}
-
-fn optional(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"))
 }
 
 impl Outcome for Report {
@@ -117,7 +113,14 @@ impl fmt::Display for Report {
         write_load_averages(f, &self.load_average)?;
         writeln!(f, "  {:<30} {:>7} {:>8}  on whom", "fault", "writes", "longest")?;
         for round in &self.rounds {
-            writeln!(f, "  {:<30} {:>7} {:>8}  {}", round.title, round.writes, optional(round.longest_write), round.notes.join("; "))?;
+            writeln!(
+                f,
+                "  {:<30} {:>7} {:>8}  {}",
+                round.title,
+                round.writes,
+                optional_seconds(round.longest_write),
+                round.notes.join("; ")
+            )?;
         }
         writeln!(f, "  {} writes acknowledged, {} unknown: {}", self.acknowledged, self.unknown, self.writes)?;
         let Injected { passed, lost, cut, doubled, delayed, held, overflowed } = self.datagrams;

@@ -13,15 +13,16 @@ use warifu_protocol::NodeId;
 use super::checks::check;
 use super::clients::{CALLERS, Clients, Outcome, Write};
 use super::faults::{Fault, Planned};
-use super::nodes::{Nodes, admin_socket, status};
+use super::nodes::{Nodes, admin_socket};
 use super::options::Options;
 use super::report::{Report, Round, SLICE};
 use crate::command::Progress;
 use crate::measure::{Latencies, Spread, load_average};
 use crate::preload::{Disk, Occasion, Shim};
 use crate::proxy::Mesh;
-use crate::scene::{NODES, Scene};
+use crate::scene::{self, NODES, Scene};
 use crate::simulate::{Dice, SeedTree};
+use crate::site;
 use crate::torment::{Checked, lay};
 
 const PROGRESS: Progress = Progress("raft-lines");
@@ -61,7 +62,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         }
     };
     let mut nodes = Nodes::start(&path, disk.as_ref())?;
-    for node in all() {
+    for node in scene::nodes() {
         nodes.start_node(node, true).await?;
     }
     let (cluster, seeds) = (Arc::new(cluster), SeedTree::new(seed));
@@ -140,7 +141,7 @@ impl Stage {
             let leader = self.leader().await;
             notes.extend(lines.put_on_lines(&self.mesh, leader, &mut self.dice));
         }
-        let node = *self.dice.pick(&all()).context("there are nodes")?;
+        let node = *self.dice.pick(&scene::nodes()).context("there are nodes")?;
         match planned.site {
             Some(Fault::Stopped) => {
                 notes.push(format!("node {node} stopped"));
@@ -177,7 +178,7 @@ impl Stage {
 
     async fn leader(&self) -> Option<NodeId> {
         let mut newest = None;
-        for node in all() {
+        for node in scene::nodes() {
             newest = newest.max(self.nodes.status(node).await.map(|status| (status.term, status.leader)));
         }
         newest.and_then(|(_, leader)| leader)
@@ -189,7 +190,7 @@ impl Stage {
         loop {
             self.nodes.check()?;
             let mut places = BTreeMap::new();
-            for node in all() {
+            for node in scene::nodes() {
                 let status = self.nodes.status(node).await;
                 places.insert(node, status.map(|status| (status.applied, status.last_log, status.confirmed)));
             }
@@ -215,13 +216,13 @@ struct Leaders(tokio::sync::watch::Sender<bool>, JoinHandle<Checked>);
 
 impl Leaders {
     fn watch(directory: &Path) -> Self {
-        let sockets: Vec<_> = all().into_iter().map(|node| admin_socket(directory, node)).collect();
+        let sockets: Vec<_> = scene::nodes().into_iter().map(|node| admin_socket(directory, node)).collect();
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let watching = tokio::spawn(async move {
             let (mut leaders, mut seen) = (BTreeMap::new(), LeadersSeen::default());
             while !*stopped.borrow() {
                 for socket in &sockets {
-                    if let Some(said) = status(socket).await
+                    if let Some(said) = site::status(socket).await
                         && let Some(leader) = said.leader
                     {
                         seen.look(&mut leaders, said.term, leader);
@@ -277,10 +278,6 @@ impl Struck {
             notes,
         }
     }
-}
-
-fn all() -> Vec<NodeId> {
-    (1..=NODES).filter_map(NodeId::new).collect()
 }
 
 const fn ended(write: &Write) -> Option<Instant> {

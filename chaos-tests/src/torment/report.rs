@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::checker::Checked;
 use super::nemesis::{Away, Nemesis};
 use crate::command::Outcome;
-use crate::measure::{LoadAverage, Spread, write_load_averages};
+use crate::measure::{LoadAverage, Spread, optional_seconds, write_load_averages};
 use crate::open_loop::Phase;
 use crate::plot::{Plot, escaped, page};
 use crate::proxy::Injected;
@@ -179,7 +179,6 @@ const HEADS: [&str; 10] = ["fault", "times", "requests", "failed", "unknown", "g
 impl Round {
     /// One for each of [`HEADS`].
     fn cells(&self) -> [String; HEADS.len()] {
-        let optional = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
         [
             self.title.clone(),
             self.times.to_string(),
@@ -187,8 +186,8 @@ impl Round {
             (self.signing.failed - self.unknown).to_string(),
             self.unknown.to_string(),
             format!("{:.2}", self.longest_gap),
-            optional(self.longest_write),
-            optional(self.recovery),
+            optional_seconds(self.longest_write),
+            optional_seconds(self.recovery),
             self.datagrams.faults().to_string(),
             self.notes.join("; "),
         ]

@@ -30,7 +30,7 @@ use crate::measure::{Latencies, Spread, load_average};
 use crate::open_loop::{Attempts, Load};
 use crate::preload::{Disk, Shim};
 use crate::proxy::{Faults, Injected};
-use crate::scene::{NODES, Scene, THRESHOLD};
+use crate::scene::{self, NODES, Scene, THRESHOLD};
 use crate::simulate::SeedTree;
 
 /// Whose progress is told.
@@ -67,7 +67,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let program = options.cluster.program()?;
     let directory = options.cluster.common.working_directory(PROGRESS)?;
     // Before everything that is in them, so that it is taken down after it.
-    let namespaces = options.netns.then(|| Namespaces::make(&Stage::nodes())).transpose()?;
+    let namespaces = options.netns.then(|| Namespaces::make(&scene::nodes())).transpose()?;
     PROGRESS.tell(&format!("seed {seed}: founding a cluster"))?;
     let kinds = if options.only.is_empty() { Nemesis::value_variants().to_vec() } else { options.only.clone() };
     let mut cluster = Scene::found(&directory.path().join("cluster"), &program, COORDINATORS).await?;
@@ -182,7 +182,7 @@ fn watched_disks(cluster: &mut LocalCluster, directory: &Path) -> anyhow::Result
         }
     };
     let mut disks = BTreeMap::new();
-    for node in Stage::nodes() {
+    for node in scene::nodes() {
         let disk = Disk::new(&shim, &cluster.node_directory(node), "log", &directory.join(format!("journal-{node}")))?;
         cluster.set_node_environment(node, disk.environment());
         disks.insert(node, disk);
@@ -232,7 +232,7 @@ async fn until_level(stage: &mut Stage) -> anyhow::Result<()> {
     let end = Instant::now() + LEVEL_DEADLINE;
     loop {
         let mut places = Vec::new();
-        for node in Stage::nodes() {
+        for node in scene::nodes() {
             if let Some(status) = stage.status(node).await {
                 places.push((status.applied, status.last_log));
             }
@@ -254,7 +254,7 @@ async fn check(stage: Stage) -> anyhow::Result<Vec<super::checker::Checked>> {
     nodes.into_iter().for_each(|node| cluster.kill_node(node));
     drop(mesh);
     let (genesis, said) = (cluster.genesis().clone(), oracle.said());
-    let configs: Vec<PathBuf> = Stage::nodes().into_iter().map(|node| cluster.node_directory(node).join("config.toml")).collect();
+    let configs: Vec<PathBuf> = scene::nodes().into_iter().map(|node| cluster.node_directory(node).join("config.toml")).collect();
     let anchors = vec![Certificate::parse(cluster.hpki.certificate_der())?];
     let cluster: Arc<LocalCluster> = Arc::new(cluster);
     tokio::task::spawn_blocking(move || {

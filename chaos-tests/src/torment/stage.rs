@@ -9,7 +9,6 @@ use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
-use warifu_node::admin::{self, AdminReply, AdminRequest};
 use warifu_protocol::wire::NodeStatus;
 use warifu_protocol::{NodeId, versions};
 
@@ -18,8 +17,9 @@ use super::oracle::Oracle;
 use crate::commands::Commands;
 use crate::preload::Disk;
 use crate::proxy::{Faults, Mesh, Party};
-use crate::scene::{NODES, Scene, THRESHOLD};
+use crate::scene::{self, NODES, Scene, THRESHOLD};
 use crate::simulate::Dice;
+use crate::site;
 
 /// Time for a node to sign again after its start. A late one is in the report; one that never comes ends the run.
 const SERVING_DEADLINE: Duration = Duration::from_secs(60);
@@ -27,8 +27,6 @@ const SERVING_DEADLINE: Duration = Duration::from_secs(60);
 const LEADER_DEADLINE: Duration = Duration::from_secs(30);
 /// How often nodes are looked at.
 const POLL: Duration = Duration::from_millis(50);
-/// Time for one look.
-const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 /// Coordinators.
 pub(super) const COORDINATORS: u8 = 2;
 
@@ -62,14 +60,9 @@ impl Stage {
         &mut self.scene.cluster
     }
 
-    /// Every node.
-    pub(super) fn nodes() -> Vec<NodeId> {
-        (1..=NODES).filter_map(NodeId::new).collect()
-    }
-
     /// The nodes that no other fault of this round has.
     pub(super) fn free(&self) -> Vec<NodeId> {
-        Self::nodes().into_iter().filter(|node| !self.taken.contains(node)).collect()
+        scene::nodes().into_iter().filter(|node| !self.taken.contains(node)).collect()
     }
 
     /// As many as may be away beside those that another fault has: n - t in sum.
@@ -121,12 +114,7 @@ impl Stage {
 
     /// How a node says that it is, at its own socket.
     pub(super) async fn status(&self, node: NodeId) -> Option<NodeStatus> {
-        let socket = self.scene.cluster.admin_socket(node);
-        let asked = tokio::time::timeout(LOOK_DEADLINE, admin::ask(&socket, &AdminRequest::Status)).await;
-        match asked.ok()?.ok()? {
-            AdminReply::Status(status) => Some(*status),
-            _ => None,
-        }
+        site::status(&self.scene.cluster.admin_socket(node)).await
     }
 
     /// What a node has in its environment when nothing is done to it.

@@ -7,6 +7,7 @@ use warifu_protocol::NodeId;
 
 use super::{Injection, named};
 use crate::proxy::{Faults, Flapping, Party};
+use crate::scene;
 use crate::torment::stage::Stage;
 
 /// How long a flapping line is up and down.
@@ -16,7 +17,7 @@ const DOWN: Duration = Duration::from_millis(400);
 /// The leader hears no other node and is not heard by them; coordinators reach it as before.
 pub(super) async fn leader_isolated(stage: &mut Stage) -> anyhow::Result<Injection> {
     let leader = stage.leader().await?;
-    stage.among(&[Party::Node(leader)], &Stage::parties(&Stage::nodes()), Faults::CUT);
+    stage.among(&[Party::Node(leader)], &Stage::parties(&scene::nodes()), Faults::CUT);
     over(stage, 2, format!("leader {leader}")).await
 }
 
@@ -24,7 +25,7 @@ pub(super) async fn leader_isolated(stage: &mut Stage) -> anyhow::Result<Injecti
 pub(super) async fn split(stage: &mut Stage) -> anyhow::Result<Injection> {
     let spare = stage.spare();
     let minority = stage.draw(spare, None);
-    let majority: Vec<NodeId> = Stage::nodes().into_iter().filter(|node| !minority.contains(node)).collect();
+    let majority: Vec<NodeId> = scene::nodes().into_iter().filter(|node| !minority.contains(node)).collect();
     stage.among(&Stage::parties(&minority), &Stage::parties(&majority), Faults::CUT);
     over(stage, 2, format!("{} | {}", named(&minority), named(&majority))).await
 }
