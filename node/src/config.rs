@@ -168,7 +168,7 @@ pub struct BackgroundSection {
     /// Credentials in one ceremony, 1 to 256. Default 64: larger ones are a little quicker as a whole and hold up the log for longer.
     pub batch: usize,
     /// Ceremonies and repairs take less time when signature shares take longer than this here. Default 30 ms. It counts only until the node has timed
-    /// some dozens of shares without such work; from then on the limit is half as much again as the slowest hundredth of those.
+    /// some dozens of shares without such work; from then on the limit is a third more than the slowest hundredth of those.
     #[serde(with = "humantime_serde")]
     pub sign_latency_max: Duration,
 }

@@ -25,7 +25,7 @@ const CALM_KEPT: usize = 256;
 /// Fewer say nothing of the slowest of a hundred; the configured latency is the limit until then.
 const CALM_NEEDED: usize = 32;
 /// The limit over the slowest hundredth without bulk work, as a fraction: below 2, since a document waits for several nodes, each of which may be slow.
-const LIMIT_FACTOR: (u32, u32) = (3, 2);
+const LIMIT_FACTOR: (u32, u32) = (4, 3);
 /// No limit is lower: below it a scheduler's slice counts as slow.
 const LIMIT_MIN: Duration = Duration::from_millis(3);
 /// Shares that are watched before bulk work may grow: some seconds at the rate at which they matter, so that one slow write, which many wait for,
@@ -34,10 +34,10 @@ const WATCHED: u32 = 100;
 /// With so many of them over the limit bulk work may grow, ...
 const SLOW_FEW: u32 = 1;
 /// ... and as soon as so many are it is cut down, and watching begins anew.
-const SLOW_MANY: u32 = 4;
+const SLOW_MANY: u32 = 3;
 /// What a cut leaves of the part of the time, and what growing makes of it.
-const CUT: f64 = 0.6;
-const GROWTH: f64 = 1.5;
+const CUT: f64 = 0.5;
+const GROWTH: f64 = 1.25;
 /// The part with which bulk work begins while signing goes on.
 const PART_BEGINNING: f64 = 1.0 / 8.0;
 /// The least part; what is below it would stop rather than slow.
@@ -204,11 +204,11 @@ mod tests {
         pace
     }
 
-    /// So many shares of a hundred are over the limit of 15 ms, spread among them.
+    /// So many shares of a hundred are over the limit of 13.3 ms, spread among them.
     fn sign_hundred(pace: &Pace, slow: u32) {
         for number in 0..WATCHED {
             let is_slow = slow > 0 && number % (WATCHED / slow) == 0;
-            pace.signed(START, millis(if is_slow { 16 } else { 14 }));
+            pace.signed(START, millis(if is_slow { 14 } else { 13 }));
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
         pace.worked(START.plus(40), millis(10));
         assert_eq!(pace.held(START.plus(40)), millis(170), "what is left of it and as much again for further work");
         assert_eq!(pace.held(START.plus(210)), Duration::ZERO, "it is over");
-        sign_hundred(&pace, 4);
+        sign_hundred(&pace, SLOW_MANY);
         pace.worked(START.plus(210), millis(20));
         assert!(pace.held(START.plus(210)) > millis(140), "signing was slow");
         pace.worked(START.plus(210), millis(60_000));
@@ -233,16 +233,16 @@ mod tests {
     #[test]
     fn quick_signatures_give_bulk_work_all_the_time_in_the_end_and_some_slow_in_a_hundred_leave_it_as_it_is() {
         let pace = at_work();
-        (0..6).for_each(|_| sign_hundred(&pace, 1));
+        (0..10).for_each(|_| sign_hundred(&pace, 1));
         assert_eq!(pace.percent(), 100);
         pace.worked(START, millis(500));
         assert_eq!(pace.held(START), Duration::ZERO);
         (0..20).for_each(|_| sign_hundred(&pace, 2));
         assert_eq!(pace.percent(), 100);
-        sign_hundred(&pace, 4);
-        assert_eq!(pace.percent(), 60);
+        sign_hundred(&pace, SLOW_MANY);
+        assert_eq!(pace.percent(), 50);
         (0..20).for_each(|_| sign_hundred(&pace, 2));
-        assert_eq!(pace.percent(), 60, "neither few nor many");
+        assert_eq!(pace.percent(), 50, "neither few nor many");
         (0..20).for_each(|_| sign_hundred(&pace, 10));
         assert_eq!(pace.seen.lock().part, PART_MIN, "never nothing");
     }
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn shares_that_waited_together_count_as_one_reason_to_slow_down() {
         let pace = at_work();
-        (0..6).for_each(|_| sign_hundred(&pace, 0));
+        (0..10).for_each(|_| sign_hundred(&pace, 0));
         (0..SLOW_MANY).for_each(|_| pace.signed(START, millis(200)));
-        assert_eq!(pace.percent(), 60);
+        assert_eq!(pace.percent(), 50);
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         for number in 0..CALM_KEPT as u64 {
             pace.signed(START.plus(1_000 + number), millis(40));
         }
-        assert_eq!(pace.seen.lock().limit(), Some(millis(60)));
+        assert_eq!(pace.seen.lock().limit(), Some(millis(40) * 4 / 3));
         for number in 0..CALM_KEPT as u64 {
             pace.signed(START.plus(2_000 + number), millis(1));
         }

@@ -39,6 +39,18 @@ async fn what_was_acknowledged_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn a_writer_steps_back_as_far_as_it_is_told_and_only_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let priority = || rustix::process::getpriority_process(None).unwrap();
+    let own = priority();
+    for (name, niceness) in [("first.redb", 0), ("later.redb", 5)] {
+        let database = Database::open_nice(&dir.path().join(name), OPTIONS, niceness).unwrap();
+        assert_eq!(database.write(move |_| Ok(priority())).await.unwrap(), (own + niceness).min(19), "{name}");
+        assert_eq!(priority(), own, "the process keeps its own");
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_declines_leaves_nothing_and_takes_no_other_job_with_it() {
     let database = Database::open_backend(InMemoryBackend::new(), OPTIONS).unwrap();
     // The first job holds the writer until all the others wait, so that they share a commit.

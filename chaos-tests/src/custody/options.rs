@@ -21,8 +21,9 @@ pub struct Options {
     /// Credentials that are repaired and refreshed. Keys for those beyond --enrol are generated before, while nothing is signed.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub credentials: u32,
-    /// Credentials in one ceremony of key generation. Repair and refresh take as many as nodes are configured to.
-    #[arg(long, default_value_t = CEREMONY_CREDENTIALS_MAX as u32, value_parser = clap::value_parser!(u32).range(1..=CEREMONY_CREDENTIALS_MAX as i64))]
+    /// Credentials in one ceremony of key generation: larger ones are a little quicker in all and hold signing up for longer. Repair and refresh take as
+    /// many as nodes are configured to.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=CEREMONY_CREDENTIALS_MAX as i64))]
     pub batch: u32,
     /// Documents a second, each at its own instant whether or not those before are signed.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]

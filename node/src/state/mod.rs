@@ -27,6 +27,10 @@ const MARKS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("marks"
 /// the two commits.
 const OUTCOMES: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("outcomes");
 
+/// How far its writer steps back. Signing reads what was applied and never waits for more of it, while one ceremony changes hundreds of records at once;
+/// a tenth of a busy processor is left for it.
+const WRITER_NICENESS: i32 = 10;
+
 /// Marks that are kept. A leader's snapshot is at most the configured number of entries behind, which may be half of this.
 pub const MARKS_KEPT: u64 = 65_536;
 
@@ -65,7 +69,7 @@ impl StateDatabase {
     /// # Errors
     /// When it cannot be opened or belongs to another cluster.
     pub fn open(path: &Path, options: DatabaseOptions, genesis: Arc<Genesis>) -> Result<Self, StoreError> {
-        let database = Database::open(path, options)?;
+        let database = Database::open_nice(path, options, WRITER_NICENESS)?;
         let founder = Arc::clone(&genesis);
         database.write_blocking(move |transaction| {
             transaction.open_table(POSITION)?;

@@ -45,10 +45,19 @@ impl Database {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Open`].
     pub fn open(path: &Path, options: DatabaseOptions) -> Result<Self, StoreError> {
+        Self::open_nice(path, options, 0)
+    }
+
+    /// [`Database::open`] with a writer that leaves the processor to threads of normal priority as far as `niceness` says (`nice(2)`, 0 to 19): for what
+    /// may wait for them.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_nice(path: &Path, options: DatabaseOptions, niceness: i32) -> Result<Self, StoreError> {
         verify(path)?;
         let open = |error: redb::Error| StoreError::Open { path: path.to_owned(), source: Arc::new(error) };
         let database = redb::Builder::new().set_cache_size(options.cache_bytes).create(path).map_err(|error| open(error.into()))?;
-        Self::with(database).map_err(|error| open(redb::Error::Io(error)))
+        Self::with(database, niceness).map_err(|error| open(redb::Error::Io(error)))
     }
 
     /// A store on any medium, such as memory or one that fails on purpose.
@@ -59,16 +68,24 @@ impl Database {
         let open = |error: redb::Error| StoreError::Open { path: "(custom backend)".into(), source: Arc::new(error) };
         let database =
             redb::Builder::new().set_cache_size(options.cache_bytes).create_with_backend(backend).map_err(|error| open(error.into()))?;
-        Self::with(database).map_err(|error| open(redb::Error::Io(error)))
+        Self::with(database, 0).map_err(|error| open(redb::Error::Io(error)))
     }
 
-    fn with(database: redb::Database) -> std::io::Result<Self> {
+    fn with(database: redb::Database, niceness: i32) -> std::io::Result<Self> {
         let database = Arc::new(database);
         let latch = Arc::new(Latch::new());
         let (jobs, mut queue) = mpsc::channel(JOBS_WAITING_MAX);
         let writer = {
             let (database, latch) = (Arc::clone(&database), Arc::clone(&latch));
-            std::thread::Builder::new().name("store-writer".into()).spawn(move || writer::run(&database, &latch, &mut queue))?
+            std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+                // On Linux a thread's own priority, not the process's.
+                if niceness > 0
+                    && let Err(error) = rustix::process::nice(niceness)
+                {
+                    tracing::warn!(%error, "the priority of a store's writer cannot be lowered; signing may be slower while much is written");
+                }
+                writer::run(&database, &latch, &mut queue);
+            })?
         };
         Ok(Self { inner: Arc::new(Inner { database, jobs: Some(jobs), latch, writer: Some(writer) }) })
     }
