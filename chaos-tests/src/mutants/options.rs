@@ -2,6 +2,8 @@
 
 use clap::{Parser, ValueEnum};
 
+use crate::simulate::Focus;
+
 /// Weakens one check of the program at a time and runs what must notice it: seeds of the simulator until an invariant breaks, a test that
 /// must fail, or both. What notices must find nothing wrong with a program that is not weakened.
 ///
@@ -9,7 +11,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "mutants", version)]
 #[command(
-    after_help = "Examples:\n  WARIFU_MUTANTS=1 cargo run --locked -p warifu-chaos --bin mutants\n  mutants --few 6 --rotation 41\n  mutants --only keep-nonce --seeds 200"
+    after_help = "Examples:\n  WARIFU_MUTANTS=1 cargo run --locked -p warifu-chaos --bin mutants\n  mutants --few 6 --rotation 41\n  mutants --only keep-nonce --seeds 200\n  mutants --about stops --seeds 20 --seconds 20"
 )]
 pub struct Options {
     /// Weakens only this; may be given more than once.
@@ -24,6 +26,9 @@ pub struct Options {
     /// Runs only the seeds or only the tests, and only where they are to notice something.
     #[arg(long, value_enum)]
     pub by: Option<By>,
+    /// Runs seeds that are mostly about this for every weakening, whether or not seeds are to notice it: to find out which do.
+    #[arg(long, value_enum, conflicts_with = "by")]
+    pub about: Option<Focus>,
     /// Prints the list, and what is to notice each, and weakens nothing.
     #[arg(long)]
     pub list: bool,

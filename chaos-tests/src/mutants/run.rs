@@ -50,10 +50,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 
 /// The rows that the options name, with what is to notice them.
 fn choose(options: &Options) -> anyhow::Result<Vec<Row>> {
-    let only = |row: &Row| match options.by {
-        None => *row,
-        Some(By::Seeds) => Row { test: None, whole: None, ..*row },
-        Some(By::Tests) => Row { by_seeds: None, ..*row },
+    let only = |row: &Row| match (options.about, options.by) {
+        (Some(about), _) => Row { by_seeds: Some(about), test: None, whole: None, ..*row },
+        (None, None) => *row,
+        (None, Some(By::Seeds)) => Row { test: None, whole: None, ..*row },
+        (None, Some(By::Tests)) => Row { by_seeds: None, ..*row },
     };
     let mut rows: Vec<Row> = CATALOGUE.iter().map(only).filter(|row| row.by_seeds.is_some() || row.tests().next().is_some()).collect();
     if let Some(few) = options.few {
