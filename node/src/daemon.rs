@@ -211,7 +211,6 @@ impl Node {
             Arc::clone(&orders),
             Arc::clone(&signing),
             peers.clone(),
-            raft.clone(),
             Arc::clone(&replicated),
         );
         let rpc = NodeRpc {

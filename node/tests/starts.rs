@@ -17,9 +17,16 @@ async fn start(path: &Path) -> LocalStore {
     tokio::task::spawn_blocking(open).await.unwrap()
 }
 
-async fn record(store: &LocalStore, entries: usize) {
+/// Entries of the audit log, with the outcomes of as many of the cluster's.
+async fn record(store: &LocalStore, entries: u64) {
     let write = || AuditWrite::plain(AuditEntry::new(UnixMillis(0), AuditEvent::Stopped));
-    store.record((0..entries).map(|_| write()).collect()).await.unwrap();
+    let through = store.recorded_through().unwrap() + entries;
+    store.record_applied((0..entries).map(|_| write()).collect(), through).await.unwrap();
+}
+
+/// How long the audit log was and how far it reached, as the next start says.
+const fn had(starts: &StartRecord) -> (u64, u64) {
+    (starts.audit_size, starts.raft_index)
 }
 
 async fn end(store: LocalStore) -> StartRecord {
@@ -34,24 +41,24 @@ async fn what_came_in_since_an_unconfirmed_start_does_not_count_as_what_the_stor
     record(&first, 3).await;
     first.note_confirmed().await.unwrap();
     record(&first, 2).await;
-    assert_eq!(end(first).await.audit_size, 0, "as when it was opened");
+    assert_eq!(had(&end(first).await), (0, 0), "as when it was opened");
     std::fs::copy(&path, &image).unwrap();
     let second = start(&path).await;
     record(&second, 100).await;
-    assert_eq!(end(second).await.audit_size, 5);
+    assert_eq!(had(&end(second).await), (5, 5));
 
     // The image is started, catches up, is turned away, and is started again.
     for (caught_up, unconfirmed) in [(200, 1), (0, 2)] {
         let image = start(&image).await;
         record(&image, caught_up).await;
         let starts = end(image).await;
-        assert_eq!((starts.audit_size, starts.unconfirmed), (5, unconfirmed));
+        assert_eq!((had(&starts), starts.unconfirmed), ((5, 5), unconfirmed));
     }
     let again = start(&image).await;
     again.begin_again(BootId::new([1; 16])).await.unwrap();
-    assert_eq!(again.starts().unwrap().audit_size, 5, "nor does a snapshot make it count");
+    assert_eq!(had(&again.starts().unwrap()), (5, 5), "nor does a snapshot make it count");
     again.note_confirmed().await.unwrap();
     record(&again, 10).await;
     again.begin_again(BootId::new([2; 16])).await.unwrap();
-    assert_eq!(end(again).await.audit_size, 215, "a confirmed node has what it recorded itself");
+    assert_eq!(had(&end(again).await), (215, 215), "a confirmed node has what it recorded itself");
 }

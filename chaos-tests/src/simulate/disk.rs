@@ -126,9 +126,8 @@ impl Disk {
     /// An empty disk that a node has just founded its store on.
     #[must_use]
     pub(super) fn new(node: NodeId, cluster: ClusterId, store: StoreId, registry: MemoryStore) -> Self {
-        let starts = StartRecord { node, cluster, store, incarnation: 0, boots: Vec::new(), unconfirmed: 0, audit_size: 0 };
         let local = LocalData {
-            starts,
+            starts: StartRecord::founded(node, cluster, store),
             audit: Vec::new(),
             spent: BTreeMap::new(),
             shares: BTreeMap::new(),
@@ -162,7 +161,7 @@ impl Disk {
                 Left::State(write) => self.state.write(&write),
             }
         }
-        self.local.starts.begin(boot, self.local.audit.len() as u64);
+        self.local.starts.begin(boot, self.local.audit.len() as u64, self.log_through);
         outcomes
     }
 

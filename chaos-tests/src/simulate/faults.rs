@@ -173,10 +173,11 @@ impl World {
         set_back < usize::from(self.plan.liars.max(1)) || self.suspects.contains(&node)
     }
 
-    /// Whether t other sites have their shares of every key on their disks, and are not set back or copied themselves: more is not survived, and need not be.
+    /// Whether t other sites have their shares of every key on their disks, and are not set back, copied or about to go themselves: more is not survived, and
+    /// need not be.
     pub(super) fn can_spare(&self, node: NodeId) -> bool {
-        let is_whole =
-            |place: &&Place| place.node != node && (self.plan.corrupt.contains_key(&place.node) || !self.suspects.contains(&place.node));
+        let is_sound = |node: NodeId| self.plan.corrupt.contains_key(&node) || !self.suspects.contains(&node);
+        let is_whole = |place: &&Place| place.node != node && is_sound(place.node) && !self.may_go(place.node);
         let others: Vec<_> =
             self.reached.values().filter(is_whole).filter_map(|place| self.sites.get(place)).filter(|site| !site.is_lost).collect();
         let has_share = |site: &&super::site::Site, key| site.disk.local.shares.contains_key(&key);
@@ -307,7 +308,7 @@ impl World {
             let Some(site) = self.sites.get(place) else { continue };
             let Some(process) = &site.process else { return format!("site {} does not run", place.node) };
             if !process.gate.is_open() {
-                return format!("site {} may not sign: {:?}", place.node, process.gate.reasons());
+                return format!("site {} may not sign: {:?}; it {}", place.node, process.gate.reasons(), process.confirmation());
             }
             if site.disk.state.applied + 3 < last {
                 return format!("site {} has applied {} of {last} entries", place.node, site.disk.state.applied);

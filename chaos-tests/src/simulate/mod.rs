@@ -24,6 +24,8 @@ mod replay;
 mod report;
 mod roster;
 mod run;
+#[cfg(test)]
+mod scenarios;
 mod sealing;
 mod seed;
 mod site;

@@ -1,5 +1,6 @@
 //! Sites that are replaced, that come, and that go for good; and what is set up or left running when the log says so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use warifu_core::registry::ClusterRecord;
@@ -45,16 +46,30 @@ impl World {
             entries.push(entry);
             self.counters.injected("site comes by order", 1);
         } else if may_go {
-            let place = self.dice.below(nodes as u64) as usize;
-            if !self.can_spare(entries.remove(place).id) {
+            let goes = entries.remove(self.dice.below(nodes as u64) as usize).id;
+            if !self.can_spare(goes) {
                 return;
             }
+            self.expect_to_go(goes);
             self.counters.injected("site goes by order", 1);
         } else {
             return;
         }
         let (coordinators, officers) = (cluster.coordinators.clone(), cluster.officers.clone());
         self.order_with_consents(OrderCommand::UpdateRoster { nodes: entries, coordinators, officers });
+    }
+
+    fn expect_to_go(&mut self, node: NodeId) {
+        let version = self.log.cluster().roster_version;
+        if self.going.0 != version {
+            self.going = (version, BTreeSet::new());
+        }
+        self.going.1.insert(node);
+    }
+
+    /// Whether an order takes this site's store or place, once it is applied.
+    pub(super) fn may_go(&self, node: NodeId) -> bool {
+        self.going.0 == self.log.cluster().roster_version && self.going.1.contains(&node)
     }
 
     /// A site under an identifier that is free.
@@ -75,6 +90,7 @@ impl World {
         }
         let (entry, store) = (self.people.entry(node, store_number), self.store_id(node, store_number));
         self.counters.injected("site replaced by order", 1);
+        self.expect_to_go(node);
         self.order(None, OrderCommand::ReplaceStore { node: entry, store });
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_core::registry::{CredentialRecord, MemoryStore, Registry as _};
-use warifu_protocol::{CredentialId, NodeId, UnixMillis};
+use warifu_protocol::{CredentialId, NodeId, ObjectVersion, UnixMillis};
 
 use super::attack::Adversary;
 use super::coordinator::Coordinator;
@@ -45,6 +45,9 @@ pub(super) struct World {
     pub(super) reached: BTreeMap<NodeId, Place>,
     /// Sites that were removed.
     pub(super) gone: BTreeSet<NodeId>,
+    /// Sites that an order which may yet be applied takes their stores or their place from, and the version of the roster that it is about: it is void under
+    /// another.
+    pub(super) going: (ObjectVersion, BTreeSet<NodeId>),
     pub(super) coordinators: Vec<Coordinator>,
     pub(super) log: TheLog,
     calls: BTreeMap<CallId, Call>,
@@ -93,6 +96,7 @@ impl World {
             sites: BTreeMap::new(),
             reached: BTreeMap::new(),
             gone: BTreeSet::new(),
+            going: (ObjectVersion::default(), BTreeSet::new()),
             coordinators,
             log,
             calls: BTreeMap::new(),
@@ -195,6 +199,12 @@ impl World {
         }
         self.now = end;
         false
+    }
+
+    /// Goes on for so long.
+    #[cfg(test)]
+    pub(super) fn run_for(&mut self, millis: u64) {
+        self.run_until(self.now + millis, |_| false);
     }
 
     fn handle(&mut self, event: Event) {

@@ -203,9 +203,9 @@ pub struct NodeStarted {
     pub incarnation: u64,
     /// Drawn for this start.
     pub boot: BootId,
-    /// Entries in its audit log.
+    /// Entries that its audit log had when the first start since the last confirmed one began.
     pub audit_size: u64,
-    /// Last index in its raft log.
+    /// Index of the last entry of the cluster's log whose outcome its audit log had then.
     pub raft_index: u64,
     /// Boot ids of its earlier starts, from the last confirmed one on, at most [`crate::limits::EARLIER_BOOTS_MAX`]. A copy of an older
     /// store lacks the one that the cluster remembers.

@@ -34,6 +34,8 @@ pub struct StartRecord {
     /// Entries of the audit log when the first of these began. What came in later came from the log of the cluster, and says nothing about what the
     /// store had itself: an image that was put back would soon have caught up.
     pub audit_size: u64,
+    /// Index of the last applied entry whose outcome was in the audit log then. Not that of the raft log's end, which consensus may cut back.
+    pub raft_index: u64,
 }
 
 /// Boot ids that are kept: enough that a peer that is far behind still remembers one of them.
@@ -51,10 +53,16 @@ pub struct StoreMeta {
 }
 
 impl StartRecord {
-    /// Counts a start, with the entries that the audit log has.
-    pub fn begin(&mut self, boot: BootId, audit_size: u64) {
+    /// Of a store that has not been started yet.
+    #[must_use]
+    pub const fn founded(node: NodeId, cluster: ClusterId, store: StoreId) -> Self {
+        Self { node, cluster, store, incarnation: 0, boots: Vec::new(), unconfirmed: 0, audit_size: 0, raft_index: 0 }
+    }
+
+    /// Counts a start, with the entries that the audit log has and the index that they reach to.
+    pub fn begin(&mut self, boot: BootId, audit_size: u64, raft_index: u64) {
         if self.unconfirmed == 0 || is_on(Mutant::CountCaughtUpAudit) {
-            self.audit_size = audit_size;
+            (self.audit_size, self.raft_index) = (audit_size, raft_index);
         }
         self.incarnation += 1;
         self.boots.push(boot);
@@ -91,12 +99,10 @@ pub(super) fn start(database: &Database, node: NodeId, cluster: ClusterId) -> Re
         let mut record = match found {
             Some(Ok(record)) => record,
             Some(Err(error)) => return Err(StoreError::Corrupt { what: "the start record", detail: error.to_string() }),
-            None => {
-                StartRecord { node, cluster, store: StoreId::new(fresh), incarnation: 0, boots: Vec::new(), unconfirmed: 0, audit_size: 0 }
-            }
+            None => StartRecord::founded(node, cluster, StoreId::new(fresh)),
         };
         if record.node == node && record.cluster == cluster {
-            record.begin(boot, audit::size(transaction)?);
+            record.begin(boot, audit::size(transaction)?, recorded(transaction)?);
             let bytes = postcard::to_stdvec(&record).expect("a start record serializes");
             table.insert(START, bytes.as_slice())?;
         }
@@ -142,9 +148,13 @@ pub(super) fn recorded_through(database: &Database) -> Result<u64, StoreError> {
     })
 }
 
+fn recorded(transaction: &WriteTransaction) -> Result<u64, StoreError> {
+    Ok(transaction.open_table(RECORDED)?.get(THROUGH)?.map_or(0, |through| through.value()))
+}
+
 pub(super) async fn begin(database: &Database, boot: BootId) -> Result<StartRecord, StoreError> {
     change(database, move |transaction, record| {
-        record.begin(boot, audit::size(transaction)?);
+        record.begin(boot, audit::size(transaction)?, recorded(transaction)?);
         Ok(())
     })
     .await

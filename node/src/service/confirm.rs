@@ -1,7 +1,7 @@
 //! Confirmation: after each start and each installed snapshot the node signs nothing until f+1 others have signed its state root.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
@@ -16,8 +16,8 @@ use super::order::OrderService;
 use super::sign::SignService;
 use crate::clock;
 use crate::gate::{Confirmed, Gate};
-use crate::local::{AuditWrite, LocalStore};
-use crate::replicated::{NodeRaft, NodeState, OwnStart, Progress};
+use crate::local::{AuditWrite, LocalStore, draw_boot};
+use crate::replicated::{NodeState, OwnStart, Progress};
 use crate::standing::Standing;
 use crate::state::StateDatabase;
 
@@ -27,6 +27,9 @@ const RETRY: Duration = Duration::from_millis(200);
 const APPLIED_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for one peer to sign its root.
 const ROOT_DEADLINE: Duration = Duration::from_secs(2);
+/// Time for enough of them. Peers that took the state after this node's start from a snapshot have no root of it and never will: so a new start is logged,
+/// whose root all come to have.
+const GATHER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Gets this node confirmed.
 pub struct ConfirmService {
@@ -38,7 +41,6 @@ pub struct ConfirmService {
     orders: Arc<OrderService>,
     signing: Arc<SignService>,
     peers: PeerClient,
-    raft: NodeRaft,
     replicated: Arc<NodeState>,
 }
 
@@ -54,10 +56,9 @@ impl ConfirmService {
         orders: Arc<OrderService>,
         signing: Arc<SignService>,
         peers: PeerClient,
-        raft: NodeRaft,
         replicated: Arc<NodeState>,
     ) -> Self {
-        Self { identity, standing, state, local, gate, orders, signing, peers, raft, replicated }
+        Self { identity, standing, state, local, gate, orders, signing, peers, replicated }
     }
 
     /// Works until `stop` says so.
@@ -66,9 +67,11 @@ impl ConfirmService {
         loop {
             let snapshots = installed.borrow().snapshots;
             let work = async {
-                self.confirm(&mut applied).await;
-                // Confirmed or alarmed: only a snapshot or a restart changes that.
-                std::future::pending::<()>().await;
+                if self.confirm(&mut applied).await {
+                    // Confirmed or alarmed: only a snapshot or a restart changes that.
+                    std::future::pending::<()>().await;
+                }
+                self.gate.unconfirm(draw_boot());
             };
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -82,27 +85,35 @@ impl ConfirmService {
         }
     }
 
-    /// A snapshot came from one peer: everything learnt before it is void. The gate was closed, under a new boot id, before it was installed.
+    /// A snapshot came from one peer, and everything learnt before it is void; or others cannot say what their state was at this start. The gate was closed
+    /// before, under a new boot id.
     async fn begin_again(&self) -> Result<(), crate::local::LocalStoreError> {
         self.signing.drop_nonces();
         self.local.begin_again(self.gate.boot()).await
     }
 
-    /// Gets this start confirmed, or raises an alarm.
-    async fn confirm(&self, progress: &mut watch::Receiver<Progress>) {
+    /// Gets this start confirmed, or raises an alarm; `false` when it has to be begun again.
+    async fn confirm(&self, progress: &mut watch::Receiver<Progress>) -> bool {
         let boot = self.gate.boot();
-        let Some(index) = self.announce(boot, progress).await else { return };
-        loop {
+        let Some(index) = self.announce(boot, progress).await else { return true };
+        let until = Instant::now() + GATHER_DEADLINE;
+        while Instant::now() < until {
             match self.gather(boot, index).await {
-                Gathered::Enough { root, by } => return self.open(boot, index, root, by).await,
+                Gathered::Enough { root, by } => {
+                    self.open(boot, index, root, by).await;
+                    return true;
+                }
                 Gathered::Diverged { with } => {
                     let text =
                         format!("the state root at {index} differs from that of {with:?}: a snapshot was forged or a store is damaged");
-                    return self.alarm(text).await;
+                    self.alarm(text).await;
+                    return true;
                 }
                 Gathered::NotYet => tokio::time::sleep(RETRY).await,
             }
         }
+        tracing::info!(index, "too few nodes have said what their state was when this start was logged; another is logged");
+        false
     }
 
     /// Logs `NodeStarted` and returns its index. What the leader says of it does not count: this node's own applied entry does.
@@ -124,7 +135,7 @@ impl ConfirmService {
                 incarnation: self.local.incarnation(),
                 boot,
                 audit_size: starts.audit_size,
-                raft_index: self.raft.status().last_log_index.unwrap_or(0),
+                raft_index: starts.raft_index,
                 earlier: starts.earlier(),
                 log_version: log_entry_version(),
             };

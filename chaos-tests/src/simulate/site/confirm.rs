@@ -21,6 +21,8 @@ use crate::simulate::world::World;
 const APPLIED_DEADLINE: u64 = 2_000;
 /// Time for one peer to sign its root, as the daemon's.
 const ROOT_DEADLINE: u64 = 2_000;
+/// Time for enough of them, as the daemon's.
+const GATHER_DEADLINE: u64 = 30_000;
 /// Pause between rounds of questions, as the daemon's.
 const RETRY: u64 = 200;
 /// Checkpoints are offered so often: oftener than the daemon does, since a run is short.
@@ -37,9 +39,22 @@ pub(super) enum Confirming {
     /// It is to be applied here by then.
     Waiting { until: u64 },
     /// Peers are asked for their roots.
-    Gathering { index: u64, waits: BTreeSet<NodeId>, answers: Vec<(NodeId, NodeSigned<StateRoot>)>, again_at: u64 },
+    Gathering { index: u64, until: u64, waits: BTreeSet<NodeId>, answers: Vec<(NodeId, NodeSigned<StateRoot>)>, again_at: u64 },
     /// Confirmed, or stopped with an alarm.
     Over,
+}
+
+impl Confirming {
+    /// Where it is, in words.
+    pub(super) fn stage(&self) -> String {
+        match self {
+            Self::Admission { waits, .. } => format!("asks {waits:?} what they remember"),
+            Self::Announce | Self::Announcing => "has its start logged".to_owned(),
+            Self::Waiting { until } => format!("waits until {until} for its start to be applied"),
+            Self::Gathering { index, waits, .. } => format!("waits for the roots of {waits:?} at {index}"),
+            Self::Over => "is done with it".to_owned(),
+        }
+    }
 }
 
 impl World {
@@ -50,19 +65,36 @@ impl World {
         match &process.confirming {
             Confirming::Announce => self.announce(place),
             Confirming::Waiting { until } => match process.own_start.clone().filter(|start| start.boot == boot) {
-                Some(OwnStart { index, refusal: None, .. }) => self.ask_for_roots(place, boot, index),
+                Some(OwnStart { index, refusal: None, .. }) => self.ask_for_roots(place, boot, index, now + GATHER_DEADLINE),
                 Some(OwnStart { refusal: Some(refusal), .. }) => {
                     self.alarm(place, format!("the cluster does not let this node in: {refusal}"));
                 }
                 None if now >= *until => process.confirming = Confirming::Announce,
                 None => {}
             },
-            Confirming::Gathering { index, waits, again_at, .. } if waits.is_empty() && now >= *again_at => {
-                let index = *index;
-                self.ask_for_roots(place, boot, index);
+            Confirming::Gathering { index, until, waits, again_at, .. } if waits.is_empty() && now >= *again_at => {
+                let (index, until) = (*index, *until);
+                if now < until {
+                    self.ask_for_roots(place, boot, index, until);
+                } else {
+                    self.begin_again(place);
+                }
             }
             Confirming::Admission { .. } | Confirming::Announcing | Confirming::Gathering { .. } | Confirming::Over => {}
         }
+    }
+
+    /// What was learnt about this start is void: another begins, under a new boot id and without a nonce.
+    pub(super) fn begin_again(&mut self, place: Place) {
+        let Some(site) = self.sites.get_mut(&place) else { return };
+        let Some(process) = site.process.as_mut() else { return };
+        let (before, boot) = (process.gate.boot(), BootId::new(site.dice.bytes()));
+        process.gate.unconfirm(boot);
+        process.pools.lock().drop_all();
+        process.own_start = None;
+        process.confirming = Confirming::Announce;
+        site.disk.local.starts.begin(boot, site.disk.local.audit.len() as u64, site.disk.log_through);
+        self.tell(Fact::Unconfirmed { site: place.node, before, boot });
     }
 
     fn announce(&mut self, place: Place) {
@@ -75,7 +107,7 @@ impl World {
             incarnation: starts.incarnation,
             boot: process.gate.boot(),
             audit_size: starts.audit_size,
-            raft_index: site.disk.log_through,
+            raft_index: starts.raft_index,
             earlier: starts.earlier(),
             log_version: LOG_ENTRY_VERSION,
         };
@@ -95,11 +127,11 @@ impl World {
         }
     }
 
-    fn ask_for_roots(&mut self, place: Place, boot: BootId, index: u64) {
+    fn ask_for_roots(&mut self, place: Place, boot: BootId, index: u64, until: u64) {
         let Some(cluster) = self.cluster_of(place) else { return };
         let waits: BTreeSet<NodeId> = cluster.node_ids().into_iter().filter(|node| *node != place.node).collect();
         if let Some(process) = self.sites.get_mut(&place).and_then(|site| site.process.as_mut()) {
-            process.confirming = Confirming::Gathering { index, waits: waits.clone(), answers: Vec::new(), again_at: 0 };
+            process.confirming = Confirming::Gathering { index, until, waits: waits.clone(), answers: Vec::new(), again_at: 0 };
         }
         for node in waits {
             let request = Request::Ceremony(CeremonyCall::StateRoot { boot, index });
@@ -113,7 +145,7 @@ impl World {
         let Some(site) = self.sites.get_mut(&place) else { return };
         let Some(process) = site.process.as_mut() else { return };
         let boot = process.gate.boot();
-        let Confirming::Gathering { index, waits, answers, again_at: again } = &mut process.confirming else { return };
+        let Confirming::Gathering { index, waits, answers, again_at: again, .. } = &mut process.confirming else { return };
         if !waits.remove(&node) {
             return;
         }

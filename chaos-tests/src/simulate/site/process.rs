@@ -80,6 +80,20 @@ impl Process {
         self.local_failed || self.state_failed
     }
 
+    /// The entry of its start, while it asks others for their roots there.
+    #[cfg(test)]
+    pub(in crate::simulate) const fn gathers_at(&self) -> Option<u64> {
+        match self.confirming {
+            Confirming::Gathering { index, .. } => Some(index),
+            _ => None,
+        }
+    }
+
+    /// How far its confirmation is, in words.
+    pub(in crate::simulate) fn confirmation(&self) -> String {
+        self.confirming.stage()
+    }
+
     /// Writes that were not told to be done.
     pub(super) fn writes_under_way(self) -> (VecDeque<LocalWrite>, VecDeque<StateWrite>) {
         let local = self.local.into_iter().filter_map(|queued| queued.is_sound().then_some(queued.write)).collect();

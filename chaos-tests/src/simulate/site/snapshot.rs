@@ -11,9 +11,8 @@ use warifu_node::raft::{MembershipView, RosterNode};
 use warifu_node::service::explain;
 use warifu_node::state::{Examined, mark};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, CredentialState};
-use warifu_protocol::{AuthenticatorKind, BootId, NodeId, NodeSigned, Sha256, StateMark};
+use warifu_protocol::{AuthenticatorKind, NodeId, NodeSigned, Sha256, StateMark};
 
-use super::confirm::Confirming;
 use crate::simulate::event::{Party, Place, Reply, Request, Then};
 use crate::simulate::fact::Fact;
 use crate::simulate::world::World;
@@ -176,19 +175,13 @@ impl World {
             return;
         }
         let Judging { index, registry, forged, .. } = *judging;
-        let (before, boot) = (process.gate.boot(), BootId::new(site.dice.bytes()));
-        process.gate.unconfirm(boot);
-        process.pools.lock().drop_all();
-        process.own_start = None;
-        process.confirming = Confirming::Announce;
         process.known = process.known.max(index);
         let root = state_root::root(&registry).unwrap_or_else(|_| Sha256::new([0; 32]));
         site.disk.state.install(registry, index, root);
         site.disk.log_through = site.disk.log_through.max(index);
-        site.disk.local.starts.begin(boot, site.disk.local.audit.len() as u64);
         self.counters.injected("snapshot installed", 1);
         self.tell(Fact::SnapshotInstalled { site: place.node, index, root, forged });
-        self.tell(Fact::Unconfirmed { site: place.node, before, boot });
+        self.begin_again(place);
         self.judge_self(place);
         self.apply_next(place);
     }

@@ -1,0 +1,54 @@
+//! What chance has found, put together on purpose: it must not come back.
+
+use std::collections::BTreeMap;
+
+use warifu_core::registry::table;
+use warifu_protocol::NodeId;
+
+use super::event::{Event, Place};
+use super::plan::{Faults, Plan, SAFETY_MILLIS};
+use super::world::World;
+
+/// Five honest sites, three of which sign, that were set up, went through a second without faults and are well.
+fn quiet() -> World {
+    let plan = Plan {
+        nodes: 5,
+        threshold: 3,
+        liars: 1,
+        coordinators: 1,
+        focus: None,
+        safety_millis: 1_000,
+        corrupt: BTreeMap::new(),
+        faults: Faults::none(),
+        ..Plan::draw(1, SAFETY_MILLIS, None)
+    };
+    let mut world = World::found(plan, false).expect("a world");
+    world.run();
+    assert!(world.violations.is_empty() && world.is_well(), "{:?} {}", world.violations, world.why_not_well());
+    world
+}
+
+#[test]
+fn a_start_whose_root_others_lost_to_a_snapshot_is_logged_again_and_confirmed() {
+    let mut world = quiet();
+    let place = Place { node: NodeId::new(2).expect("a node"), copy: 0 };
+    world.crash(place);
+    world.after(100, Event::Start(place));
+    let index = (0..20_000)
+        .find_map(|_| {
+            world.run_for(1);
+            world.sites.get(&place)?.process.as_ref()?.gathers_at()
+        })
+        .expect("its start is logged");
+    // What a snapshot of a later entry leaves: the state, and no root of those before.
+    let root = [[table::ROOT].as_slice(), &index.to_be_bytes()].concat();
+    for (_, site) in world.sites.iter_mut().filter(|(other, _)| **other != place) {
+        site.disk.state.registry.write(&BTreeMap::from([(root.clone(), None)]));
+    }
+    let is_open =
+        |world: &World| world.sites.get(&place).and_then(|site| site.process.as_ref()).is_some_and(|process| process.gate.is_open());
+    world.run_for(10_000);
+    assert!(!is_open(&world), "nobody has the root at {index}");
+    world.run_for(30_000);
+    assert!(is_open(&world), "{}", world.why_not_well());
+}
