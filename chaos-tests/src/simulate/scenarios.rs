@@ -1,9 +1,9 @@
 //! What chance has found, put together on purpose: it must not come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_core::registry::table;
-use warifu_protocol::NodeId;
+use warifu_protocol::{BootId, CredentialId, Epoch, NodeId, OrderCommand};
 
 use super::event::{Event, Place};
 use super::plan::{Faults, Plan, SAFETY_MILLIS};
@@ -51,4 +51,24 @@ fn a_start_whose_root_others_lost_to_a_snapshot_is_logged_again_and_confirmed() 
     assert!(!is_open(&world), "nobody has the root at {index}");
     world.run_for(30_000);
     assert!(is_open(&world), "{}", world.why_not_well());
+}
+
+#[test]
+fn a_site_that_is_not_confirmed_is_not_among_those_that_make_a_key() {
+    let mut world = quiet();
+    let places: Vec<Place> = world.reached.values().copied().collect();
+    let place = *places.first().expect("a site");
+    let shares = |world: &World, place: &Place| -> BTreeSet<(CredentialId, Epoch)> {
+        world.sites.get(place).map(|site| site.disk.local.shares.keys().copied().collect()).unwrap_or_default()
+    };
+    let before = shares(&world, &place);
+    let process = world.sites.get_mut(&place).and_then(|site| site.process.as_mut()).expect("it runs");
+    process.keep_unconfirmed(BootId::new([9; 16]));
+    world.order(None, OrderCommand::RefreshAll { held_by: None });
+    world.run_for(30_000);
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
+    for other in places.iter().filter(|other| **other != place) {
+        assert!(!shares(&world, other).is_subset(&before), "site {} has shares of new epochs", other.node);
+    }
+    assert!(shares(&world, &place).is_subset(&before), "nothing new");
 }

@@ -163,7 +163,10 @@ impl CeremonyService {
         let begins = usize::from(held.is_zero());
         let mut dkg = self.dkg.lock();
         dkg.allow_begins(begins);
-        let mut effects = dkg.step(clock::now(), &view, self.local.as_ref(), &mut OsRng).unwrap_or_else(|error| {
+        // A store that may yet turn out to be an old one is not to be among the few that hold a new key.
+        let is_confirmed = self.background.gate.is_open();
+        let stepped = if is_confirmed { dkg.step(clock::now(), &view, self.local.as_ref(), &mut OsRng) } else { Ok(Vec::new()) };
+        let mut effects = stepped.unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a ceremony cannot go on here");
             Vec::new()
         });

@@ -33,9 +33,9 @@ impl World {
             return;
         }
         let rng = &mut process.dice.0;
-        let mut effects = cost::of_arithmetic(|| process.dkg.step(now, state, shares, rng).unwrap_or_default());
-        let mut over = Vec::new();
+        let (mut effects, mut over) = (Vec::new(), Vec::new());
         if process.gate.is_open() {
+            effects.extend(cost::of_arithmetic(|| process.dkg.step(now, state, shares, rng).unwrap_or_default()));
             effects.extend(cost::of_arithmetic(|| process.repairs.step(now, state, shares, rng).unwrap_or_default()));
             effects.extend(process.imports.step(now, state).unwrap_or_default());
             match process.backlog.next(now, state, REPAIR_BATCH) {

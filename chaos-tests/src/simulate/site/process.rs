@@ -89,6 +89,13 @@ impl Process {
         }
     }
 
+    /// Nobody confirms it any more.
+    #[cfg(test)]
+    pub(in crate::simulate) fn keep_unconfirmed(&mut self, boot: BootId) {
+        self.gate.unconfirm(boot);
+        self.confirming = Confirming::Over;
+    }
+
     /// How far its confirmation is, in words.
     pub(in crate::simulate) fn confirmation(&self) -> String {
         self.confirming.stage()
