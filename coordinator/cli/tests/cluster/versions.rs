@@ -19,6 +19,8 @@ const SIGNATURES: u32 = 10_000;
 const TOLD: Duration = Duration::from_secs(60);
 /// How long a node that cannot go on is watched: it stays up and signs nothing.
 const WATCHED: Duration = Duration::from_secs(3);
+/// Pause between two looks.
+const POLL: Duration = Duration::from_millis(100);
 
 /// The environment of the program of the next version.
 fn next() -> Vec<(OsString, OsString)> {
@@ -48,6 +50,17 @@ fn install(cluster: &mut LocalCluster, id: NodeId, program: Vec<(OsString, OsStr
     Ok(cluster.start_node(id)?)
 }
 
+/// Replaces a site's program by the next, and waits until it is confirmed: what a coordinator last heard of the site may be of the one before.
+async fn upgrade(cluster: &mut LocalCluster, id: NodeId) -> anyhow::Result<()> {
+    install(cluster, id, next())?;
+    let end = Instant::now() + READY;
+    while !status(cluster, id).await.is_some_and(|status| status.confirmed) {
+        ensure!(Instant::now() < end, "node {id} is not confirmed under its new program");
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(cluster.wait_ready(READY).await?)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_sites_are_upgraded_one_by_one_under_load_and_an_older_program_says_what_it_lacks_and_signs_nothing() -> anyhow::Result<()> {
     let (directory, options) = Running::options(5, 3)?;
@@ -60,15 +73,13 @@ async fn five_sites_are_upgraded_one_by_one_under_load_and_an_older_program_says
     let load = Hammer::start(&session, vec![client], &anchors);
 
     for id in (1..=4).map(node) {
-        install(&mut run.cluster, id, next())?;
-        run.cluster.wait_ready(READY).await?;
+        upgrade(&mut run.cluster, id).await?;
         // Were it of a version that some cannot read, they would refuse it.
         write(&run.cluster, &doctor, &format!("beside-{id}.json")).await.with_context(|| format!("with node {id} upgraded"))?;
     }
     // Node 4 is away while the last site goes over, and comes back with the older program.
     run.cluster.kill_node(node(4));
-    install(&mut run.cluster, node(5), next())?;
-    run.cluster.wait_ready(READY).await?;
+    upgrade(&mut run.cluster, node(5)).await?;
     write(&run.cluster, &doctor, "after.json").await?;
     run.cluster.set_node_environment(node(4), Vec::new());
     run.cluster.start_node(node(4))?;
@@ -80,7 +91,7 @@ async fn five_sites_are_upgraded_one_by_one_under_load_and_an_older_program_says
             break;
         }
         ensure!(Instant::now() < end, "the older program does not say what it lacks: {told:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(POLL).await;
     }
     // What was proposed before all knew more is still of the older version.
     tokio::time::sleep(WATCHED).await;
@@ -109,7 +120,7 @@ async fn five_sites_are_upgraded_one_by_one_under_load_and_an_older_program_says
     let end = Instant::now() + TOLD;
     while run.cluster.check_node(node(4)).is_ok() {
         ensure!(Instant::now() < end, "the older program runs on a newer state");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(POLL).await;
     }
     let log = std::fs::read_to_string(run.cluster.node_directory(node(4)).join("log"))?;
     let last = log.rfind("replaced by an older one").and_then(|place| log.get(place..)).context("it says why it does not start")?;
