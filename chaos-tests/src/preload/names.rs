@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(at("moved")).expect("is back"), "moved");
         assert_eq!(std::fs::read_to_string(at("target")).expect("is back"), "target");
 
-        let durable = parse(&format!("{}D {}\n", &text[..text.rfind('C').expect("has one")], root.display())).expect("reads");
+        let durable = parse(&format!("{}D {}\n", &text[..=text.rfind('\n').expect("has five")], root.display())).expect("reads");
         assert_eq!(take_back(&durable, |inode| links.join(inode.to_string()), None).expect("does nothing"), 0);
     }
 }
