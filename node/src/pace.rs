@@ -222,7 +222,7 @@ mod tests {
         pace.worked(START.plus(40), millis(10));
         assert_eq!(pace.held(START.plus(40)), millis(170), "what is left of it and as much again for further work");
         assert_eq!(pace.held(START.plus(210)), Duration::ZERO, "it is over");
-        sign_hundred(&pace, SLOW_MANY);
+        sign_hundred(&pace, 2 * SLOW_MANY);
         pace.worked(START.plus(210), millis(20));
         assert!(pace.held(START.plus(210)) > millis(140), "signing was slow");
         pace.worked(START.plus(210), millis(60_000));
