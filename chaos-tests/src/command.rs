@@ -37,6 +37,44 @@ pub struct ClusterOptions {
     pub common: CommonOptions,
 }
 
+/// How a run is repeated: with the same options, at the same commit.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Again {
+    /// The commit that the working directory stands at, if git says so.
+    pub commit: String,
+    /// The whole command.
+    pub command: String,
+}
+
+impl Again {
+    /// This program, as it was built, with these arguments.
+    pub(crate) fn new(program: &str, arguments: &[String]) -> Self {
+        let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+        let command = format!("cargo run{profile} --locked -p warifu-chaos --bin {program} -- {}", arguments.join(" "));
+        Self { commit: commit(), command }
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (commit {})", self.command, self.commit)
+    }
+}
+
+/// The commit that the working directory stands at, if git says so.
+pub(crate) fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output();
+    output
+        .ok()
+        .filter(|output| output.status.success())
+        .map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// An option with its value, as arguments.
+pub(crate) fn option(name: &str, value: impl fmt::Display) -> [String; 2] {
+    [format!("--{name}"), value.to_string()]
+}
+
 /// What came of a run, for people by its text.
 pub trait Outcome: Serialize + fmt::Display {
     /// Whether what the program holds to be true was so.
@@ -55,6 +93,11 @@ impl Progress {
 }
 
 impl CommonOptions {
+    /// Those of them on which it depends what happens, as arguments.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        self.dir.iter().flat_map(|dir| option("dir", dir.display())).collect()
+    }
+
     /// A directory for a run; removed when it is dropped.
     pub(crate) fn working_directory(&self, progress: Progress) -> anyhow::Result<TempDir> {
         let prefix = format!("{}-", progress.0);
@@ -67,6 +110,12 @@ impl CommonOptions {
 }
 
 impl ClusterOptions {
+    /// As [`CommonOptions::arguments`].
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let program = self.program.iter().flat_map(|program| option("program", program.display()));
+        program.chain(self.common.arguments()).collect()
+    }
+
     /// The program whose daemons are started.
     pub(crate) fn program(&self) -> anyhow::Result<PathBuf> {
         self.program.clone().map_or_else(|| std::env::current_exe().context("this program's own path"), Ok)
@@ -126,4 +175,16 @@ pub fn main_with_cluster<O: Parser, R: Outcome>(
         }
     })?;
     finish(&outcome, common(&options).json)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Checks that a command has every option that its run depends on: read again, it asks for the same.
+    pub(crate) fn must_ask_for_the_same<O: Parser + fmt::Debug>(again: &Again, asked: &O) {
+        let arguments = again.command.split_once(" -- ").expect("arguments after the program's name").1;
+        let read = O::try_parse_from(std::iter::once("program").chain(arguments.split(' '))).expect("options that this program has");
+        assert_eq!(format!("{read:?}"), format!("{asked:?}"));
+    }
 }

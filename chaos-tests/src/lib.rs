@@ -4,6 +4,7 @@ pub mod command;
 mod commands;
 pub mod custody;
 pub mod disk_faults;
+mod meanwhile;
 pub mod measure;
 pub mod mutants;
 pub mod open_loop;

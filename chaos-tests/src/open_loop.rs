@@ -11,10 +11,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use warifu::clock::now;
 use warifu::local_cluster::OpenSession;
-use warifu::terminal::Prepared;
+use warifu::terminal::{Prepared, TerminalError};
+use warifu_api::ApiError;
 use warifu_coordinator::document::sample;
 use warifu_protocol::{DocumentKind, SessionId};
 
+use crate::meanwhile::Meanwhile;
 use crate::measure::{Latencies, Spread};
 use crate::scene::document_id;
 
@@ -42,6 +44,16 @@ pub(crate) enum NotSigned {
     Refused(String),
     /// Nobody answered: it may be signed.
     Unanswered(String),
+}
+
+impl From<&anyhow::Error> for NotSigned {
+    fn from(error: &anyhow::Error) -> Self {
+        let reason = format!("{error:#}");
+        match error.downcast_ref() {
+            Some(TerminalError::Api(ApiError::Unreachable { .. } | ApiError::Deadline { .. })) => Self::Unanswered(reason),
+            _ => Self::Refused(reason),
+        }
+    }
 }
 
 impl NotSigned {
@@ -78,16 +90,14 @@ impl fmt::Display for Phase {
 }
 
 /// All that came of a load.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Attempts(Vec<Attempt>);
 
 impl Load {
     /// Begins: `rate` prescriptions a second, under the numbers of one session after the other, until [`Load::stop`] or until all are spent.
     #[must_use]
     pub fn start(sessions: Vec<OpenSession>, rate: u32) -> Self {
-        Self::start_with(sessions, rate, |session, seq| async move {
-            sign(&session, seq).await.map_err(|error| NotSigned::Refused(format!("{error:#}")))
-        })
+        Self::start_with(sessions, rate, |session, seq| async move { sign(&session, seq).await.map_err(|error| NotSigned::from(&error)) })
     }
 
     /// As [`Self::start`], with another way to have the document of a number signed: the sets of sites that were asked, or why it is not signed.
@@ -116,6 +126,24 @@ impl Load {
 }
 
 impl Attempts {
+    /// With those of another load.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// How the documents fared that came from `from` until before `until`, for something that was done so often and took so long to be well again.
+    pub(crate) fn meanwhile(&self, from: Instant, until: Instant, times: u64, recovery: Option<Duration>) -> Meanwhile {
+        let (phase, unknown) = (self.between(from, until), self.unanswered(from, until));
+        Meanwhile {
+            times,
+            requests: phase.attempted,
+            failed: phase.failed - unknown,
+            unknown,
+            longest_gap: self.longest_gap(from, until).as_secs_f64(),
+            recovery: recovery.map(|time| time.as_secs_f64()),
+        }
+    }
+
     /// The documents that came from `from` until before `until`.
     #[must_use]
     pub fn between(&self, from: Instant, until: Instant) -> Phase {
@@ -237,6 +265,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whoever_gets_no_answer_does_not_know_and_whoever_gets_a_no_does() {
+        let deadline = ApiError::Deadline { url: String::new(), deadline: Duration::ZERO };
+        let unanswered = NotSigned::from(&anyhow::Error::from(TerminalError::Api(deadline)));
+        assert!(matches!(unanswered, NotSigned::Unanswered(_)));
+        let refused = TerminalError::Answer { reason: "not the document that was sent".to_owned() };
+        assert!(matches!(NotSigned::from(&refused.into()), NotSigned::Refused(_)));
+    }
+
+    #[test]
     fn a_phase_has_the_documents_that_came_in_it_whenever_they_were_signed() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
@@ -261,5 +298,10 @@ mod tests {
         assert_eq!((attempts.signed_within(&[(at(90), at(301))]), attempts.signed_within(&[(at(90), at(300))])), (2, 1));
         assert_eq!(attempts.failures_outside(&[(at(0), at(150))]).count(), 1);
         assert_eq!(attempts.failures_outside(&[(at(155), at(158))]).count(), 0, "it was on its way then");
+        let mut both = attempts;
+        both.extend(Attempts(vec![attempt(180, 190, Err(NotSigned::Unanswered("nobody".to_owned())))]));
+        let meanwhile = both.meanwhile(at(100), at(200), 2, Some(Duration::from_millis(500)));
+        assert_eq!((meanwhile.times, meanwhile.requests, meanwhile.failed, meanwhile.unknown), (2, 3, 1, 1));
+        assert_eq!((meanwhile.longest_gap, meanwhile.recovery), (0.1, Some(0.5)));
     }
 }

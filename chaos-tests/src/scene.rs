@@ -17,17 +17,17 @@ use crate::site::Bulk;
 
 pub(crate) const NODES: u8 = 5;
 pub(crate) const THRESHOLD: u8 = 3;
-/// Every node.
-pub(crate) fn nodes() -> Vec<NodeId> {
-    (1..=NODES).filter_map(NodeId::new).collect()
-}
-
 /// Elections and confirmations on a busy machine take some seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Open sessions of one physician, below what the policy allows.
 const SESSIONS_OF_ONE: u32 = 12;
 /// What the coordinator is told beside its usual configuration: its limit per client would be what is measured otherwise.
 const UNLIMITED: &str = "\n[limits]\nrequests_per_second = 100000\nrequests_burst = 100000\n";
+
+/// Every node.
+pub(crate) fn nodes() -> Vec<NodeId> {
+    (1..=NODES).filter_map(NodeId::new).collect()
+}
 
 pub(crate) struct Scene {
     pub(crate) cluster: LocalCluster,

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use warifu::local_cluster::{LocalCluster, NODE_COMMAND, NewHolder, Process};
 use warifu_api::limits::CREDENTIALS_PAGE_MAX;
 use warifu_api::{ApiClient, ApiError};
-use warifu_node::admin::{self, AdminReply, AdminRequest};
-use warifu_protocol::wire::{CredentialState, CredentialView, NodeStatus};
+use warifu_node::admin::AdminReply;
+use warifu_protocol::wire::{CredentialState, CredentialView};
 use warifu_protocol::{CredentialId, Enrolment, Epoch, NodeId, OfficerRole, OrderCommand, SubjectFields};
 
 use crate::command::Progress;
@@ -28,21 +28,10 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// Ceremonies that are ordered before the first of them has ended: one computes while the messages of the other travel. More would wait and come to
 /// their deadlines.
 const ORDERED_MAX: usize = 2;
-/// Time for one look at a node.
-const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for consensus and all nodes to follow a changed roster.
 pub(crate) const FOLLOW_DEADLINE: Duration = Duration::from_secs(120);
 /// What a node's data and keys are called once they are lost.
 const LOST: &str = "lost-data";
-
-/// How a node says that it is, at its administrator's socket.
-pub(crate) async fn status(socket: &Path) -> Option<NodeStatus> {
-    let asked = tokio::time::timeout(LOOK_DEADLINE, admin::ask(socket, &AdminRequest::Status)).await;
-    match asked.ok()?.ok()? {
-        AdminReply::Status(status) => Some(*status),
-        _ => None,
-    }
-}
 
 /// Whoever has bulk work done, and how long it may take.
 pub(crate) struct Bulk<'a> {

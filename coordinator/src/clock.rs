@@ -31,3 +31,8 @@ impl Clock {
         self.start + Duration::from_millis(at.0)
     }
 }
+
+/// Microseconds from `started` until now, for a measure.
+pub(crate) fn micros_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -63,9 +63,18 @@ pub struct TlsFiles {
 pub struct Https {
     /// Address and port. Port 0 takes a free one, which the log names.
     pub listen: SocketAddr,
-    /// What clients verify.
-    #[serde(flatten)]
-    pub tls: TlsFiles,
+    /// What clients verify: the certificate, or a chain that begins with it.
+    pub certificate: PathBuf,
+    /// The PKCS#8 private key; only its owner may be able to read it.
+    pub key: PathBuf,
+}
+
+impl Https {
+    /// Its certificate and key.
+    #[must_use]
+    pub fn tls(&self) -> TlsFiles {
+        TlsFiles { certificate: self.certificate.clone(), key: self.key.clone() }
+    }
 }
 
 /// A client that may connect.
@@ -251,13 +260,9 @@ impl Config {
     }
 
     fn resolve(&mut self, directory: &Path) {
-        for path in [
-            &mut self.genesis,
-            &mut self.identity.certificate,
-            &mut self.identity.key,
-            &mut self.https.tls.certificate,
-            &mut self.https.tls.key,
-        ] {
+        for path in
+            [&mut self.genesis, &mut self.identity.certificate, &mut self.identity.key, &mut self.https.certificate, &mut self.https.key]
+        {
             *path = directory.join(&*path);
         }
         if let Some(roster) = &mut self.roster {
@@ -325,6 +330,6 @@ mod tests {
         std::fs::write(&path, MINIMAL).expect("written");
         let config = Config::load(&path).expect("valid");
         assert_eq!(config.genesis, directory.path().join("genesis.toml"));
-        assert_eq!(config.https.tls.key, directory.path().join("sk.pem"));
+        assert_eq!(config.https.key, directory.path().join("sk.pem"));
     }
 }

@@ -150,7 +150,7 @@ pub async fn start(config: Config, cluster: ClusterRecord, calls: Arc<dyn CallNo
     let background = CancellationToken::new();
     let tasks = TaskTracker::new();
     let clients = Arc::new(Clients::new(&config.clients));
-    let tls = server_config(&config.https.tls, Arc::clone(&clients))?;
+    let tls = server_config(&config.https.tls(), Arc::clone(&clients))?;
     let listener = listen(config.https.listen).await?;
     let https = local(&listener, config.https.listen)?;
     let pages_listener = listen(config.metrics).await?;

@@ -32,6 +32,10 @@ pub const READ_GRACE: Duration = Duration::from_millis(50);
 pub const PROPOSE_DEADLINE: Duration = Duration::from_millis(10_000);
 /// Time for one node to bring a command into the log, a change of leader included.
 pub const PROPOSE_CALL_DEADLINE: Duration = Duration::from_millis(4_000);
+/// A command that one node has had for this long is given to another one too: longer than an election, and than a healthy log takes.
+pub const PROPOSE_HEDGE: Duration = Duration::from_millis(1_500);
+/// Nodes that have the same command at once.
+pub const PROPOSE_CALLS_MAX: usize = 2;
 /// Time for f + 1 nodes to have applied an order that one node says was applied.
 pub const APPLIED_DEADLINE: Duration = Duration::from_millis(5_000);
 /// Pause before they are asked again.
@@ -76,10 +80,6 @@ pub const SESSION_CACHE_ENTRIES: u64 = 100_000;
 pub const CREDENTIAL_CACHE_ENTRIES: u64 = 10_000;
 /// What is kept is read anew after this, whatever happens.
 pub const CACHE_LIFE: Duration = Duration::from_secs(600);
-
-/// A credential of which sites lack their shares is read anew after this: a site whose shares were repaired is asked for signature shares again, so
-/// that others may be away.
-pub const LACKING_VIEW_LIFE: Duration = Duration::from_secs(3);
 
 /// Time for a client to finish its TLS handshake, and for the head of a request to arrive.
 pub const CLIENT_HEAD_DEADLINE: Duration = Duration::from_secs(10);

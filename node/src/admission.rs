@@ -58,8 +58,10 @@ pub async fn check(node: NodeId, cluster: &ClusterRecord, starts: &StartRecord, 
     let needed = usize::from(cluster.liars) + 1;
     let (mut other_store, mut outdated, mut closed) = (Vec::new(), Vec::new(), Vec::new());
     while let Some((from, answer)) = answers.next().await {
-        if matches!(answer, Err(CallError::NotAdmitted { .. })) {
-            closed.push(from);
+        match &answer {
+            Err(error) if shuts_out(error) => closed.push(from),
+            Err(error @ CallError::OtherCluster { .. }) => tracing::warn!("{error}"),
+            _ => {}
         }
         let Ok(Ok(CeremonyReply::Remembered(Some(remembered)))) = answer.map(|reply| postcard::from_bytes(&reply)) else { continue };
         if remembered.store != starts.store {
@@ -76,4 +78,25 @@ pub async fn check(node: NodeId, cluster: &ClusterRecord, starts: &StartRecord, 
     }
     closed.sort_unstable();
     Ok(if closed.len() >= needed { closed } else { Vec::new() })
+}
+
+/// Whether the answer comes from a node that knows its cluster's roster and does not have this node's keys in it. The word of another cluster
+/// is none: it means another genesis file, can be made up by anybody on the way, and must not have an operator erase a disk.
+const fn shuts_out(error: &CallError) -> bool {
+    matches!(error, CallError::NotAdmitted { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_is_turned_away_by_its_own_cluster_is_shut_out() {
+        let node = NodeId::new(2).expect("a node id");
+        assert!(shuts_out(&CallError::NotAdmitted { node, role: Role::Ceremony, reason: "certificate unknown".to_owned() }));
+        let elsewhere = CallError::OtherCluster { node };
+        assert!(!shuts_out(&elsewhere));
+        assert!(elsewhere.to_string().contains("genesis"), "{elsewhere}");
+        assert!(!shuts_out(&CallError::Unreachable { node, reason: "it is down".to_owned() }));
+    }
 }

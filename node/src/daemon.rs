@@ -30,7 +30,8 @@ use crate::pace::Pace;
 use crate::raft::{RaftConfig, RaftHandle};
 use crate::replicated::{Inspector, NodeRaft, NodeState, members};
 use crate::service::{
-    Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, Retention, SignService, SnapshotJudge, StopService,
+    Background, CeremonyService, ConfirmService, DestroyService, NodeRpc, OrderService, Refusals, Retention, SignService, SnapshotJudge,
+    StopService,
 };
 use crate::standing::{OwnKeys, Standing};
 use crate::state::StateDatabase;
@@ -42,7 +43,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the audit checkpoint is offered to the others, if the log has grown.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Time that everything together may take to stop.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs a node until `stop` says so. `found` allows empty stores to be founded: only ever at a cluster's or a site's first start.
 ///
@@ -173,6 +174,7 @@ impl Node {
             metrics.clone(),
             Arc::clone(&pace),
         ));
+        let refusals = Arc::new(Refusals::new(Arc::clone(&local), metrics.clone()));
         let orders = Arc::new(OrderService::new(
             id,
             Arc::clone(&standing),
@@ -181,6 +183,7 @@ impl Node {
             Arc::clone(&gate),
             metrics.clone(),
             raft.clone(),
+            Arc::clone(&refusals),
         ));
         let ceremonies = Arc::new(CeremonyService::new(
             identity.clone(),
@@ -201,6 +204,7 @@ impl Node {
             Arc::clone(&orders),
             raft.clone(),
             metrics.clone(),
+            Arc::clone(&refusals),
         ));
         let confirm = ConfirmService::new(
             identity.clone(),
@@ -219,6 +223,7 @@ impl Node {
             orders: Arc::clone(&orders),
             stops: Arc::clone(&stops),
             ceremonies: Arc::clone(&ceremonies),
+            refusals,
         };
         let server = Server::start(config.listen.quic, &keys.tls, roster, &Role::ALL, Arc::new(rpc)).context("the QUIC endpoint")?;
         tracing::info!(node = %id, quic = %server.local_addr(), cluster = %genesis.cluster(), "started");

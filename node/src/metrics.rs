@@ -24,6 +24,8 @@ pub struct NodeMetrics {
     pub nonces_dropped: IntCounter,
     /// Signs that this virtual machine is of another generation than before, by where they came from.
     pub vm_generations: IntCounterVec,
+    /// Refusals beyond those that are recorded in one second.
+    pub refusals_unrecorded: IntCounter,
     /// Snapshots that were sent to this node and refused, by reason.
     pub snapshots_refused: IntCounterVec,
     /// 1 when shares may leave.
@@ -137,6 +139,10 @@ impl NodeMetrics {
             nonces_dropped: counter(
                 "warifu_node_nonces_dropped_total",
                 "Times that all nonces were dropped: clocks disagreed, a new confirmation, or the administrator asked",
+            )?,
+            refusals_unrecorded: counter(
+                "warifu_node_refusals_unrecorded_total",
+                "Refused commands and calls that are not in the audit log, for there were too many in one second",
             )?,
             snapshots_refused: counters("warifu_node_snapshots_refused_total", "Snapshots of other nodes that were refused", &["reason"])?,
             confirmed: gauge("warifu_node_confirmed", "1 when signature shares may leave")?,

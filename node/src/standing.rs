@@ -72,7 +72,7 @@ impl Standing {
         let store = state.node(own.node)?.map(|record| record.store);
         let log_version = registry::log_version(state)?;
         let known = Known { cluster, plans: Arc::new(state.membership_plans()?), store, log_version };
-        let peers = Arc::new(PeerRoster::new(directory(&known.cluster, &overrides)));
+        let peers = Arc::new(PeerRoster::new(known.cluster.cluster, directory(&known.cluster, &overrides)));
         let standing = Self { own, founder, overrides, peers, gate, known: RwLock::new(known) };
         standing.judge_self();
         Ok(standing)

@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs as provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use warifu_protocol::NodeId;
 use warifu_protocol::transport::{CallError, PeerClient, PeerEntry, PeerId, PeerRoster, Role, RpcRefusal, TlsIdentity};
 use warifu_protocol::versions::{PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, VARIABLE, is_next, protocol_version};
+use warifu_protocol::{ClusterId, NodeId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const STATUS_REFUSED: u8 = 1;
@@ -47,7 +47,7 @@ impl OtherRelease {
     /// A client that knows this server as node 1.
     fn caller(&self) -> PeerClient {
         let entry = PeerEntry { spki: self.identity.spki_hash(), address: self.endpoint.local_addr().unwrap().to_string() };
-        let roster = PeerRoster::new(BTreeMap::from([(PeerId::Node(node()), entry)]));
+        let roster = PeerRoster::new(ClusterId::new([1; 32]), BTreeMap::from([(PeerId::Node(node()), entry)]));
         PeerClient::new(&TlsIdentity::generate().unwrap(), Arc::new(roster)).unwrap()
     }
 }

@@ -45,3 +45,26 @@ async fn the_numbers_of_ended_sessions_are_forgotten_page_by_page_and_no_others(
     let outcomes = store.record(vec![write(OVER, 7, 2), write(ONGOING, 7, 2), write(ONGOING, NUMBERS, 1)]).await.unwrap();
     assert_eq!(outcomes, [SpendOutcome::Recorded, SpendOutcome::UsedForAnother, SpendOutcome::Recorded]);
 }
+
+#[tokio::test]
+async fn a_used_number_is_kept_by_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("local.redb");
+    let open = async || {
+        let path = path.clone();
+        let open = move || {
+            let database = Database::open(&path, DatabaseOptions { cache_bytes: 1 << 20 }).unwrap();
+            LocalStore::open_locked(database, NodeId::new(1).unwrap(), ClusterId::new([7; 32])).unwrap()
+        };
+        tokio::task::spawn_blocking(open).await.unwrap()
+    };
+    let store = open().await;
+    assert_eq!(store.record(vec![write(ONGOING, 7, 1)]).await.unwrap(), [SpendOutcome::Recorded]);
+    tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
+
+    let store = open().await;
+    let asked = vec![write(ONGOING, 7, 2), write(ONGOING, 7, 1), write(ONGOING, 8, 2), write(OVER, 7, 2)];
+    let outcomes = store.record(asked).await.unwrap();
+    assert_eq!(outcomes, [SpendOutcome::UsedForAnother, SpendOutcome::Recorded, SpendOutcome::Recorded, SpendOutcome::Recorded]);
+    tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
+}

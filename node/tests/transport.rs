@@ -14,20 +14,24 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::net::UdpSocket;
-use warifu_protocol::NodeId;
 use warifu_protocol::transport::{
     BodyStream, CallError, IdentityError, PeerClient, PeerEntry, PeerId, PeerRoster, REFUSAL_DETAIL_MAX, Role, RpcHandler, RpcRefusal,
-    STREAM_HEAD_MAX, SUITE_FROST_ED25519_SHA512, Server, TlsIdentity,
+    STREAM_HEAD_MAX, SUITE_FROST_ED25519_SHA512, Server, TlsIdentity, server_name,
 };
 use warifu_protocol::versions::PROTOCOL_VERSION;
+use warifu_protocol::{ClusterId, NodeId};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// To whom, in which role, what, and why.
+type Refused = (PeerId, Role, Option<Bytes>, RpcRefusal);
 
 /// Answers `caller|role|request`, and remembers how often it was asked.
 #[derive(Default)]
 struct Echo {
     asked: AtomicU32,
     bodies: Mutex<Vec<usize>>,
+    refused: Mutex<Vec<Refused>>,
 }
 
 impl RpcHandler for Echo {
@@ -52,6 +56,10 @@ impl RpcHandler for Echo {
         self.bodies.lock().unwrap().push(len);
         Ok(head.to_vec())
     }
+
+    async fn refused(&self, peer: PeerId, role: Role, request: Option<Bytes>, refusal: RpcRefusal) {
+        self.refused.lock().unwrap().push((peer, role, request, refusal));
+    }
 }
 
 /// One server, node 1, and a roster with node 2 and the coordinator `c1`.
@@ -64,6 +72,8 @@ struct World {
     coordinator: TlsIdentity,
 }
 
+const CLUSTER: ClusterId = ClusterId::new([0x11; 32]);
+
 fn node(number: u8) -> NodeId {
     NodeId::new(number).unwrap()
 }
@@ -75,7 +85,7 @@ fn coordinator() -> PeerId {
 impl World {
     fn start() -> Self {
         let [server_identity, node_identity, coordinator_identity] = [(); 3].map(|()| TlsIdentity::generate().unwrap());
-        let roster = Arc::new(PeerRoster::default());
+        let roster = Arc::new(PeerRoster::new(CLUSTER, BTreeMap::new()));
         let echo = Arc::new(Echo::default());
         let server =
             Server::start("127.0.0.1:0".parse().unwrap(), &server_identity, Arc::clone(&roster) as _, &Role::ALL, Arc::clone(&echo))
@@ -101,6 +111,20 @@ impl World {
     fn asked(&self) -> u32 {
         self.echo.asked.load(Ordering::SeqCst)
     }
+
+    /// What the handler heard of refusals, which it does after the peer, once there are so many.
+    async fn refused(&self, count: usize) -> Vec<Refused> {
+        let heard = async {
+            loop {
+                let refused = self.echo.refused.lock().unwrap().clone();
+                if refused.len() >= count {
+                    return refused;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.unwrap()
+    }
 }
 
 #[tokio::test]
@@ -113,6 +137,19 @@ async fn a_request_arrives_with_the_proved_name_of_its_caller() {
     let large = vec![7; Role::Sign.frame_max() - 100];
     assert_eq!(world.client(&world.coordinator).call(node(1), Role::Sign, &large, PATIENCE).await.unwrap().len(), large.len() + 20);
     world.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_known_key_that_means_another_cluster_cannot_open_a_stream() {
+    let world = World::start();
+    for role in Role::ALL {
+        let elsewhere = PeerRoster::new(ClusterId::new([0xfe; 32]), world.entries());
+        let client = PeerClient::new(&world.node, Arc::new(elsewhere)).unwrap();
+        let answer = client.call(node(1), role, b"hello", PATIENCE).await;
+        assert_eq!(answer, Err(CallError::OtherCluster { node: node(1) }));
+    }
+    assert_eq!(world.asked(), 0);
+    world.client(&world.node).call(node(1), Role::Raft, b"hello", PATIENCE).await.unwrap();
 }
 
 #[tokio::test]
@@ -130,10 +167,15 @@ async fn an_unknown_key_cannot_open_a_stream() {
 #[tokio::test]
 async fn a_known_peer_is_turned_away_from_a_role_that_is_not_its_own() {
     let world = World::start();
-    let table = [(&world.node, Role::Sign), (&world.coordinator, Role::Raft), (&world.coordinator, Role::Ceremony)];
-    for (identity, role) in table {
+    let me = &world.coordinator;
+    let table = [(&world.node, PeerId::Node(node(2)), Role::Sign), (me, coordinator(), Role::Raft), (me, coordinator(), Role::Ceremony)];
+    let mut told = Vec::new();
+    for (identity, peer, role) in table {
         let answer = world.client(identity).call(node(1), role, b"hello", PATIENCE).await;
         assert!(matches!(&answer, Err(CallError::NotAdmitted { reason, .. }) if reason == "role not allowed"), "{role}: {answer:?}");
+        let refusal = RpcRefusal::denied(format!("{peer} may not use {role}"));
+        told.push((peer, role, None, refusal));
+        assert_eq!(world.refused(told.len()).await, told, "the handler hears of it");
     }
     assert_eq!(world.asked(), 0);
     world.client(&world.coordinator).call(node(1), Role::Order, b"hello", PATIENCE).await.unwrap();
@@ -414,7 +456,7 @@ async fn raw(
     let quic = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = quinn::ClientConfig::new(Arc::new(quic));
-    endpoint.connect_with(config, world.server.local_addr(), "x.invalid").unwrap().await.map_err(|error| error.to_string())
+    endpoint.connect_with(config, world.server.local_addr(), &server_name(CLUSTER)).unwrap().await.map_err(|error| error.to_string())
 }
 
 /// Sends bytes as they are and gives the answer's status and refusal.
@@ -448,15 +490,33 @@ async fn malformed_frames_get_a_typed_refusal_and_disturb_nobody() {
             matches!(refusal, RpcRefusal::TooLarge { .. })
         }),
     ];
+    let mut told = Vec::new();
     for (what, bytes, expected) in table {
         let (status, refusal) = send_raw(&connection, &bytes).await.unwrap();
         assert!(status == 1 && refusal.as_ref().is_some_and(expected), "{what}: {refusal:?}");
+        told.push((coordinator(), Role::Sign, None, refusal.unwrap()));
+        assert_eq!(world.refused(told.len()).await, told, "{what}: the handler hears of it");
     }
+    // Once for the connection, however many frames are of that version.
+    told.push((coordinator(), Role::Sign, None, wrong_version.clone()));
     for header in [[2, 1, 0], [1, 2, 0]] {
         assert_eq!(send_raw(&connection, &header).await, Ok((1, Some(wrong_version.clone()))), "{header:?}");
+        assert_eq!(world.refused(told.len()).await, told, "{header:?}: the handler hears of it");
     }
     assert_eq!(world.asked(), 0);
     assert_eq!(send_raw(&connection, &[1, 1, 0]).await.unwrap().0, 0);
+
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&[1]).await.unwrap();
+    send.reset(0_u32.into()).unwrap();
+    let answer = recv.read_to_end(64 * 1024).await.unwrap();
+    let taken_back = postcard::from_bytes::<RpcRefusal>(&answer[3..]).unwrap();
+    assert!(matches!(taken_back, RpcRefusal::Failed { .. }), "what the caller takes back is nobody's fault: {taken_back:?}");
+    let refused = [&[1, 1, 0], b"refuse".as_slice()].concat();
+    let (_, refusal) = send_raw(&connection, &refused).await.unwrap();
+    told.push((coordinator(), Role::Sign, None, taken_back));
+    told.push((coordinator(), Role::Sign, Some(Bytes::from_static(b"refuse")), refusal.unwrap()));
+    assert_eq!(world.refused(told.len()).await, told, "the handler hears of its own refusals too");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use warifu_protocol::NodeId;
 use super::audit::read_all;
 use super::kept::Kept;
 use super::report::CutRow;
-use crate::open_loop::Load;
+use crate::open_loop::{Attempts, Load};
 use crate::preload::{Disk, Fault, Loss, Lost, Occasion};
 use crate::scene::Scene;
 use crate::site::page;
@@ -31,6 +31,14 @@ pub(crate) const READY: &str = "HTTP/1.1 200";
 /// The power goes at most so many fsyncs of one node after work has begun.
 const SYNCS_MAX: u64 = 120;
 
+/// What came of one cut.
+pub(crate) struct Cut {
+    pub(crate) row: CutRow,
+    pub(crate) from: Instant,
+    pub(crate) until: Instant,
+    pub(crate) attempts: Attempts,
+}
+
 /// One cut: work, darkness, and what is there when the light is on again.
 pub(crate) async fn cut(
     scene: &mut Scene,
@@ -39,7 +47,8 @@ pub(crate) async fn cut(
     rng: &mut ChaCha8Rng,
     rate: u32,
     threshold: u8,
-) -> anyhow::Result<CutRow> {
+) -> anyhow::Result<Cut> {
+    let from = Instant::now();
     let load = Load::start(vec![scene.log_in_anew().await?], rate);
     // The cut is at an fsync of one node, before or after it; what the others are doing then is chance.
     let (node, disk) = disks.iter().nth(rng.next_u32() as usize % disks.len()).expect("there are nodes");
@@ -73,7 +82,8 @@ pub(crate) async fn cut(
     let light = Instant::now();
     scene.cluster.start()?;
     let ready = until_ready(&mut scene.cluster).await;
-    row.recovery_seconds = light.elapsed().as_secs_f64();
+    let until = Instant::now();
+    row.recovery_seconds = (until - light).as_secs_f64();
     // The coordinator tries on in the dark: what it has signed later is in no log that was read.
     let attempts = stopping.await??;
     kept.documents.extend(attempts.signed_before(dark));
@@ -84,7 +94,8 @@ pub(crate) async fn cut(
         Err(error) => row.broken.push(format!("the cluster does not come back: {error}")),
     }
     row.kept = kept.counted();
-    Ok(row)
+    row.meanwhile = attempts.meanwhile(from, until, 1, Some(until - light));
+    Ok(Cut { row, from, until, attempts })
 }
 
 /// Waits until every running node says of itself that it is ready, which a coordinator may believe of one that has just died; and then until the

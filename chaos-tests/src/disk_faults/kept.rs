@@ -1,6 +1,7 @@
 //! What was acknowledged, and whether it is still so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -44,6 +45,13 @@ pub struct Counted {
     pub credentials: usize,
     /// Sessions opened.
     pub sessions: usize,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { documents, facilities, credentials, sessions } = self;
+        write!(f, "{documents} documents, {facilities} facilities, {sessions} sessions, {credentials} keys")
+    }
 }
 
 impl Kept {

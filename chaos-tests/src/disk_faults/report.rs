@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use warifu_protocol::NodeId;
 
 use super::kept::Counted;
-use crate::command::Outcome;
-use crate::measure::{LoadAverage, write_load_averages};
+use crate::command::{Again, Outcome};
+use crate::meanwhile::{self, Meanwhile};
+use crate::measure::{LoadAverage, Spread, write_load_averages};
 use crate::open_loop::Phase;
+use crate::plot::{Plot, escaped, page};
 use crate::preload::{Fault, Loss, Lost};
 
 /// One power cut of all nodes.
@@ -27,6 +30,12 @@ pub struct CutRow {
     pub lost: Lost,
     /// From the first process's start until every node is confirmed and there is a leader.
     pub recovery_seconds: f64,
+    /// How documents fared, from the first of its load until then.
+    pub meanwhile: Meanwhile,
+    /// When that began and ended, in seconds from the beginning of the run.
+    pub from: f64,
+    /// When every node was confirmed.
+    pub until: f64,
     /// What is acknowledged by then.
     pub kept: Counted,
     /// Promises that were broken.
@@ -74,6 +83,12 @@ pub struct CaseRow {
     pub words: String,
     /// From the end of the fault until every node is confirmed.
     pub recovery_seconds: f64,
+    /// How documents fared, from when the fault was asked for until then.
+    pub meanwhile: Meanwhile,
+    /// When that began and ended, in seconds from the beginning of the run.
+    pub from: f64,
+    /// When every node was confirmed.
+    pub until: f64,
     /// Promises that were broken.
     pub broken: Vec<String>,
 }
@@ -87,8 +102,12 @@ pub struct Report {
     pub threshold: u8,
     /// The seed.
     pub seed: u64,
+    /// A like run again.
+    pub again: Again,
     /// Load of the machine before and after.
     pub load_average: [Option<LoadAverage>; 2],
+    /// Each kind of fault with how documents fared meanwhile.
+    pub kinds: BTreeMap<String, Meanwhile>,
     /// Power cuts.
     pub cuts: Vec<CutRow>,
     /// Faults of single disks.
@@ -101,6 +120,11 @@ pub struct Report {
     pub broken: Vec<String>,
     /// Whole time, in seconds.
     pub seconds: f64,
+    /// When documents came that were not signed, in seconds from the beginning of the run.
+    pub failures: Vec<f64>,
+    /// Signing over time.
+    #[serde(skip)]
+    pub over_time: Vec<Spread>,
 }
 
 impl Default for CutRow {
@@ -112,6 +136,9 @@ impl Default for CutRow {
             losses: BTreeMap::new(),
             lost: Lost::default(),
             recovery_seconds: 0.0,
+            meanwhile: Meanwhile::default(),
+            from: 0.0,
+            until: 0.0,
             kept: Counted::default(),
             broken: Vec::new(),
         }
@@ -132,6 +159,9 @@ impl Default for CaseRow {
             behaviour: Behaviour::ServedOn,
             words: String::new(),
             recovery_seconds: 0.0,
+            meanwhile: Meanwhile::default(),
+            from: 0.0,
+            until: 0.0,
             broken: Vec::new(),
         }
     }
@@ -139,7 +169,43 @@ impl Default for CaseRow {
 
 const FIRST: NodeId = NodeId::new(1).expect("1 is a node's number");
 
+/// Time that one point of the time-line stands for.
+pub(super) const SLICE: Duration = Duration::from_secs(1);
+/// A power cut in the table of kinds.
+const POWER_CUT: &str = "power-cut";
+
+/// As it is in reports.
+fn name_of(fault: Fault) -> String {
+    let value = serde_json::to_value(fault).ok();
+    value.as_ref().and_then(|value| value.as_str()).unwrap_or("sync-slow").to_owned()
+}
+
+/// Each kind of fault with how documents fared meanwhile.
+pub(super) fn by_kind(cuts: &[CutRow], faults: &[CaseRow]) -> BTreeMap<String, Meanwhile> {
+    let mut kinds = BTreeMap::<String, Meanwhile>::new();
+    let cuts = cuts.iter().map(|cut| (POWER_CUT.to_owned(), &cut.meanwhile));
+    for (kind, meanwhile) in cuts.chain(faults.iter().map(|case| (name_of(case.fault), &case.meanwhile))) {
+        let known = kinds.entry(kind).or_default();
+        *known = known.and(meanwhile);
+    }
+    kinds
+}
+
 impl Report {
+    /// One page with the time-line and the tables.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let span = |from, until| (Duration::from_secs_f64(from), Duration::from_secs_f64(until));
+        let cuts = self.cuts.iter().map(|cut| (POWER_CUT.to_owned(), span(cut.from, cut.until)));
+        let spans: Vec<_> = cuts.chain(self.faults.iter().map(|case| (name_of(case.fault), span(case.from, case.until)))).collect();
+        let marks: Vec<_> = spans.iter().map(|(kind, (from, until))| (kind.as_str(), *from, *until)).collect();
+        let failures: Vec<Duration> = self.failures.iter().copied().map(Duration::from_secs_f64).collect();
+        let plot = Plot { slice: SLICE, slices: &self.over_time, marks: &marks, failures: &failures };
+        let table = meanwhile::table(&[], self.kinds.iter().map(|(kind, meanwhile)| (kind.as_str(), meanwhile, Vec::new())));
+        let title = format!("disk-faults, seed {}", self.seed);
+        page(&title, &format!("{}{}{table}<pre>{}</pre>", plot.legend(), plot.svg(), escaped(&self.to_string())))
+    }
+
     /// Everything that was broken.
     pub fn broken(&self) -> impl Iterator<Item = &String> {
         let rows = self.cuts.iter().map(|cut| &cut.broken).chain(self.faults.iter().map(|case| &case.broken));
@@ -158,6 +224,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "disk-faults: {} of {} sites and a coordinator on one machine, seed {}", self.threshold, self.nodes, self.seed)?;
         write_load_averages(f, &self.load_average)?;
+        writeln!(f, "{}", meanwhile::line(meanwhile::HEADS))?;
+        for (kind, meanwhile) in &self.kinds {
+            writeln!(f, "{}", meanwhile::line(meanwhile.cells(kind)))?;
+        }
         if !self.cuts.is_empty() {
             writeln!(f, "  power cuts of all nodes at one instant")?;
             writeln!(
@@ -166,11 +236,10 @@ impl fmt::Display for Report {
                 "at", "changes open", "taken", "names", "back after"
             )?;
         }
-        for CutRow { node, fault, nth, losses: _, lost, recovery_seconds, kept, broken } in &self.cuts {
+        for CutRow { node, fault, nth, lost, recovery_seconds, kept, broken, .. } in &self.cuts {
             let at = format!("{} {nth} of node {node}", if *fault == Fault::CutBeforeSync { "before" } else { "after" });
             write!(f, "    {at:<22} {:>14} {:>10} {:>6} {recovery_seconds:>8.1} s", lost.changes, lost.lost, lost.names)?;
-            let Counted { documents, facilities, credentials, sessions } = kept;
-            writeln!(f, "  {documents} documents, {facilities} facilities, {sessions} sessions, {credentials} keys")?;
+            writeln!(f, "  {kept}")?;
             write_broken(f, broken)?;
         }
         if !self.faults.is_empty() {
@@ -183,8 +252,7 @@ impl fmt::Display for Report {
         }
         for case in &self.faults {
             let CaseRow { fault, file, nth, at_start, met, lost, behaviour, words, recovery_seconds, broken, .. } = case;
-            let fault = serde_json::to_value(fault).ok();
-            let name = fault.as_ref().and_then(|fault| fault.as_str()).unwrap_or("sync-slow").to_owned();
+            let name = name_of(*fault);
             let did = if *met { format!("{behaviour:?}").to_lowercase() } else { "not met".to_owned() };
             let since = if *at_start { "start" } else { "then" };
             let words: String = words.lines().last().unwrap_or_default().chars().take(WORDS_SHOWN).collect();
@@ -194,9 +262,11 @@ impl fmt::Display for Report {
         if let Some(signing) = &self.signing {
             writeln!(f, "  signing meanwhile: {signing}")?;
         }
+        writeln!(f, "  looked for in the end: {}", self.kept)?;
         write_broken(f, &self.broken)?;
         let verdict = if self.passes() { "PASS: nothing that was acknowledged is lost" } else { "FAIL" };
-        write!(f, "  {verdict}; {:.1} s", self.seconds)
+        writeln!(f, "  {verdict}; {:.1} s", self.seconds)?;
+        write!(f, "  the same faults again: {}", self.again)
     }
 }
 
@@ -219,14 +289,31 @@ mod tests {
             nodes: 3,
             threshold: 2,
             seed: 1,
+            again: Again { commit: "abc".to_owned(), command: "disk-faults --seed 1".to_owned() },
             load_average: [None, None],
+            kinds: BTreeMap::new(),
             cuts: vec![CutRow::default()],
             faults: vec![CaseRow::default()],
             signing: Some(phase(9, 0)),
             kept: Counted::default(),
             broken: Vec::new(),
             seconds: 1.0,
+            failures: vec![0.5],
+            over_time: Vec::new(),
         };
+        let html = {
+            let meanwhile = |failed| Meanwhile { times: 1, requests: 9, failed, unknown: 0, longest_gap: 0.5, recovery: Some(2.0) };
+            let case = |fault, failed| CaseRow { fault, meanwhile: meanwhile(failed), until: 1.0, ..CaseRow::default() };
+            let faults = vec![case(Fault::SyncSlow(5), 1), case(Fault::SyncSlow(5), 0), case(Fault::WriteFull, 0)];
+            let cuts = vec![CutRow { meanwhile: meanwhile(3), until: 1.0, ..CutRow::default() }];
+            Report { kinds: by_kind(&cuts, &faults), cuts, faults, ..report() }.html()
+        };
+        for row in
+            ["<td>power-cut<td>1<td>9<td>3<", "<td>sync-slow<td>2<td>18<td>1<", "<td>write-full<td>1<td>9<td>0<td>0<td>0.50<td>2.00</tr>"]
+        {
+            assert!(html.contains(row), "{row} is not in {html}");
+        }
+        assert!(html.contains("power-cut</text>") && html.contains("v12"), "the time-line has faults and documents that were not signed");
         let broken = || vec!["a promise".to_owned()];
         for (case, passes, report) in [
             ("all well", true, report()),
@@ -239,6 +326,7 @@ mod tests {
         ] {
             assert_eq!(report.passes(), passes, "{case}");
             assert_eq!(report.to_string().contains("PASS"), passes, "{case}");
+            assert!(report.to_string().contains("again: disk-faults --seed 1 (commit abc)"), "{case}");
         }
     }
 }

@@ -1,22 +1,23 @@
 //! One run.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use tokio::time::Instant;
 use warifu_protocol::NodeId;
 
 use super::audit::read_all;
-use super::cuts::cut;
+use super::cuts::{Cut, cut};
 use super::faults::Case;
 use super::kept::Kept;
 use super::options::Options;
-use super::report::Report;
+use super::report::{CaseRow, Report, SLICE, by_kind};
 use crate::command::Progress;
 use crate::measure::load_average;
-use crate::open_loop::Load;
+use crate::open_loop::{Attempts, Load};
 use crate::preload::{Disk, Shim};
 use crate::scene::Scene;
 
@@ -31,7 +32,7 @@ const SESSIONS: usize = 3;
 /// # Errors
 /// When the run itself cannot go on; broken promises are in the report.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
-    let Options { seed, iterations, faults, first, nodes, threshold, rate, cluster } = options;
+    let Options { seed, iterations, faults, first, nodes, threshold, rate, html, cluster } = options;
     ensure!(threshold < nodes, "t must be below n");
     let started = Instant::now();
     let before = load_average();
@@ -48,9 +49,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut scene = Scene::open(founded).await?;
     let (mut kept, mut rng) = (Kept::default(), ChaCha8Rng::seed_from_u64(*seed));
 
-    let mut cuts = Vec::new();
+    let since = |at: Instant| at.saturating_duration_since(started).as_secs_f64();
+    let (mut cuts, mut all) = (Vec::new(), Attempts::default());
     for number in 1..=*iterations {
-        let row = cut(&mut scene, &disks, &mut kept, &mut rng, *rate, *threshold).await?;
+        let Cut { mut row, from, until, attempts } = cut(&mut scene, &disks, &mut kept, &mut rng, *rate, *threshold).await?;
+        (row.from, row.until) = (since(from), since(until));
+        all.extend(attempts);
         let over = !row.broken.is_empty();
         PROGRESS.tell(&format!("power cut {number} of {iterations}: back after {:.1} s", row.recovery_seconds))?;
         cuts.push(row);
@@ -59,7 +63,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         }
     }
 
-    let mut cases = Vec::new();
+    let mut cases: Vec<CaseRow> = Vec::new();
     let mut signing = None;
     let whole = cuts.iter().all(|row| row.broken.is_empty());
     if *faults > 0 && whole {
@@ -68,12 +72,15 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
             sessions.push(scene.log_in_anew().await?);
         }
         let (begun, load) = (Instant::now(), Load::start(sessions, *rate));
+        let mut spans = Vec::new();
         for number in 0..*faults {
             let case = Case::draw(number, &ids, &mut rng);
             if number + 1 < *first {
                 continue;
             }
+            let from = Instant::now();
             let row = case.play(&mut scene, &disks[&case.node()], &mut kept).await?;
+            spans.push((from, Instant::now()));
             let over = !row.broken.is_empty();
             PROGRESS.tell(&format!("fault {} of {faults}: {case:?}: {:?}", number + 1, row.behaviour))?;
             cases.push(row);
@@ -85,6 +92,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         let attempts = load.stop().await?;
         signing = Some(attempts.between(begun, Instant::now()));
         kept.documents.extend(attempts.signed_before(Instant::now()));
+        for (row, (from, until)) in cases.iter_mut().zip(spans) {
+            let recovery = row.met.then(|| Duration::from_secs_f64(row.recovery_seconds));
+            row.meanwhile = attempts.meanwhile(from, until, row.met.into(), recovery);
+            (row.from, row.until) = (since(from), since(until));
+        }
+        all.extend(attempts);
     }
 
     let mut broken = Vec::new();
@@ -96,16 +109,24 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     for disk in disks.values() {
         ensure!(disk.counts()?.unseen == 0, "a file was written through a shared mapping, which the shim cannot see");
     }
-    Ok(Report {
+    let report = Report {
         nodes: *nodes,
         threshold: *threshold,
         seed: *seed,
+        again: options.again(),
         load_average: [before, load_average()],
+        kinds: by_kind(&cuts, &cases),
         cuts,
         faults: cases,
         signing,
         kept: kept.counted(),
         broken,
         seconds: started.elapsed().as_secs_f64(),
-    })
+        failures: all.failures_outside(&[]).map(|(at, _)| since(at)).collect(),
+        over_time: all.over_time(started, SLICE),
+    };
+    if let Some(path) = html {
+        std::fs::write(path, report.html()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report)
 }

@@ -9,18 +9,27 @@ use crate::simulate::Focus::{self, Custody, Stops};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) mutant: Mutant,
-    /// An invariant breaks in one of the first seeds, of runs that are mostly about this.
-    pub(super) by_seeds: Option<Focus>,
+    /// This breaks in one of the first seeds.
+    pub(super) by_seeds: Option<BySeeds>,
     /// This test fails.
     pub(super) test: Option<Test>,
-    /// This one too, with whole processes.
-    pub(super) whole: Option<Test>,
+    /// These too, with whole processes.
+    pub(super) whole: &'static [Test],
+}
+
+/// What seeds are to notice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct BySeeds {
+    /// What runs are mostly about.
+    pub(super) focus: Focus,
+    /// The invariant that breaks: nothing else that breaks counts. Any, where that is to be found out.
+    pub(super) invariant: Option<&'static str>,
 }
 
 impl Row {
     /// The tests that are to fail.
     pub(super) fn tests(&self) -> impl Iterator<Item = Test> {
-        self.test.into_iter().chain(self.whole)
+        self.test.into_iter().chain(self.whole.iter().copied())
     }
 }
 
@@ -38,27 +47,41 @@ const TRANSPORT: Program = Program::Beside("node", "transport");
 const GATHERING: Program = Program::Beside("coordinator/core", "signing");
 const RECEIPTS: Program = Program::Beside("coordinator/core", "stop");
 const DISK_FAULTS: Program = Program::Beside("chaos-tests", "disk_faults");
+const TORMENT: Program = Program::Beside("chaos-tests", "torment_cluster");
 const API: Program = Program::Beside("coordinator", "api");
 const PROCESSES: Program = Program::Beside("coordinator/cli", "cluster");
 
 const fn test(mutant: Mutant, program: Program, name: &'static str) -> Row {
-    Row { mutant, by_seeds: None, test: Some(Test { program, name }), whole: None }
+    Row { mutant, by_seeds: None, test: Some(Test { program, name }), whole: &[] }
 }
 
-const fn both(mutant: Mutant, focus: Focus, program: Program, name: &'static str) -> Row {
-    Row { mutant, by_seeds: Some(focus), test: Some(Test { program, name }), whole: None }
+/// By seeds about this, in which this invariant breaks, and by a test.
+const fn both(mutant: Mutant, focus: Focus, invariant: &'static str, program: Program, name: &'static str) -> Row {
+    Row { by_seeds: Some(BySeeds { focus, invariant: Some(invariant) }), ..test(mutant, program, name) }
 }
 
 /// The same guard, seen to be gone by whole processes as well.
-const fn and_whole(row: Row, program: Program, name: &'static str) -> Row {
-    Row { whole: Some(Test { program, name }), ..row }
+const fn and_whole(row: Row, whole: &'static [Test]) -> Row {
+    Row { whole, ..row }
 }
+
+/// What loses its power at once and forgets what was not fsynced.
+const POWER_CUTS: &[Test] = &[
+    Test { program: DISK_FAULTS, name: "nothing_that_was_acknowledged_is_lost_when_all_nodes_lose_their_power_at_once" },
+    Test { program: TORMENT, name: "power_that_all_sites_lose_at_once_costs_nothing_that_was_acknowledged" },
+];
 
 /// Every weakening. A test that notices one is named where the simulator cannot see it: daemons' shells, files, sockets, and what the
 /// simulator's own people and liars never try.
 pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::SkipRequestSignature, CORE, "signer::tests::refusals::a_request_is_signed_by_its_sessions_key"),
-    both(Mutant::SkipSessionClosed, Stops, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
+    both(
+        Mutant::SkipSessionClosed,
+        Stops,
+        "no_signature_without_open_session",
+        CORE,
+        "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times",
+    ),
     test(Mutant::SkipTerminalRetired, CORE, "signer::tests::refusals::the_sessions_of_a_retired_terminal_sign_nothing"),
     test(Mutant::SkipSessionTimes, CORE, "signer::tests::refusals::a_session_signs_while_it_is_open_and_within_its_times"),
     test(Mutant::SkipSequenceLimit, CORE, "signer::tests::refusals::a_request_has_a_number_that_its_session_allows"),
@@ -73,11 +96,23 @@ pub(super) const CATALOGUE: &[Row] = &[
     test(Mutant::SkipRole, CORE, "signer::tests::refusals::physicians_and_dentists_prescribe_and_pharmacists_dispense"),
     test(Mutant::SkipSignerSet, CORE, "signer::tests::refusals::the_signers_are_t_different_holders_with_this_node_among_them"),
     test(Mutant::SkipClockBehind, CORE, "signer::tests::refusals::a_node_whose_clock_is_behind_the_log_signs_nothing"),
-    both(Mutant::KeepNonce, Stops, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
+    both(
+        Mutant::KeepNonce,
+        Stops,
+        "nonce_used_at_most_once",
+        CORE,
+        "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator",
+    ),
     test(Mutant::OutdatedNonce, CORE, "signer::nonces::tests::a_pair_lives_thirty_seconds"),
     test(Mutant::ForeignNonce, CORE, "signer::nonces::tests::a_pair_is_given_once_and_only_to_its_coordinator"),
     test(Mutant::IgnoreAuditFailure, NODES, "failing_disk::a_node_that_cannot_write_its_audit_log_refuses_to_sign"),
-    both(Mutant::ShareWithoutAudit, Stops, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
+    both(
+        Mutant::ShareWithoutAudit,
+        Stops,
+        "audit_entry_durable_before_signature_share",
+        NODE,
+        "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded",
+    ),
     test(Mutant::SignUsedNumber, NODE, "service::share_batch::tests::a_share_is_given_only_for_what_was_free_and_is_recorded"),
     test(Mutant::SignUnconfirmed, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
     test(Mutant::SignUnderAlarm, NODE, "gate::tests::the_gate_opens_only_for_the_current_boot_and_never_after_an_alarm"),
@@ -87,13 +122,15 @@ pub(super) const CATALOGUE: &[Row] = &[
         CORE,
         "stopping::tests::a_leader_that_does_not_log_a_stop_is_replaced_after_five_seconds_and_its_successor_gets_the_stop",
     ),
-    and_whole(
-        test(Mutant::ReplyBeforeFsync, STORE, "what_was_acknowledged_is_there_after_a_power_cut"),
-        DISK_FAULTS,
-        "nothing_that_was_acknowledged_is_lost_when_all_nodes_lose_their_power_at_once",
-    ),
+    and_whole(test(Mutant::ReplyBeforeFsync, STORE, "what_was_acknowledged_is_there_after_a_power_cut"), POWER_CUTS),
     test(Mutant::KeepDestroyedShares, REMAINS, "a_share_of_a_destroyed_credential_that_is_found_is_buried_again"),
-    both(Mutant::OldEpochSurvives, Custody, CORE, "signer::tests::refusals::an_epoch_is_over_once_only_a_later_one_signs"),
+    both(
+        Mutant::OldEpochSurvives,
+        Custody,
+        "t_minus_one_learn_nothing",
+        CORE,
+        "signer::tests::refusals::an_epoch_is_over_once_only_a_later_one_signs",
+    ),
     test(Mutant::SealWithoutPlace, SEALING, "a_record_opens_with_its_own_associated_data_only"),
     test(Mutant::AcceptOldIncarnation, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
     test(Mutant::AcceptForgottenStart, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
@@ -123,8 +160,20 @@ pub(super) const CATALOGUE: &[Row] = &[
         CORE,
         "confirmation::tests::a_snapshot_is_vouched_for_by_one_more_than_may_lie_and_forged_when_so_many_contradict_it",
     ),
-    both(Mutant::RepairSendsRawShare, Custody, CORE, "ceremony::tests::repair::a_node_on_a_new_store_gets_the_very_share_that_it_lost"),
-    both(Mutant::RepairReusesDelta, Custody, CORE, "ceremony::tests::repair::no_delta_is_used_for_two_recipients_credentials_or_helpers"),
+    both(
+        Mutant::RepairSendsRawShare,
+        Custody,
+        "t_minus_one_learn_nothing",
+        CORE,
+        "ceremony::tests::repair::a_node_on_a_new_store_gets_the_very_share_that_it_lost",
+    ),
+    both(
+        Mutant::RepairReusesDelta,
+        Custody,
+        "t_minus_one_learn_nothing",
+        CORE,
+        "ceremony::tests::repair::no_delta_is_used_for_two_recipients_credentials_or_helpers",
+    ),
     test(Mutant::SkipRepairContribution, CORE, "ceremony::tests::repair::a_helper_whose_commitments_do_not_fit_its_share_is_expelled"),
     test(Mutant::SkipRepairScalar, CORE, "ceremony::tests::repair::a_helper_that_lies_to_another_or_to_the_receiver_is_named_and_expelled"),
     test(
@@ -169,6 +218,16 @@ pub(super) const CATALOGUE: &[Row] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::invariants::Invariants;
+
+    #[test]
+    fn what_seeds_are_to_break_is_an_invariant_and_three_of_them_turn_t_minus_one_learn_nothing_red() {
+        let (names, by_seeds) = (Invariants::names(), || CATALOGUE.iter().filter_map(|row| Some((row.mutant, row.by_seeds?.invariant?))));
+        assert!(by_seeds().count() > 0 && by_seeds().all(|(_, invariant)| names.contains(&invariant)));
+        let red: Vec<Mutant> =
+            by_seeds().filter(|(_, invariant)| *invariant == "t_minus_one_learn_nothing").map(|(mutant, _)| mutant).collect();
+        assert_eq!(red, [Mutant::OldEpochSurvives, Mutant::RepairSendsRawShare, Mutant::RepairReusesDelta]);
+    }
 
     #[test]
     fn every_weakening_has_something_that_is_to_notice_it() {

@@ -31,10 +31,11 @@ pub(super) struct Test {
 }
 
 /// What came of a test.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum TestOutcome {
     Passed,
-    Failed,
+    /// What it printed.
+    Failed(String),
     Hung,
 }
 
@@ -107,7 +108,7 @@ impl Programs {
         };
         let text = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??;
         ensure!(text.contains("running 1 test\n"), "{:?} has no test {}", test.program, test.name);
-        Ok(if status.success() { TestOutcome::Passed } else { TestOutcome::Failed })
+        Ok(if status.success() { TestOutcome::Passed } else { TestOutcome::Failed(text) })
     }
 }
 

@@ -63,7 +63,11 @@ impl Report {
 impl Entry {
     pub(super) fn new(row: &Row) -> Self {
         let tests = row.tests().map(|test| test.describe());
-        let expected = row.by_seeds.map(|focus| format!("seeds about {focus:?}")).into_iter().chain(tests).collect::<Vec<_>>().join(", ");
+        let seeds = row.by_seeds.map(|by| match by.invariant {
+            Some(invariant) => format!("`{invariant}` in seeds about {:?}", by.focus),
+            None => format!("seeds about {:?}", by.focus),
+        });
+        let expected = seeds.into_iter().chain(tests).collect::<Vec<_>>().join(", ");
         Self { mutant: row.mutant.name(), words: row.mutant.words(), seeds: None, tests: Vec::new(), expected }
     }
 
@@ -83,7 +87,7 @@ impl Entry {
     fn cells(&self) -> (String, String, String) {
         let seeds = self.seeds.as_ref().map(|notice| match &notice.by {
             Some(by) => format!("`{by}`"),
-            None => format!("**SURVIVED** {} seeds (asked {} times)", notice.tried, notice.times_asked),
+            None => format!("**SURVIVED** {} seeds (asked {} times): {}", notice.tried, notice.times_asked, self.expected),
         });
         let tests = self.tests.iter().map(|notice| match &notice.by {
             Some(by) => format!("`{by}`"),

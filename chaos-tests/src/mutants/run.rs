@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use warifu_protocol::mutants::{self, Mutant};
 
-use super::catalogue::{CATALOGUE, Row};
+use super::catalogue::{BySeeds, CATALOGUE, Row};
 use super::options::{By, Options};
 use super::programs::{Programs, Test, TestOutcome};
 use super::report::{Entry, Notice, Report};
@@ -30,7 +30,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let tests: BTreeSet<Test> = rows.iter().flat_map(Row::tests).collect();
     let programs = Programs::build(tests.iter().map(|test| test.program).collect::<BTreeSet<_>>())?;
     for test in &tests {
-        ensure!(programs.run(*test, None)? == TestOutcome::Passed, "without any weakening {} fails", test.describe());
+        match programs.run(*test, None)? {
+            TestOutcome::Passed => {}
+            TestOutcome::Failed(output) => bail!("without any weakening {} fails:\n{output}", test.describe()),
+            TestOutcome::Hung => bail!("without any weakening {} does not end", test.describe()),
+        }
     }
     remember_panics();
     let (mut report, mut sound) = (Report::default(), Sound::default());
@@ -51,9 +55,9 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
 /// The rows that the options name, with what is to notice them.
 fn choose(options: &Options) -> anyhow::Result<Vec<Row>> {
     let only = |row: &Row| match (options.about, options.by) {
-        (Some(about), _) => Row { by_seeds: Some(about), test: None, whole: None, ..*row },
+        (Some(focus), _) => Row { by_seeds: Some(BySeeds { focus, invariant: None }), test: None, whole: &[], ..*row },
         (None, None) => *row,
-        (None, Some(By::Seeds)) => Row { test: None, whole: None, ..*row },
+        (None, Some(By::Seeds)) => Row { test: None, whole: &[], ..*row },
         (None, Some(By::Tests)) => Row { by_seeds: None, ..*row },
     };
     let mut rows: Vec<Row> = CATALOGUE.iter().map(only).filter(|row| row.by_seeds.is_some() || row.tests().next().is_some()).collect();
@@ -83,7 +87,7 @@ impl Sound {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(unknown) => {
                 mutants::select(None);
-                unknown.insert(try_seed(seed, safety_millis, focus)?)
+                unknown.insert(try_seed(seed, safety_millis, BySeeds { focus, invariant: None })?)
             }
         };
         Ok(broken.is_none())
@@ -91,16 +95,16 @@ impl Sound {
 }
 
 /// The first seed that breaks something for the weakening's sake, and how often the guard was asked.
-fn find(mutant: Mutant, focus: Focus, options: &Options, sound: &mut Sound) -> anyhow::Result<(Option<Broken>, u64)> {
+fn find(mutant: Mutant, by: BySeeds, options: &Options, sound: &mut Sound) -> anyhow::Result<(Option<Broken>, u64)> {
     let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (end, safety_millis) = (options.seed.saturating_add(options.seeds), options.seconds * 1_000);
     let (mut first, mut times_asked) = (options.seed, 0);
     while first < end {
         mutants::select(Some(mutant));
-        let found = search(Search { first, count: end - first, safety_millis, focus, threads })?;
+        let found = search(Search { first, count: end - first, safety_millis, by, threads })?;
         times_asked += mutants::times_asked();
         match found {
-            Some(broken) if !sound.is_sound(broken.seed, safety_millis, focus)? => first = broken.seed + 1,
+            Some(broken) if !sound.is_sound(broken.seed, safety_millis, by.focus)? => first = broken.seed + 1,
             found => return Ok((found, times_asked)),
         }
     }
@@ -109,9 +113,9 @@ fn find(mutant: Mutant, focus: Focus, options: &Options, sound: &mut Sound) -> a
 
 fn weaken(row: &Row, options: &Options, programs: &Programs, sound: &mut Sound) -> anyhow::Result<Entry> {
     let mut entry = Entry::new(row);
-    if let Some(focus) = row.by_seeds {
+    if let Some(by) = row.by_seeds {
         let started = Instant::now();
-        let (found, times_asked) = find(row.mutant, focus, options, sound)?;
+        let (found, times_asked) = find(row.mutant, by, options, sound)?;
         entry.seeds = Some(Notice {
             by: found.as_ref().map(|broken| broken.what.clone()),
             seed: found.as_ref().map(|broken| broken.seed),

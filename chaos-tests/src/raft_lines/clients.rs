@@ -81,7 +81,7 @@ impl Clients {
                 let address = addresses.get(&entry.id).map(ToString::to_string).unwrap_or_default();
                 (PeerId::Node(entry.id), PeerEntry { spki: entry.tls_spki, address })
             };
-            let roster = PeerRoster::new(entries.iter().map(peer).collect());
+            let roster = PeerRoster::new(cluster.genesis().cluster(), entries.iter().map(peer).collect());
             let client = Client {
                 cluster: Arc::clone(cluster),
                 peers: PeerClient::new(&identity, Arc::new(roster) as _)?,

@@ -12,13 +12,13 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use warifu::local_cluster::status_at;
 use warifu_node::config::NodeConfig;
 use warifu_node::daemon;
 use warifu_protocol::NodeId;
 use warifu_protocol::wire::NodeStatus;
 
 use crate::preload::Disk;
-use crate::site;
 
 /// Hidden command of `raft-lines` that is the process of the nodes.
 pub const NODES_COMMAND: &str = "__nodes";
@@ -72,7 +72,7 @@ impl Nodes {
 
     /// How a node says that it is, at its own socket.
     pub(super) async fn status(&self, node: NodeId) -> Option<NodeStatus> {
-        site::status(&admin_socket(&self.directory, node)).await
+        status_at(&admin_socket(&self.directory, node)).await
     }
 
     /// Refuses to go on when the process has ended.

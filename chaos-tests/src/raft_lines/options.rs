@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::command::CommonOptions;
+use crate::command::{Again, CommonOptions, option};
 
 /// Has clients write into the log of five nodes while lines and disks between and under them fail, and checks that nothing that was acknowledged is lost,
 /// doubled, or different anywhere.
@@ -41,4 +41,29 @@ pub struct Options {
     /// Directory and output.
     #[command(flatten)]
     pub common: CommonOptions,
+}
+
+impl Options {
+    /// The same run again, from the seed that was drawn or given.
+    pub(super) fn again(&self, seed: u64) -> Again {
+        let mut arguments = vec![option("seed", seed), option("seconds", self.seconds)];
+        arguments.extend(self.rounds.map(|rounds| option("rounds", rounds)));
+        arguments.extend([option("round-millis", self.round_millis), option("clients", self.clients), option("heal", self.heal)]);
+        Again::new("raft-lines", &[arguments.concat(), self.common.arguments()].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::tests::must_ask_for_the_same;
+
+    #[test]
+    fn the_command_that_repeats_a_run_has_all_that_the_run_depends_on() {
+        let arguments = "raft-lines --seed 7 --seconds 90 --rounds 3 --round-millis 700 --clients 2 --heal 9 --dir place";
+        let asked = Options::parse_from(arguments.split(' '));
+        must_ask_for_the_same(&asked.again(7), &asked);
+        let usual = Options::parse_from(["raft-lines"]);
+        must_ask_for_the_same(&usual.again(8), &Options { seed: Some(8), ..usual });
+    }
 }

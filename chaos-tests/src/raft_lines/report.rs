@@ -1,11 +1,12 @@
 //! What happened.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::command::Outcome;
+use crate::command::{Again, Outcome};
+use crate::meanwhile::{self, Meanwhile};
 use crate::measure::{LoadAverage, Spread, optional_seconds, write_load_averages};
 use crate::plot::{Plot, escaped, page};
 use crate::proxy::Injected;
@@ -23,8 +24,8 @@ pub struct Round {
     pub from: f64,
     /// When it was over.
     pub until: f64,
-    /// Writes that were on their way at some time of it.
-    pub writes: usize,
+    /// How often it was done, and how the writes fared that were on their way at some time of it.
+    pub meanwhile: Meanwhile,
     /// The longest of those that were acknowledged, in seconds.
     pub longest_write: Option<f64>,
     /// On whom, and what came of it.
@@ -36,6 +37,8 @@ pub struct Round {
 pub struct Report {
     /// Where everything drawn comes from.
     pub seed: u64,
+    /// The same faults again.
+    pub again: Again,
     /// n
     pub nodes: u8,
     /// Clients that wrote.
@@ -74,18 +77,9 @@ impl Report {
         let seconds = Duration::from_secs_f64;
         let marks: Vec<_> = self.rounds.iter().map(|round| (round.title.as_str(), seconds(round.from), seconds(round.until))).collect();
         let plot = Plot { slice: SLICE, slices: &self.over_time, marks: &marks, failures: &[] };
-        let mut table = "<table><tr><th>fault<th>writes<th>longest<th>on whom</tr>".to_owned();
-        for round in &self.rounds {
-            let _ = write!(
-                table,
-                "<tr><td>{}<td>{}<td>{}<td>{}</tr>",
-                round.title,
-                round.writes,
-                optional_seconds(round.longest_write),
-                escaped(&round.notes.join("; "))
-            );
-        }
-        table.push_str("</table>\n");
+        let cells = |round: &Round| vec![optional_seconds(round.longest_write), round.notes.join("; ")];
+        let rows = self.rounds.iter().map(|round| (round.title.as_str(), &round.meanwhile, cells(round)));
+        let table = meanwhile::table(&["longest write", "on whom"], rows);
         let legend = "<p>Time of a write, from its first try to its acknowledgement, by the second in which it began: p50 blue, p99 red; writes \
                       a second green.</p>\n";
         page(&format!("raft-lines, seed {}", self.seed), &format!("{legend}{}{table}<pre>{}</pre>", plot.svg(), escaped(&self.to_string())))
@@ -111,16 +105,10 @@ impl fmt::Display for Report {
             self.seconds
         )?;
         write_load_averages(f, &self.load_average)?;
-        writeln!(f, "  {:<30} {:>7} {:>8}  on whom", "fault", "writes", "longest")?;
+        writeln!(f, "{} {:>13}  on whom", meanwhile::line(meanwhile::HEADS), "longest write")?;
         for round in &self.rounds {
-            writeln!(
-                f,
-                "  {:<30} {:>7} {:>8}  {}",
-                round.title,
-                round.writes,
-                optional_seconds(round.longest_write),
-                round.notes.join("; ")
-            )?;
+            let (line, longest) = (meanwhile::line(round.meanwhile.cells(&round.title)), optional_seconds(round.longest_write));
+            writeln!(f, "{line} {longest:>13}  {}", round.notes.join("; "))?;
         }
         writeln!(f, "  {} writes acknowledged, {} unknown: {}", self.acknowledged, self.unknown, self.writes)?;
         let Injected { passed, lost, cut, doubled, delayed, held, overflowed } = self.datagrams;
@@ -140,10 +128,11 @@ impl fmt::Display for Report {
             writeln!(f, "  disks and logs: {kept}")?;
         }
         if self.passes() {
-            write!(f, "  PASS: one log and one state everywhere, with everything that was acknowledged in it, once")
+            writeln!(f, "  PASS: one log and one state everywhere, with everything that was acknowledged in it, once")?;
         } else {
-            write!(f, "  FAIL; the same faults again: raft-lines --seed {} --clients {}", self.seed, self.clients)
+            writeln!(f, "  FAIL")?;
         }
+        write!(f, "  the same faults again: {}", self.again)
     }
 }
 
@@ -153,10 +142,12 @@ mod tests {
     use crate::measure::Latencies;
 
     fn report() -> Report {
-        let round =
-            Round { title: "loss + slow-disk".to_owned(), from: 0.0, until: 2.0, writes: 9, longest_write: Some(1.5), notes: Vec::new() };
+        let meanwhile = Meanwhile { times: 3, requests: 9, failed: 0, unknown: 1, longest_gap: 0.25, recovery: Some(0.75) };
+        let title = "loss + slow-disk".to_owned();
+        let round = Round { title, from: 0.0, until: 2.0, meanwhile, longest_write: Some(1.5), notes: vec!["node 1".to_owned()] };
         Report {
             seed: 7,
+            again: Again { commit: "abc".to_owned(), command: "raft-lines --seed 7".to_owned() },
             nodes: 5,
             clients: 6,
             load_average: [None, None],
@@ -177,6 +168,7 @@ mod tests {
     #[test]
     fn a_run_fails_for_each_reason_and_a_check_that_looked_at_nothing_is_one() {
         assert!(report().passes());
+        assert!(report().html().contains("<td>loss + slow-disk<td>3<td>9<td>0<td>1<td>0.25<td>0.75<td>1.50<td>node 1</tr>"));
         assert!(report().html().contains("<svg") && report().html().contains("loss + slow-disk</text>"));
         let spoilt: [fn(&mut Report); 5] = [
             |report| report.stuck.push("no leader".to_owned()),
@@ -189,7 +181,7 @@ mod tests {
             let mut report = report();
             spoil(&mut report);
             assert!(!report.passes(), "{place}");
-            assert!(report.to_string().contains("--seed 7"));
+            assert!(report.to_string().contains("again: raft-lines --seed 7 (commit abc)"));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use warifu::local_cluster::status_at;
 use warifu_protocol::NodeId;
 
 use super::checks::check;
@@ -17,12 +18,12 @@ use super::nodes::{Nodes, admin_socket};
 use super::options::Options;
 use super::report::{Report, Round, SLICE};
 use crate::command::Progress;
+use crate::meanwhile::Meanwhile;
 use crate::measure::{Latencies, Spread, load_average};
 use crate::preload::{Disk, Occasion, Shim};
 use crate::proxy::Mesh;
 use crate::scene::{self, NODES, Scene};
 use crate::simulate::{Dice, SeedTree};
-use crate::site;
 use crate::torment::{Checked, lay};
 
 const PROGRESS: Progress = Progress("raft-lines");
@@ -106,6 +107,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let kept = options.keep.then(|| directory.keep().display().to_string());
     let report = Report {
         seed,
+        again: options.again(seed),
         nodes: NODES,
         clients: options.clients,
         load_average: [before, load_average()],
@@ -131,12 +133,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
 struct Struck {
     title: String,
     from: Instant,
+    times: u64,
     notes: Vec<String>,
 }
 
 impl Stage {
     async fn round(&mut self, planned: &Planned) -> anyhow::Result<Struck> {
-        let (from, mut notes) = (Instant::now(), Vec::new());
+        let (from, mut times, mut notes) = (Instant::now(), u64::from(planned.lines.is_some()), Vec::new());
         if let Some(lines) = planned.lines {
             let leader = self.leader().await;
             notes.extend(lines.put_on_lines(&self.mesh, leader, &mut self.dice));
@@ -145,6 +148,7 @@ impl Stage {
         match planned.site {
             Some(Fault::Stopped) => {
                 notes.push(format!("node {node} stopped"));
+                times += 1;
                 self.nodes.stop_node(node).await?;
                 sleep(planned.length).await;
                 self.nodes.start_node(node, false).await?;
@@ -158,7 +162,9 @@ impl Stage {
                     disk.arm(fault, &Occasion { nth, file: Some(&file), lasting })?;
                     sleep(planned.length).await;
                     disk.disarm()?;
-                    notes.push(format!("{fault:?} at node {node}, {} times", disk.counts()?.fired - before));
+                    let fired = disk.counts()?.fired - before;
+                    notes.push(format!("{fault:?} at node {node}, {fired} times"));
+                    times += fired;
                     // A store whose commit failed takes no more writes until it is opened again.
                     if site == Fault::FailingDisk {
                         self.nodes.stop_node(node).await?;
@@ -173,7 +179,7 @@ impl Stage {
         self.mesh.weather().clear();
         self.nodes.check()?;
         PROGRESS.tell(&format!("{}: {} ({:.1} s)", planned.title(), notes.join("; "), from.elapsed().as_secs_f64()))?;
-        Ok(Struck { title: planned.title(), from, notes })
+        Ok(Struck { title: planned.title(), from, times, notes })
     }
 
     async fn leader(&self) -> Option<NodeId> {
@@ -222,7 +228,7 @@ impl Leaders {
             let (mut leaders, mut seen) = (BTreeMap::new(), LeadersSeen::default());
             while !*stopped.borrow() {
                 for socket in &sockets {
-                    if let Some(said) = site::status(socket).await
+                    if let Some(said) = status_at(socket).await
                         && let Some(leader) = said.leader
                     {
                         seen.look(&mut leaders, said.term, leader);
@@ -266,18 +272,37 @@ impl From<LeadersSeen> for Checked {
 
 impl Struck {
     fn round(self, writes: &[Write], started: Instant, until: Instant) -> Round {
-        let Self { title, from, notes } = self;
+        let Self { title, from, times, notes } = self;
         let within = writes.iter().filter(|write| write.began < until && ended(write).is_none_or(|ended| ended > from));
         let longest = within.clone().filter_map(|write| Some(ended(write)? - write.began)).max();
+        let count = |is_such: fn(&Outcome) -> bool| within.clone().filter(|write| is_such(&write.outcome)).count() as u64;
+        // From the end of the fault until what was begun after it was acknowledged.
+        let healed = writes.iter().filter(|write| write.began >= until).filter_map(ended).min().map(|first| first - until);
+        let meanwhile = Meanwhile {
+            times,
+            requests: count(|_| true),
+            failed: count(|outcome| matches!(outcome, Outcome::Refused(_))),
+            unknown: count(|outcome| *outcome == Outcome::Unknown),
+            longest_gap: longest_gap(writes, from, until).as_secs_f64(),
+            recovery: healed.map(|time| time.as_secs_f64()),
+        };
         Round {
             title,
             from: (from - started).as_secs_f64(),
             until: (until - started).as_secs_f64(),
-            writes: within.count(),
+            meanwhile,
             longest_write: longest.map(|time| time.as_secs_f64()),
             notes,
         }
     }
+}
+
+/// The longest time in which no write was acknowledged.
+fn longest_gap(writes: &[Write], from: Instant, until: Instant) -> Duration {
+    let mut instants: Vec<Instant> = writes.iter().filter_map(ended).filter(|ended| *ended > from && *ended < until).collect();
+    instants.extend([from, until]);
+    instants.sort_unstable();
+    instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
 const fn ended(write: &Write) -> Option<Instant> {
@@ -301,6 +326,8 @@ fn over_time(writes: &[Write], from: Instant, until: Instant) -> Vec<Spread> {
 
 #[cfg(test)]
 mod tests {
+    use warifu_protocol::OrderId;
+
     use super::*;
 
     #[test]
@@ -313,5 +340,29 @@ mod tests {
         assert!(seen.violations.is_empty());
         seen.look(&mut leaders, 2, node(3));
         assert_eq!((seen.looked_at, seen.violations.len()), (5, 1));
+    }
+
+    #[test]
+    fn a_round_has_the_writes_that_were_on_their_way_in_it_and_heals_with_the_first_that_was_begun_after_it() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let write = |began, outcome| {
+            let facility = "facility".parse().expect("a name");
+            Write { order: OrderId::new([1; OrderId::LEN]), facility, began: at(began), outcome }
+        };
+        let writes = [
+            write(0, Outcome::Acknowledged(at(50))),
+            write(90, Outcome::Acknowledged(at(150))),
+            write(120, Outcome::Refused("no".to_owned())),
+            write(160, Outcome::Unknown),
+            write(165, Outcome::Unknown),
+            write(170, Outcome::Acknowledged(at(260))),
+            write(210, Outcome::Acknowledged(at(300))),
+        ];
+        let struck = Struck { title: "loss".to_owned(), from: at(100), times: 2, notes: Vec::new() };
+        let round = struck.round(&writes, start, at(200));
+        let expected = Meanwhile { times: 2, requests: 5, failed: 1, unknown: 2, longest_gap: 0.05, recovery: Some(0.1) };
+        assert_eq!(round.meanwhile, expected);
+        assert_eq!(round.longest_write, Some(0.09));
     }
 }

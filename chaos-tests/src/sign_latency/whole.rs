@@ -65,7 +65,7 @@ pub(super) async fn signed_bytes(session: &mut OpenSession) -> anyhow::Result<Ve
     let called = call(session, first, 1).await?;
     let request = &called.prepared[0].request.request;
     let SignResult::Signed { xml, signature, .. } = &called.results[0] else { bail!(failure(&called.results)) };
-    let certificate = check_answer(&called.prepared[0].xml, request, xml, signature.as_slice(), &session.anchors)?;
+    let certificate = check_answer(&called.prepared[0].xml, request, xml, signature.as_slice(), &session.anchors, &[])?;
     let fields = SignatureFields {
         kind: request.kind,
         request: request.hash(),
@@ -84,7 +84,7 @@ pub(super) async fn sequential(session: &mut OpenSession, count: u32) -> anyhow:
         let called = call(session, first + round, 1).await?;
         let (sent, result) = (&called.prepared[0], &called.results[0]);
         let SignResult::Signed { xml, signature, attempts, .. } = result else { bail!(failure(&called.results)) };
-        check_answer(&sent.xml, &sent.request.request, xml, signature.as_slice(), &session.anchors)?;
+        check_answer(&sent.xml, &sent.request.request, xml, signature.as_slice(), &session.anchors, &[])?;
         document_bytes = [sent.xml.len(), xml.len()];
         if round >= WARM_UP {
             latencies.record(called.time);

@@ -79,10 +79,10 @@ pub(super) fn of<T>(what: Of, work: impl FnOnce() -> T) -> T {
 }
 
 /// Times a step of a ceremony that may find nothing to do: then it only read the state, which is no arithmetic.
-pub(super) fn of_arithmetic<T>(step: impl FnOnce() -> Vec<T>) -> Vec<T> {
+pub(super) fn of_arithmetic<T, E>(step: impl FnOnce() -> Result<Vec<T>, E>) -> Result<Vec<T>, E> {
     let before = SPENT.get();
     let done = of(Of::Frost, step);
-    if done.is_empty() {
+    if done.as_ref().is_ok_and(Vec::is_empty) {
         SPENT.set(before);
     }
     done

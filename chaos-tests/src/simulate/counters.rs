@@ -37,7 +37,8 @@ pub struct Counters {
     pub attempts_failed: u64,
     /// Faults by name.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Longest time between two signatures while faults were on, in virtual milliseconds.
+    /// Longest time without a signature while faults were on, in virtual milliseconds: from their beginning where holders could sign by then, otherwise
+    /// from the first signature or, when there was none, all of it; to their end.
     pub longest_gap_millis: u64,
     /// From the end of faults until all was well.
     pub healed_after_millis: u64,

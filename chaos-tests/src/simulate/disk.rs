@@ -116,6 +116,13 @@ pub(super) struct LocalOutcome {
     pub(super) stored: Vec<(CredentialId, Epoch)>,
 }
 
+/// How many writes to each store a crash left on the disk. The stores are files of their own, and one knows nothing of the other.
+#[derive(Clone, Copy)]
+pub(super) struct Survive {
+    pub(super) local: usize,
+    pub(super) state: usize,
+}
+
 impl OpenShare for LocalData {
     fn open_share(&self, credential: CredentialId, epoch: Epoch) -> Option<KeyPackage> {
         self.shares.get(&(credential, epoch)).and_then(|record| record.key_package().ok())
@@ -140,10 +147,10 @@ impl Disk {
         Self { local, state: StateData::new(registry, 0, BTreeMap::new()), log_through: 0, left: Vec::new() }
     }
 
-    /// The process died: of the writes that were under way, in order, the first so many got to the disk.
-    pub(super) fn crash(&mut self, local: VecDeque<LocalWrite>, state: VecDeque<StateWrite>, survive: usize) {
-        self.left.extend(local.into_iter().take(survive).map(Left::Local));
-        self.left.extend(state.into_iter().take(survive).map(Left::State));
+    /// The process died: of the writes that were under way to each store, in order, the first so many got to the disk.
+    pub(super) fn crash(&mut self, local: VecDeque<LocalWrite>, state: VecDeque<StateWrite>, survive: Survive) {
+        self.left.extend(local.into_iter().take(survive.local).map(Left::Local));
+        self.left.extend(state.into_iter().take(survive.state).map(Left::State));
     }
 
     /// A write was reported as failed and is there all the same.
@@ -310,11 +317,22 @@ mod tests {
         for survive in 0..=2 {
             let mut disk = must_disk();
             let writes = VecDeque::from([LocalWrite::Audit(vec![entry(1)]), LocalWrite::Audit(vec![entry(2)])]);
-            disk.crash(writes, VecDeque::new(), survive);
+            disk.crash(writes, VecDeque::new(), Survive { local: survive, state: 0 });
             assert_eq!(disk.local.audit.len(), 0, "a process that is dead sees nothing");
             disk.open(BootId::new([3; 16]));
             let times: Vec<u64> = disk.local.audit.iter().map(|entry| entry.at.0).collect();
             assert_eq!(times, (1..=survive as u64).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_crash_leaves_the_writes_to_one_store_on_the_disk_or_not_whatever_it_leaves_of_the_other() {
+        for (local, state) in [(0, 1), (1, 0), (1, 1), (0, 0)] {
+            let mut disk = must_disk();
+            let write = StateWrite { changes: Changes::new(), applied: 7, roots: Vec::new() };
+            disk.crash([LocalWrite::Audit(vec![entry(1)])].into(), [write].into(), Survive { local, state });
+            disk.open(BootId::new([3; 16]));
+            assert_eq!((disk.local.audit.len(), disk.state.applied), (local, 7 * state as u64));
         }
     }
 

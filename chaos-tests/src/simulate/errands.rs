@@ -84,6 +84,7 @@ impl World {
                     held.is_open = is_open;
                 }
             }
+            (Command::SessionClosed(closing), Ok(_)) => self.acknowledge(Acknowledged::SessionEnd(closing.session)),
             (Command::CrlChunk { .. }, Ok(Applied::CrlActive)) if !self.workload.lists_wanted.is_empty() => {
                 self.workload.lists_wanted.remove(0);
             }

@@ -141,6 +141,8 @@ pub(super) enum Then {
     Item {
         /// Which job.
         job: u64,
+        /// How many further views it might have gathered by then: each gathering counts its signer sets from 0.
+        views_left: u32,
         /// Which signer set.
         attempt: AttemptId,
         /// Whom.
@@ -153,7 +155,12 @@ pub(super) enum Then {
     /// A lying coordinator: commitments to keep, whatever else was asked for.
     Hoard(NodeId),
     /// A coordinator: a site's status.
-    Status(NodeId),
+    Status {
+        /// Whom.
+        node: NodeId,
+        /// When.
+        asked: u64,
+    },
     /// A coordinator: a site's view of a credential.
     View {
         /// Whom.
@@ -289,6 +296,26 @@ pub(super) enum Fault {
     Rot,
     /// A site comes or goes for good.
     Roster,
+}
+
+impl Fault {
+    /// In words.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Crash => "process killed",
+            Self::Full => "disk full",
+            Self::Restore => "old disk",
+            Self::Clone => "copy",
+            Self::Jump => "clock",
+            Self::CoordinatorCrash => "coordinator killed",
+            Self::Election => "leader",
+            Self::Attack => "attack",
+            Self::Replace => "replaced",
+            Self::Rot => "share lost",
+            Self::Roster => "roster",
+        }
+    }
 }
 
 /// What a stop is on its way as.

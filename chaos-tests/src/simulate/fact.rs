@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use warifu_protocol::wire::{CredentialState, SignItem};
 use warifu_protocol::{
-    BootId, CeremonyId, CredentialId, Epoch, Name, NodeId, NonceId, OrderId, RequestHash, SessionId, Sha256, StopId, StopKind, StopObject,
-    StoreId, UnixMillis,
+    BootId, CeremonyId, CredentialId, Epoch, Name, NodeId, NonceId, OrderId, Request, RequestHash, SessionId, Sha256, StopId, StopKind,
+    StopObject, StoreId, UnixMillis,
 };
 
 /// One thing that happened.
@@ -94,6 +94,8 @@ pub enum Fact {
         void: Option<&'static str>,
         /// Why it was refused.
         refused: Option<String>,
+        /// The stop that it is, if no site needs to hold that any longer: it took effect, or was refused for the sake of what it stops.
+        settles: Option<StopId>,
         /// State root after it.
         root: Sha256,
         /// Its bytes.
@@ -191,12 +193,18 @@ pub enum Fact {
     ReceiptGiven {
         /// Who.
         site: NodeId,
+        /// On which store it remembers the stop.
+        store: StoreId,
+        /// In which start it was made.
+        boot: BootId,
         /// For which stop.
         stop: StopId,
         /// Of what.
         object: StopObject,
         /// How it ends.
         kind: StopKind,
+        /// Until when the log takes it; `None` for the end of a session, which it always takes.
+        not_after: Option<UnixMillis>,
     },
     /// A coordinator told a client that no t nodes are left that would start to sign.
     StopAcknowledged {
@@ -216,14 +224,28 @@ pub enum Fact {
         /// Where.
         index: u64,
     },
+    /// Somebody who has the session's key asked for a signature of a document.
+    Asked {
+        /// For which request.
+        request: AskedFor,
+        /// Whether it was a client, by a coordinator; otherwise the adversary, of sites.
+        by_client: bool,
+    },
+    /// A client heard nothing of what it asked for.
+    Unanswered {
+        /// For which request.
+        request: AskedFor,
+    },
     /// A coordinator gave a signature out.
     Signed(Box<Released>),
     /// A coordinator gave no signature.
     NotSigned {
         /// For which request.
-        request: Option<(SessionId, u32, RequestHash)>,
+        request: Option<AskedFor>,
         /// Why.
         reason: String,
+        /// Whether it is that sites have given the number to another document.
+        is_number_used: bool,
     },
     /// A coordinator blamed a site for a false share.
     Blamed {
@@ -238,7 +260,17 @@ pub enum Fact {
     Healed {
         /// Stops that honest sites hold and the log does not have.
         open_holds: Vec<StopId>,
+        /// Sites of the roster, each with its store.
+        stores: Vec<(NodeId, StoreId)>,
     },
+}
+
+/// A request: its session, its number and what it is of.
+pub type AskedFor = (SessionId, u32, RequestHash);
+
+/// What a request asks for.
+pub(super) fn asked_for(request: &Request) -> AskedFor {
+    (request.session, request.seq, request.hash())
 }
 
 /// What secret scalars are parts of.
@@ -322,7 +354,7 @@ pub struct Released {
     /// Whose key.
     pub credential: CredentialId,
     /// The request; `None` for a CSR.
-    pub request: Option<(SessionId, u32, RequestHash)>,
+    pub request: Option<AskedFor>,
     /// What was signed.
     #[serde(skip)]
     pub message: Unshown,

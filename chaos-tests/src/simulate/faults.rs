@@ -2,10 +2,11 @@
 
 use warifu_core::registry::{CredentialRecord, Registry as _, StoreNumbers};
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{CredentialId, NodeId, StopId};
+use warifu_protocol::{CredentialId, NodeId, StopId, StopKind, StopObject};
 
 use super::event::{Event, Fault, Party, Place};
 use super::fact::Fact;
+use super::knowledge::is_over_for_good;
 use super::people::desk;
 use super::plan::Faults;
 use super::workload::Acknowledged;
@@ -43,6 +44,10 @@ impl World {
         }
         let after = 1 + self.dice.below(2 * every);
         self.after(after, Event::Fault(fault));
+        // An adversary that is on asks all the time.
+        if fault != Fault::Attack {
+            self.timeline.mark(fault.name(), self.now);
+        }
         match fault {
             Fault::Cut => self.cut(),
             Fault::Crash => {
@@ -173,19 +178,23 @@ impl World {
         set_back < usize::from(self.plan.liars.max(1)) || self.suspects.contains(&node)
     }
 
-    /// Whether t other sites have their shares of every key on their disks, and are not set back, copied or about to go themselves: more is not survived, and
-    /// need not be.
+    /// Whether t other sites hold their shares of every key, in the log and on their disks, and a majority of the voters is left, none of them set back,
+    /// copied or about to go themselves: more is not survived, and need not be. A disk may have a share of an attempt at key generation that came to nothing.
     pub(super) fn can_spare(&self, node: NodeId) -> bool {
+        let stores = StoreNumbers::of(self.log.cluster());
         let is_sound = |node: NodeId| self.plan.corrupt.contains_key(&node) || !self.suspects.contains(&node);
-        let is_whole = |place: &&Place| place.node != node && is_sound(place.node) && !self.may_go(place.node);
+        let is_whole = |place: &Place| place.node != node && is_sound(place.node) && !self.may_go(place.node);
         let others: Vec<_> =
-            self.reached.values().filter(is_whole).filter_map(|place| self.sites.get(place)).filter(|site| !site.is_lost).collect();
-        let has_share = |site: &&super::site::Site, key| site.disk.local.shares.contains_key(&key);
+            self.reached.values().copied().filter(is_whole).filter_map(|place| Some((place.node, self.sites.get(&place)?))).collect();
         let is_sparing = |(id, record): &(CredentialId, CredentialRecord)| {
-            let holding = others.iter().copied().filter(|site| has_share(site, (*id, record.epoch))).count();
-            !record.needs_shares() || holding >= usize::from(self.plan.threshold)
+            let has_share = |(node, site): &&(NodeId, &super::site::Site)| {
+                !site.is_lost && stores.holds(&record.holders, *node) && site.disk.local.shares.contains_key(&(*id, record.epoch))
+            };
+            !record.needs_shares() || others.iter().filter(has_share).count() >= usize::from(self.plan.threshold)
         };
-        self.credentials.iter().all(is_sparing)
+        let voters = self.voters();
+        let left = others.iter().filter(|(node, site)| !site.is_lost && voters.contains(node)).count();
+        left * 2 > voters.len() && self.credentials.iter().all(is_sparing)
     }
 
     /// Starts a second process on a copy of a site's disk, with the same keys, beside the first. Which of them messages reach is by chance.
@@ -261,13 +270,17 @@ impl World {
         }
     }
 
-    /// An operator looks after the sites: a process that is stuck is started again, and a site that was turned away is replaced.
+    /// An operator looks after the sites: a process that is stuck is started again, and a site that was turned away is replaced. An alarm may be
+    /// another site's lie: once nobody lies any more, its site is started again first, and replaced if it raises one again.
     fn look_after(&mut self) {
         let places: Vec<Place> = self.reached.values().copied().collect();
         for place in places {
-            let Some(site) = self.sites.get(&place) else { continue };
+            let is_quiet = self.is_quiet;
+            let Some(site) = self.sites.get_mut(&place) else { continue };
             let is_alarmed = site.process.as_ref().is_some_and(|process| process.gate.alarm().is_some());
-            if site.is_lost || is_alarmed {
+            if is_alarmed && is_quiet && !std::mem::replace(&mut site.is_tried_again, true) {
+                self.crash(place);
+            } else if site.is_lost || is_alarmed {
                 let member = self.log.cluster().node(place.node).map(|entry| entry.identity);
                 if member == Some(site.identity.public_key()) && !self.is_roster_awaited() {
                     self.replace_site(place.node);
@@ -330,11 +343,14 @@ impl World {
         }
         for acknowledged in &self.workload.acknowledged {
             let is_there = match acknowledged {
-                Acknowledged::Order(order) => truth.order_applied(*order).unwrap_or_default(),
+                // The record of an order goes once it is past its end.
+                Acknowledged::Order(order) => self.known.orders.contains(order),
                 Acknowledged::Session(session) => truth.session(*session).is_ok_and(|record| record.is_some()),
+                Acknowledged::SessionEnd(session) => is_over_for_good(truth, StopObject::Session(*session), StopKind::CloseSession),
+                Acknowledged::Stop(stop, object, kind) => self.known.settled.contains(stop) || is_over_for_good(truth, *object, *kind),
             };
             if !is_there {
-                return format!("{acknowledged:?} was told to be in the log and is not");
+                return format!("a client was told of {acknowledged:?}, and the log does not have it");
             }
         }
         for (number, holder) in self.workload.holders.iter().enumerate() {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use warifu_core::registry::Registry as _;
+use warifu_core::registry::{MemoryStore, Registry as _};
 use warifu_protocol::canonical::sha256;
-use warifu_protocol::{CertificateHash, Command, OrderId, SessionId, UnixMillis};
+use warifu_protocol::wire::CredentialState;
+use warifu_protocol::{CertificateHash, Command, OrderId, SessionId, StopId, StopKind, StopObject, UnixMillis};
 
 use super::fact::CardLife;
 use super::people::version_of;
@@ -18,9 +19,22 @@ pub(super) struct Knowledge {
     /// Serials of cards on each list that was made, by the list's hash.
     pub(super) lists: BTreeMap<[u8; 32], Vec<u64>>,
     /// Orders that took effect.
-    orders: BTreeSet<OrderId>,
+    pub(super) orders: BTreeSet<OrderId>,
     /// Logins that took effect.
     sessions: BTreeSet<SessionId>,
+    /// Stops that took effect, or were refused for the sake of what they stop.
+    pub(super) settled: BTreeSet<StopId>,
+}
+
+/// Whether the log says of what is stopped that it never signs again: then a stop of it has nothing left to do.
+pub(super) fn is_over_for_good(truth: &MemoryStore, object: StopObject, kind: StopKind) -> bool {
+    match object {
+        StopObject::Session(session) => truth.session(session).ok().flatten().is_some_and(|session| session.closed),
+        StopObject::Credential(credential) | StopObject::Card { credential, .. } => {
+            let state = truth.credential(credential).ok().flatten().map(|record| record.state);
+            state == Some(CredentialState::Destroyed) || (state == Some(CredentialState::Revoked) && kind != StopKind::Destroy)
+        }
+    }
 }
 
 impl World {

@@ -7,13 +7,14 @@ use warifu_core::registry::{
     self, ApplyError, CeremonyStep, ClusterRecord, ImportStep, MembershipPlans, MemoryStore, Overlay, Registry as _, state_root, table,
 };
 use warifu_protocol::wire::{OrderReply, Verdict};
-use warifu_protocol::{Command, LogEntry, NodeId, Sha256, UnixMillis};
+use warifu_protocol::{Command, LogEntry, NodeId, Refusal, Sha256, StopId, UnixMillis};
 
 use super::cost;
 use super::disk::{changes_cluster, read_cluster};
 use super::event::{Event, Party, Place, Reply, ReplyTo};
 use super::fact::{Fact, Unshown};
 use super::people::People;
+use super::plan::LAG_USUAL;
 use super::world::World;
 
 /// Pause of a leader that reaches no majority.
@@ -118,6 +119,24 @@ pub(super) fn apply_payload(
             Ok((None, state_root::root(overlay)?))
         }
     }
+}
+
+/// The stop that an entry is, unless it was refused for what is wrong with it or its approvals: another copy of it may be in order.
+fn settled(bytes: &[u8], refusal: Option<&Refusal>) -> Option<StopId> {
+    let is_of_object = |refusal: &Refusal| {
+        matches!(
+            refusal,
+            Refusal::OrderReplayed
+                | Refusal::CredentialState { .. }
+                | Refusal::CredentialUnknown { .. }
+                | Refusal::SessionUnknown
+                | Refusal::CardUnbound
+        )
+    };
+    if !refusal.is_none_or(is_of_object) {
+        return None;
+    }
+    LogEntry::decode(bytes).ok()?.command.as_stop().map(|stop| stop.id())
 }
 
 impl World {
@@ -228,12 +247,14 @@ impl World {
         self.log.entries.push((self.now, payload));
         self.counters.entries += 1;
         let refused = outcome.as_ref().and_then(|outcome| outcome.verdict.outcome.as_ref().err()).map(|refusal| refusal.to_string());
-        self.tell(Fact::Committed { index, kind, void, refused, root, bytes: Unshown(bytes) });
+        let settles = outcome.as_ref().and_then(|outcome| settled(&bytes, outcome.verdict.outcome.as_ref().err()));
+        self.known.settled.extend(settles);
+        self.tell(Fact::Committed { index, kind, void, refused, settles, root, bytes: Unshown(bytes) });
         outcome.map(|outcome| outcome.verdict)
     }
 
     /// Sites that consensus counts.
-    const fn voters(&self) -> &BTreeSet<NodeId> {
+    pub(super) const fn voters(&self) -> &BTreeSet<NodeId> {
         &self.log.plans.current.voters
     }
 
@@ -292,6 +313,8 @@ impl World {
             return;
         }
         let last = self.log.last_by(self.now.saturating_sub(lag));
+        let is_late = lag > LAG_USUAL && last < self.log.last_by(self.now - LAG_USUAL.min(self.now));
+        self.counters.injected("entries late at a site", u64::from(is_late));
         let known = self.sites.get(&place).and_then(|site| site.process.as_ref()).map_or(last, |process| process.known);
         let is_purged = self.faults.log_kept > 0 && known + self.faults.log_kept < last;
         if is_purged && place != leader {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use serde::Serialize;
+use warifu_coordinator_core::limits::EXCLUSION_MILLIS;
 use warifu_protocol::NodeId;
 
 use super::seed::{Dice, SeedTree};
@@ -11,7 +12,11 @@ use super::seed::{Dice, SeedTree};
 /// Faults are on for this long by default, in virtual milliseconds.
 pub const SAFETY_MILLIS: u64 = 60_000;
 /// With faults off, everything must be well again within this time: a few retries of a repair, each of up to three deadlines.
-pub(super) const LIVENESS_MILLIS_MAX: u64 = 240_000;
+const LIVENESS_MILLIS_MAX: u64 = 240_000;
+
+/// Longest that a message is on its way, and that a site hears of an entry later than others, when nothing is wrong.
+pub(super) const DELAY_USUAL: u64 = 5;
+pub(super) const LAG_USUAL: u64 = 30;
 
 /// Runs that are about something, of a thousand.
 const FOCUSED: u32 = 200;
@@ -41,10 +46,12 @@ pub enum Mischief {
     FalseRoot,
     /// It gives receipts and goes on signing.
     FalseReceipts,
+    /// It gives commitments, and mostly does not answer when it is asked for shares.
+    FallsSilent,
 }
 
 impl Mischief {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::FalseShares,
         Self::Refuses,
         Self::FalseCommitments,
@@ -56,6 +63,7 @@ impl Mischief {
         Self::FalseRepair,
         Self::FalseRoot,
         Self::FalseReceipts,
+        Self::FallsSilent,
     ];
 }
 
@@ -186,6 +194,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Longest until everything is well again once faults are off. Coordinators leave out who gave them what is false, repaired or not: where that
+    /// can be so many that too few are left, nothing is signed before they are asked again.
+    pub(super) fn liveness_millis_max(&self) -> u64 {
+        let named = |mischief: &&Mischief| matches!(mischief, Mischief::FalseShares | Mischief::FalseCommitments);
+        let left_out = self.corrupt.values().filter(named).count();
+        let too_few_are_left = usize::from(self.nodes) < left_out + usize::from(self.threshold);
+        LIVENESS_MILLIS_MAX + if too_few_are_left { EXCLUSION_MILLIS } else { 0 }
+    }
+
     /// Draws a run: about `focus`, or about what is drawn too.
     #[must_use]
     pub fn draw(seed: u64, safety_millis: u64, focus: Option<Focus>) -> Self {
@@ -194,7 +211,12 @@ impl Plan {
         let nodes = *dice.pick(&[3, 4, 5, 5, 5, 5, 6, 7, 9]).unwrap_or(&5);
         let majority = nodes / 2 + 1;
         let threshold = dice.between(u64::from(majority), u64::from((nodes - 1).min(majority + 1))) as u8;
-        let liars = if nodes >= 5 { 1 } else { 0 };
+        // A genesis takes every f below t.
+        let liars = match nodes {
+            0..5 => 0,
+            5..7 => 1,
+            _ => dice.between(1, u64::from(threshold - 1)) as u8,
+        };
         let mut faults = Faults::draw(&mut tree.rng("faults", 0));
         let mut lens = tree.rng("focus", 0);
         let drawn = lens.permille(FOCUSED).then(|| lens.pick(&Focus::ALL).copied()).flatten();
@@ -251,7 +273,7 @@ impl Faults {
         Self {
             loss,
             duplicate,
-            delay_max: if dice.permille(700) { dice.between(5, 400) } else { 5 },
+            delay_max: if dice.permille(700) { dice.between(DELAY_USUAL, 400) } else { DELAY_USUAL },
             cut_every,
             crash_every,
             crash_at_effect,
@@ -266,7 +288,7 @@ impl Faults {
             election_every,
             leader_forges,
             leader_censors: dice.permille(250),
-            log_lag_max: if dice.permille(500) { dice.between(50, 6_000) } else { 30 },
+            log_lag_max: if dice.permille(500) { dice.between(50, 6_000) } else { LAG_USUAL },
             log_kept: if dice.permille(500) { dice.between(4, 60) } else { 0 },
             // What an adversary asks for costs little, and finds more than anything else does.
             attack_every: if dice.permille(750) { dice.between(60, 500) } else { 0 },
@@ -280,7 +302,7 @@ impl Faults {
     /// No faults, as in the liveness phase.
     #[must_use]
     pub fn none() -> Self {
-        Self { delay_max: 5, log_lag_max: 30, ..Self::default() }
+        Self { delay_max: DELAY_USUAL, log_lag_max: LAG_USUAL, ..Self::default() }
     }
 }
 
@@ -290,13 +312,16 @@ mod tests {
 
     #[test]
     fn every_seed_gives_a_cluster_that_a_genesis_accepts_and_no_more_corrupt_sites_than_are_survived() {
-        let mut corrupt = 0;
+        let (mut corrupt, mut many) = (0, 0);
         for seed in 0..500 {
             let plan = Plan::draw(seed, SAFETY_MILLIS, None);
             assert!(plan.threshold >= 2 && plan.threshold < plan.nodes && plan.threshold * 2 > plan.nodes, "{plan:?}");
             assert!(plan.corrupt.len() < usize::from(plan.threshold), "{plan:?}");
+            assert!(plan.liars < plan.threshold, "{plan:?}");
             corrupt += usize::from(!plan.corrupt.is_empty());
+            many += usize::from(plan.liars >= 2 && plan.corrupt.len() >= 2);
         }
         assert!(corrupt > 100, "{corrupt} of 500 plans have corrupt sites");
+        assert!(many > 10, "{many} of 500 plans are for two liars and have two");
     }
 }

@@ -1,19 +1,20 @@
 //! What the people do: enrol, certify, log in, sign, stop, resume, destroy, refresh; and what they were told. Cards are in a file of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use warifu_core::pki::{assemble_csr, verify_csr};
+use warifu_core::pki::{Certificate, assemble_csr, verify_csr};
 use warifu_core::registry::{CredentialRecord, Registry as _, SessionRecord};
 use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{
     Blob, Command, CredentialId, DocumentDigest, DocumentKind, Enrolment, NodeId, OrderCommand, OrderId, Policy, Request, SessionClosing,
-    SessionId, SignedRequest, StopCommand, SubjectFields, UnixMillis, closing_message,
+    SessionId, SignedRequest, StopCommand, StopId, StopKind, StopObject, SubjectFields, UnixMillis, closing_message,
 };
 
 use super::attack::Stolen;
 use super::coordinator::Wish;
 use super::event::Event;
+use super::fact::{AskedFor, Fact};
 use super::imports::Importing;
 use super::people::{CLINIC, desk, policy, public, sign};
 use super::pki::{Card, EPOCH, TrialPki};
@@ -29,15 +30,24 @@ const DOCUMENTS_AT_ONCE: (u64, u64) = (1, 3);
 pub(super) const SESSION_SIGNATURES: u32 = 40;
 /// Of these, those that the holder asks for; few, so that holders log in again. The others are left to whoever steals the session.
 pub(super) const SESSION_SIGNATURES_USED: u32 = 20;
+/// Sessions that a holder leaves open behind the current one, for whoever steals them; the oldest is closed then. Fewer than the registry takes, or
+/// nobody could log in again once signing had been impossible for a while.
+const SESSIONS_LEFT_MAX: usize = 8;
 /// Deadlines of ceremonies that a policy sets.
 const CEREMONY_MILLIS: (u64, u64) = (5_000, 9_000);
 /// Ages at which a policy has keys refreshed; 0 is never.
 const REFRESH_AFTER_MILLIS: [u64; 3] = [0, 20_000, 40_000];
+/// Life of a signing certificate that is to end during a run: long enough to be installed first.
+const BRIEF_CERTIFICATE_MILLIS: (u64, u64) = (15_000, 40_000);
 /// Cards of one credential: fewer than the registry takes.
 const CARDS_MAX: usize = 3;
 /// Chance in a thousand that officers act of their own accord, and in a run about custody.
 const OFFICERS_ACT: u32 = 15;
 const OFFICERS_ACT_CUSTODY: u32 = 60;
+/// Documents, of a thousand, that a client asks for once more although it has the signature: its platform lost the answer.
+const ASKED_AGAIN: u32 = 40;
+/// Numbers, of a thousand, under which a client that misbehaves asks for a second document, at the same time by any coordinator.
+const NUMBER_TWICE: u32 = 40;
 /// Keys that exist already, of a thousand.
 const IMPORTS: u32 = 250;
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
@@ -54,9 +64,13 @@ pub(super) struct Workload {
     next: u64,
     /// Errands under way, and what they are for.
     pub(super) errands: BTreeMap<u64, Errand>,
-    /// Signatures under way, with the holder who waits.
-    wishes: BTreeMap<u64, (usize, Wish)>,
-    /// What clients were told is in the log: orders and sessions.
+    /// Signatures under way, with the holder who waits, and since when.
+    wishes: BTreeMap<u64, (usize, Wish, u64)>,
+    /// Documents whose clients heard nothing, to be asked for again with the same request.
+    unanswered: VecDeque<(usize, Wish)>,
+    /// The same, until one of their tries is answered.
+    unknown: BTreeSet<AskedFor>,
+    /// What clients were told is in the log, or will be: orders, sessions and their ends, and stops that sites obey.
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Requests seen on the way, for whoever replays them.
     pub(super) seen: Vec<(CredentialId, SignedRequest)>,
@@ -86,6 +100,8 @@ pub(super) struct Holder {
     serial: u64,
     certificate: Option<Blob>,
     pub(super) session: Option<OpenSession>,
+    /// Those before it, the oldest first.
+    left: VecDeque<OpenSession>,
     pub(super) busy_until: u64,
     /// Signed at least one document since faults ended.
     pub(super) has_signed: bool,
@@ -99,6 +115,7 @@ impl Holder {
 }
 
 /// A session that a holder believes to be open.
+#[derive(Clone, Debug)]
 pub(super) struct OpenSession {
     pub(super) id: SessionId,
     pub(super) key: u64,
@@ -131,6 +148,10 @@ pub(super) enum Acknowledged {
     Order(OrderId),
     /// A session.
     Session(SessionId),
+    /// The end of a session.
+    SessionEnd(SessionId),
+    /// A stop that so many sites obey that none can be signed against it; they see to it that the log has it.
+    Stop(StopId, StopObject, StopKind),
 }
 
 impl Workload {
@@ -153,6 +174,7 @@ impl Workload {
                     serial: 2_000 + 100 * number,
                     certificate: None,
                     session: None,
+                    left: VecDeque::new(),
                     busy_until: 0,
                     has_signed: false,
                 })
@@ -164,6 +186,8 @@ impl Workload {
             next: 0,
             errands: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            unanswered: VecDeque::new(),
+            unknown: BTreeSet::new(),
             acknowledged: Vec::new(),
             seen: Vec::new(),
             lists_wanted: [false, true].map(|of_cards| WantedList { of_cards, number: 1, revoked: Vec::new() }).into(),
@@ -190,6 +214,7 @@ impl World {
         let pause = self.workload.dice.between(least, most);
         self.after(pause, Event::Work);
         self.tend();
+        self.ask_again();
         self.bring_packets();
         if self.bring_lists() || self.equip_clinic() || self.officers_act() {
             return;
@@ -274,6 +299,7 @@ impl World {
             }
             CredentialState::Generated => match &holder.certificate {
                 None => self.want(number, Wish::Csr(credential)),
+                Some(certificate) if has_ended(certificate, self.unix()) => self.renew_certificate(number, credential, &record),
                 Some(certificate) => {
                     let certificate = certificate.clone();
                     self.order(Some(number), OrderCommand::InstallCertificate { credential, certificate, intermediates: Vec::new() });
@@ -287,6 +313,9 @@ impl World {
             CredentialState::Active => self.be_active(number, credential, &record),
             CredentialState::Suspended => {
                 if self.is_quiet || self.workload.dice.permille(400) {
+                    if record.certificate_ended {
+                        return self.renew_certificate(number, credential, &record);
+                    }
                     self.order(Some(number), OrderCommand::Resume { credential });
                 }
             }
@@ -302,6 +331,7 @@ impl World {
                     holder.certificate = None;
                     holder.brief = None;
                     holder.session = None;
+                    holder.left.clear();
                     holder.serial += 1;
                 }
             }
@@ -310,8 +340,8 @@ impl World {
 
     fn be_active(&mut self, number: usize, credential: CredentialId, record: &CredentialRecord) {
         if record.certificate.as_ref().is_some_and(|certificate| certificate.not_after < self.unix()) {
-            // A certificate past its end: the holder begins anew.
-            return self.stop_something(number, OrderCommand::Revoke { credential });
+            // The log has had no entry since.
+            return self.renew_certificate(number, credential, record);
         }
         let dice = &mut self.workload.dice;
         let what = dice.below(1_000);
@@ -357,6 +387,25 @@ impl World {
         }
     }
 
+    /// The CA certifies the same key for longer.
+    fn renew_certificate(&mut self, number: usize, credential: CredentialId, record: &CredentialRecord) {
+        let Some(key) = &record.key else { return };
+        let ends = self.certificate_ends();
+        let Some(holder) = self.workload.holders.get_mut(number) else { return };
+        holder.serial += 1;
+        let issued = TrialPki::get().certify(holder.serial, &key.group_key, &record.subject, holder.role, ends);
+        let Ok(certificate) = issued else { return };
+        holder.certificate = Some(certificate.clone());
+        self.order(Some(number), OrderCommand::InstallCertificate { credential, certificate, intermediates: Vec::new() });
+    }
+
+    /// The end of a certificate that is issued now: some are short-lived while there are faults.
+    fn certificate_ends(&mut self) -> UnixMillis {
+        let (least, most) = BRIEF_CERTIFICATE_MILLIS;
+        let brief = (!self.is_quiet && self.workload.dice.permille(150)).then(|| self.workload.dice.between(least, most));
+        brief.map_or_else(|| EPOCH.plus(YEAR), |millis| UnixMillis(self.unix().plus(millis).as_secs() * 1_000))
+    }
+
     /// The clinic's terminal is given up; another takes its place.
     fn retire_desk(&mut self) {
         let terminal = desk(self.workload.desk);
@@ -381,6 +430,14 @@ impl World {
     }
 
     fn open_session(&mut self, number: usize) {
+        if let Some(holder) = self.workload.holders.get_mut(number) {
+            holder.left.extend(holder.session.take());
+            if holder.left.len() > SESSIONS_LEFT_MAX
+                && let Some(oldest) = holder.left.pop_front()
+            {
+                return self.close(number, &oldest);
+            }
+        }
         let key = self.workload.next();
         let now = self.unix();
         let takes_brief = self.workload.dice.permille(500);
@@ -403,11 +460,18 @@ impl World {
     }
 
     fn close_session(&mut self, number: usize) {
-        let Some(session) = self.workload.holders.get(number).and_then(|holder| holder.session.as_ref()).filter(|session| session.is_open)
-        else {
+        let session = self.workload.holders.get(number).and_then(|holder| holder.session.clone());
+        if let Some(session) = session.filter(|session| session.is_open) {
+            self.close(number, &session);
+        }
+    }
+
+    fn close(&mut self, number: usize, session: &OpenSession) {
+        let id = session.id;
+        if self.truth().session(id).ok().flatten().is_none_or(|record| record.closed) {
             return;
-        };
-        let (id, key) = (session.id, self.people.session(session.key));
+        }
+        let key = self.people.session(session.key);
         let stop = StopCommand::SessionClosing(SessionClosing { session: id, signature: sign(&key, &closing_message(id)) });
         self.begin_stop(number, stop);
     }
@@ -422,9 +486,29 @@ impl World {
         session.next += 1;
         let Ok(document_id) = format!("document-{seq}").parse() else { return };
         let request = Request { session: session.id, seq, kind, document_id, digest, signing_time: UnixMillis(seconds * 1000) };
-        let signed = SignedRequest { signature: sign(&key, &request.message()), request };
-        self.workload.seen.push((credential, signed.clone()));
-        self.want(number, Wish::Document(credential, signed));
+        let second = (!self.is_quiet && self.workload.dice.permille(NUMBER_TWICE))
+            .then(|| Request { digest: DocumentDigest::new(self.workload.dice.bytes()), ..request.clone() });
+        self.counters.injected("second document under a number", u64::from(second.is_some()));
+        for request in [Some(request), second].into_iter().flatten() {
+            let signed = SignedRequest { signature: sign(&key, &request.message()), request };
+            self.workload.seen.push((credential, signed.clone()));
+            self.want(number, Wish::Document(credential, signed));
+        }
+    }
+
+    /// A platform that heard nothing asks another coordinator, with the same request.
+    fn ask_again(&mut self) {
+        if self.coordinators.iter().any(|one| one.is_up)
+            && let Some((number, wish)) = self.workload.unanswered.pop_front()
+        {
+            self.counters.injected("request repeated after no answer", 1);
+            self.want(number, wish);
+        }
+    }
+
+    /// Whether every client has heard of what it asked for.
+    pub(super) fn is_answered(&self) -> bool {
+        self.workload.unknown.is_empty()
     }
 
     /// Asks a coordinator for a signature.
@@ -435,18 +519,21 @@ impl World {
             holder.busy_until = until;
         }
         self.counters.requests += 1;
-        self.workload.wishes.insert(job, (number, wish.clone()));
+        if let Some(request) = wish.asked_for() {
+            self.tell(Fact::Asked { request, by_client: true });
+        }
+        self.workload.wishes.insert(job, (number, wish.clone(), self.now));
         let coordinator = self.pick_coordinator();
         self.wish(coordinator, job, wish);
     }
 
     /// A signature came, or a reason why there is none, or nothing at all.
     pub(super) fn wish_over(&mut self, job: u64, outcome: Option<WishOutcome>) {
-        let Some((number, wish)) = self.workload.wishes.remove(&job) else { return };
+        let Some((number, wish, asked)) = self.workload.wishes.remove(&job) else { return };
+        self.timeline.asked(asked, self.now, matches!(outcome, Some(Ok(_))));
         let is_quiet = self.is_quiet;
         let now = self.now;
-        let brief = (!is_quiet && self.workload.dice.permille(150)).then(|| self.workload.dice.between(15_000, 40_000));
-        let ends = brief.map_or_else(|| EPOCH.plus(YEAR), |millis| UnixMillis(self.unix().plus(millis).as_secs() * 1_000));
+        let ends = self.certificate_ends();
         match &outcome {
             Some(Ok(_)) => {
                 self.counters.signed += 1;
@@ -458,6 +545,7 @@ impl World {
             Some(Err(_)) => self.counters.failed += 1,
             None => self.counters.unknown += 1,
         }
+        self.note_outcome(number, &wish, outcome.as_ref());
         let Some(holder) = self.workload.holders.get_mut(number) else { return };
         match (wish, outcome) {
             (Wish::Csr(credential), outcome) => {
@@ -473,4 +561,25 @@ impl World {
             (Wish::Document(..), _) => {}
         }
     }
+
+    /// What a client does that heard nothing, or whose platform lost what it was given.
+    fn note_outcome(&mut self, number: usize, wish: &Wish, outcome: Option<&WishOutcome>) {
+        let Some(request) = wish.asked_for() else { return };
+        let Some(outcome) = outcome else {
+            self.tell(Fact::Unanswered { request });
+            self.workload.unknown.insert(request);
+            self.workload.unanswered.push_back((number, wish.clone()));
+            return;
+        };
+        self.workload.unknown.remove(&request);
+        if outcome.is_ok() && !self.is_quiet && self.workload.dice.permille(ASKED_AGAIN) {
+            self.counters.injected("request repeated by its client", 1);
+            self.want(number, wish.clone());
+        }
+    }
+}
+
+/// Whether a certificate is past its end: one that was issued and not installed in time is issued anew.
+fn has_ended(der: &Blob, now: UnixMillis) -> bool {
+    Certificate::parse(der.as_slice()).is_ok_and(|certificate| certificate.not_after() < now)
 }

@@ -15,9 +15,10 @@ use super::knowledge::Knowledge;
 use super::log::TheLog;
 use super::people::People;
 use super::pki::EPOCH;
-use super::plan::{Faults, Plan};
+use super::plan::{DELAY_USUAL, Faults, Plan};
 use super::seed::{Dice, SeedTree};
 use super::site::Site;
+use super::timeline::Timeline;
 use super::trace::Trace;
 use super::workload::Workload;
 
@@ -29,6 +30,9 @@ const WARM_MILLIS_MAX: u64 = 20_000;
 
 /// Longest until every site has deleted the shares of epochs that are over.
 const SWEPT_MILLIS: u64 = 5_000;
+
+/// What every run must do in the end.
+pub(super) const COMES_TO_REST: &str = "everything_is_well_again_once_faults_are_off";
 
 /// One run.
 pub(super) struct World {
@@ -53,6 +57,8 @@ pub(super) struct World {
     calls: BTreeMap<CallId, Call>,
     next_call: CallId,
     pub(super) cuts: BTreeMap<(Party, Party), u64>,
+    /// When the last message that is, or was, on its way arrives, by sender and recipient.
+    last_arrivals: BTreeMap<(Party, Party), u64>,
     network: Dice,
     pub(super) dice: Dice,
     pub(super) workload: Workload,
@@ -66,6 +72,7 @@ pub(super) struct World {
     /// Sites that are, or were, not what an honest site is: corrupt, or copied.
     pub(super) suspects: BTreeSet<NodeId>,
     pub(super) counters: Counters,
+    pub(super) timeline: Timeline,
     /// Faults have not begun: the cluster is set up.
     pub(super) is_warming: bool,
     pub(super) is_quiet: bool,
@@ -102,6 +109,7 @@ impl World {
             calls: BTreeMap::new(),
             next_call: 0,
             cuts: BTreeMap::new(),
+            last_arrivals: BTreeMap::new(),
             network: tree.rng("network", 0),
             dice: tree.rng("world", 0),
             workload,
@@ -113,6 +121,7 @@ impl World {
             secrets: BTreeSet::new(),
             suspects,
             counters: Counters::default(),
+            timeline: Timeline::default(),
             is_warming: true,
             is_quiet: false,
             sites_ever: BTreeSet::new(),
@@ -149,29 +158,37 @@ impl World {
         self.is_warming = false;
         self.faults = faults;
         self.schedule_faults();
-        let end = self.now + self.plan.safety_millis;
+        self.begin_gaps();
+        let (began, end) = (self.now, self.now + self.plan.safety_millis);
         self.run_until(end, |_| false);
+        self.timeline.phase("faults", began, self.now);
         if !self.violations.is_empty() {
             return;
         }
+        self.end_gap();
         self.end_faults();
-        let healed = self.run_until(self.now + super::plan::LIVENESS_MILLIS_MAX, Self::is_well);
+        let healed = self.run_until(self.now + self.plan.liveness_millis_max(), Self::is_well);
         if self.violations.is_empty() {
             if healed {
                 self.counters.healed_after_millis = self.now - end;
                 // Time for every site to find what is over.
                 self.run_until(self.now + SWEPT_MILLIS, |_| false);
                 // A refresh that was due has ended meanwhile.
-                self.run_until(self.now + super::plan::LIVENESS_MILLIS_MAX, Self::is_swept);
+                // So has a stop that was asked for meanwhile: a hold that stays open is a breach, one that has just begun is none.
+                self.run_until(self.now + self.plan.liveness_millis_max(), |world| {
+                    world.is_swept() && world.open_holds().is_empty() && world.is_answered()
+                });
                 let sites = self.reached.values().filter_map(|place| Some((place, self.sites.get(place)?)));
                 let left = sites.flat_map(|(place, site)| site.disk.local.shares.keys().map(|(id, epoch)| (place.node, *id, *epoch)));
                 let left = left.collect();
                 self.tell(Fact::SharesLeft { shares: left });
                 let open_holds = self.open_holds();
-                self.tell(Fact::Healed { open_holds });
+                let stores = self.reached.values().filter_map(|place| Some((place.node, self.sites.get(place)?.disk.local.starts.store)));
+                let stores = stores.collect();
+                self.tell(Fact::Healed { open_holds, stores });
             } else {
                 let reason = self.why_not_well();
-                self.violations.push(Violation { invariant: "everything_is_well_again_once_faults_are_off", what: reason });
+                self.violations.push(Violation { invariant: COMES_TO_REST, what: reason });
             }
         }
     }
@@ -291,7 +308,11 @@ impl World {
 
     fn send(&mut self, from: Party, to: Party, packet: Packet) {
         self.counters.messages += 1;
-        if self.is_cut(from, to) || self.network.permille(self.faults.loss) {
+        if self.is_cut(from, to) {
+            self.counters.injected("message cut off", 1);
+            return;
+        }
+        if self.network.permille(self.faults.loss) {
             self.counters.injected("message lost", 1);
             return;
         }
@@ -299,9 +320,19 @@ impl World {
         self.counters.injected("message doubled", copies as u64 - 1);
         for _ in 1..copies {
             let delay = 1 + self.network.below(3 * self.faults.delay_max);
-            self.after(delay, Event::Packet(Box::new(packet.clone())));
+            self.carry(from, to, delay, packet.clone());
         }
         let delay = 1 + self.network.below(self.faults.delay_max);
+        self.carry(from, to, delay, packet);
+    }
+
+    /// Has a message arrive after so long.
+    fn carry(&mut self, from: Party, to: Party, delay: u64, packet: Packet) {
+        let at = self.now + delay;
+        let last = self.last_arrivals.entry((from, to)).or_default();
+        self.counters.injected("message late", u64::from(delay > DELAY_USUAL));
+        self.counters.injected("message overtook another", u64::from(at < *last && self.faults.delay_max > DELAY_USUAL));
+        *last = at.max(*last);
         self.after(delay, Event::Packet(Box::new(packet)));
     }
 
@@ -350,6 +381,20 @@ impl World {
         }
     }
 
+    /// Time without a signature counts from here on, where holders can sign already.
+    fn begin_gaps(&mut self) {
+        self.workload.last_signed_at = self.plan.warms_up.then_some(self.now);
+        let off = self.sites.values().filter(|site| site.skew != 0).count();
+        self.counters.injected("clock off from the beginning", off as u64);
+    }
+
+    /// The time since the last signature, or since faults began if there was none, is a gap too.
+    fn end_gap(&mut self) {
+        let began = self.now.saturating_sub(self.plan.safety_millis);
+        let since = self.now - self.workload.last_signed_at.unwrap_or(began);
+        self.counters.longest_gap_millis = self.counters.longest_gap_millis.max(since);
+    }
+
     fn schedule_faults(&mut self) {
         let faults = &self.faults;
         let every = [
@@ -370,5 +415,59 @@ impl World {
             let after = self.dice.below(2 * every);
             self.after(after, Event::Fault(fault));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::SAFETY_MILLIS;
+    use super::*;
+
+    fn world(change: impl FnOnce(&mut Plan)) -> World {
+        let mut plan = Plan { faults: Faults::none(), ..Plan::draw(1, SAFETY_MILLIS, None) };
+        change(&mut plan);
+        World::found(plan, false).expect("a world")
+    }
+
+    /// Sends so many messages from a coordinator to a site, all at once, and gives what was counted.
+    fn sent(world: &mut World, messages: u64) -> BTreeMap<&'static str, u64> {
+        let to = *world.reached.keys().next().expect("a site");
+        for call in 0..messages {
+            let request = Request::Order(warifu_protocol::wire::OrderCall::Status);
+            let from = Party::Coordinator(0);
+            let place = world.reached[&to];
+            world.send(from, Party::Site(place), Packet::Request { from, to, call, request });
+        }
+        world.counters.faults.clone()
+    }
+
+    #[test]
+    fn what_befalls_messages_is_counted_apart_and_nothing_is_where_nothing_is_wrong() {
+        assert_eq!(sent(&mut world(|_| {}), 50), BTreeMap::new());
+        let lost = sent(&mut world(|plan| plan.faults.loss = 1_000), 5);
+        assert_eq!(lost, BTreeMap::from([("message lost", 5)]));
+        let mut cut = world(|_| {});
+        let to = Party::Site(*cut.reached.values().next().expect("a site"));
+        cut.cuts.insert((Party::Coordinator(0), to), 1);
+        assert_eq!(sent(&mut cut, 5), BTreeMap::from([("message cut off", 5)]));
+        let late = sent(&mut world(|plan| plan.faults.delay_max = 400), 50);
+        assert!(late["message late"] > 30 && late["message overtook another"] > 10, "{late:?}");
+    }
+
+    #[test]
+    fn time_without_a_signature_counts_from_the_beginning_of_faults_to_their_end() {
+        let gap = |warms_up, signed_at| {
+            let mut world = world(|plan| (plan.safety_millis, plan.warms_up) = (10_000, warms_up));
+            world.now = 2_000;
+            world.begin_gaps();
+            if let Some(at) = signed_at {
+                world.workload.last_signed_at = Some(at);
+            }
+            world.now = 12_000;
+            world.end_gap();
+            world.counters.longest_gap_millis
+        };
+        assert_eq!(gap(true, Some(5_000)), 7_000, "none after that");
+        assert_eq!((gap(true, None), gap(false, None)), (10_000, 10_000), "none at all");
     }
 }

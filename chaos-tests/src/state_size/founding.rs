@@ -23,7 +23,8 @@ pub struct Founding {
     pub genesis: Genesis,
     pub(super) hpki: TrialHpki,
     pub(super) jpki: TrialJpki,
-    pub(super) identities: Vec<NodeIdentity>,
+    /// The nodes' keys.
+    pub identities: Vec<NodeIdentity>,
     operators: Vec<(Name, SigningKey)>,
 }
 

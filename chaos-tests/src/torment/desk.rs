@@ -5,9 +5,10 @@ use std::time::Duration;
 use warifu::clock::now;
 use warifu::error::chain;
 use warifu::local_cluster::{LocalCluster, OpenSession};
-use warifu::terminal::{Prepared, TerminalError};
-use warifu_api::{ApiClient, ApiError};
+use warifu::terminal::{Prepared, TerminalError, check_answer};
+use warifu_api::{ApiClient, ApiError, SignBody, SignDocument, SignResult};
 use warifu_coordinator::document::sample;
+use warifu_core::pki::TrustAnchor;
 use warifu_protocol::DocumentKind;
 
 use super::oracle::{Oracle, Outcome};
@@ -34,6 +35,39 @@ impl Desk {
     /// A client, another one with every number.
     pub(super) fn client(&self, number: usize) -> &ApiClient {
         &self.clients[number % self.clients.len()]
+    }
+
+    /// Has documents signed in one call to one coordinator, and no other: why those that it does not sign are not. What became of them is in the oracle
+    /// if it answers; if it does not, the same documents are to be asked for again.
+    pub(super) async fn sign_batch(&self, place: usize, batch: &[Prepared], anchors: &[TrustAnchor]) -> Result<Vec<String>, ApiError> {
+        let document = |one: &Prepared| SignDocument { xml: one.xml.clone(), request: one.request.clone() };
+        let results = self.client(place).sign(&SignBody { documents: batch.iter().map(document).collect() }).await?.results;
+        if results.len() != batch.len() {
+            self.oracle.broken(format!("{} results for {} documents", results.len(), batch.len()));
+        }
+        let mut unsigned: Vec<String> = batch.iter().skip(results.len()).map(|_| "it has no result".to_owned()).collect();
+        for (Prepared { xml, request }, result) in batch.iter().zip(results) {
+            let outcome = match result {
+                SignResult::Failed { problem, .. } => Err(problem.detail),
+                SignResult::Signed { xml: signed, signature, .. } => {
+                    let checked = check_answer(xml, &request.request, &signed, signature.as_slice(), anchors, &[]);
+                    checked.map(|_| signed).map_err(|error| {
+                        let reason = chain(&error);
+                        self.oracle.broken(format!("document {} of session {}: {reason}", request.request.seq, request.request.session));
+                        reason
+                    })
+                }
+            };
+            let outcome = outcome.map_or_else(
+                |reason| {
+                    unsigned.push(reason);
+                    Outcome::Failed
+                },
+                Outcome::Signed,
+            );
+            self.oracle.asked(request.request.clone(), outcome);
+        }
+        Ok(unsigned)
     }
 
     /// Has a fresh document signed under a number of the session: the sets of sites that a coordinator asked, or why it is not signed. A

@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod sessions;
 mod stage;
+mod taken;
 
 pub use checker::Checked;
 pub(crate) use checker::{Evidence, check_stores};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::nemesis::Nemesis;
-use crate::command::ClusterOptions;
+use crate::command::{Again, ClusterOptions, option};
 
 /// Torments a cluster of real processes while prescriptions are signed, and checks every promise across all disks afterwards.
 ///
@@ -57,5 +57,34 @@ impl Options {
     #[must_use]
     pub fn length(&self) -> u64 {
         self.minutes.map(|minutes| minutes * 60).or(self.seconds).unwrap_or(120)
+    }
+
+    /// The same run again, from the seed that was drawn or given.
+    pub(super) fn again(&self, seed: u64) -> Again {
+        let mut arguments = vec![option("seed", seed), option("seconds", self.length())];
+        arguments.extend(self.only.iter().map(|kind| option("only", kind.name())));
+        arguments.extend([option("rate", self.rate), option("hold", self.hold), option("quiet", self.quiet)]);
+        let mut arguments = arguments.concat();
+        arguments.extend(self.netns.then(|| "--netns".to_owned()));
+        arguments.extend(self.cluster.arguments());
+        Again::new("torment", &arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::tests::must_ask_for_the_same;
+
+    #[test]
+    fn the_command_that_repeats_a_run_has_all_that_the_run_depends_on() {
+        let arguments =
+            "torment --seed 7 --seconds 90 --only split --only old-disk --rate 9 --hold 2 --quiet 3 --netns --program warifu --dir place";
+        let asked = Options::parse_from(arguments.split(' '));
+        must_ask_for_the_same(&asked.again(7), &asked);
+        let usual = Options::parse_from(["torment"]);
+        must_ask_for_the_same(&usual.again(8), &Options { seed: Some(8), seconds: Some(120), ..usual });
+        let minutes = Options::parse_from(["torment", "--minutes", "2"]);
+        must_ask_for_the_same(&minutes.again(8), &Options { seed: Some(8), seconds: Some(120), minutes: None, ..minutes });
     }
 }

@@ -1,13 +1,14 @@
 //! What happened.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::checker::Checked;
-use super::nemesis::{Away, Nemesis};
-use crate::command::Outcome;
+use super::nemesis::{Away, MEANWHILE, NOT_DONE, Nemesis};
+use crate::command::{Again, Outcome};
 use crate::measure::{LoadAverage, Spread, optional_seconds, write_load_averages};
 use crate::open_loop::Phase;
 use crate::plot::{Plot, escaped, page};
@@ -41,6 +42,8 @@ pub struct Round {
     pub away: Away,
     /// How often it was done.
     pub times: u32,
+    /// How often the second was done, if there is one.
+    pub second_times: Option<u32>,
     /// When it began and ended, in seconds from the first document.
     pub from: f64,
     /// When all sites served again.
@@ -77,6 +80,8 @@ pub struct Failure {
 pub struct Report {
     /// Where everything drawn comes from.
     pub seed: u64,
+    /// The same plan again.
+    pub again: Again,
     /// n
     pub nodes: u8,
     /// t
@@ -101,6 +106,10 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// What ended the run early.
     pub stuck: Option<String>,
+    /// Kinds of faults that came to nothing in every round of theirs, with the reason.
+    pub not_done: BTreeMap<Nemesis, String>,
+    /// Times beyond three times their goals.
+    pub times_missed: Vec<String>,
     /// The promises.
     pub checked: Vec<Checked>,
     /// Whole time, in seconds.
@@ -125,29 +134,18 @@ impl Report {
         self.rounds.iter().all(|round| round.signed_in_the_dark == 0)
     }
 
-    /// Whether every promise was kept and every document signed that had to be.
+    /// Whether every promise was kept and every document signed that had to be. A check that looked at nothing says nothing of its promise.
     #[must_use]
     pub fn keeps_promises(&self) -> bool {
-        self.stuck.is_none() && self.violations().next().is_none() && self.failures.is_empty() && self.is_dark_dark()
+        let is_looked_at = !self.checked.is_empty() && self.checked.iter().all(|checked| checked.looked_at > 0);
+        self.stuck.is_none() && self.violations().next().is_none() && is_looked_at && self.failures.is_empty() && self.is_dark_dark()
     }
 
-    /// Times beyond three times their goals.
-    #[must_use]
-    pub fn times_missed(&self) -> Vec<String> {
-        let mut missed = Vec::new();
-        let mut look = |what: &str, round: &Round, seconds: f64, goal: Duration| {
-            if seconds > (goal * GOAL_TIMES_MAX).as_secs_f64() {
-                missed.push(format!("{what} of {seconds:.1} s in {}", round.title));
-            }
-        };
-        for round in &self.rounds {
-            if round.away == Away::Spare {
-                look("a time without a signature", round, round.longest_gap, SIGNING_GAP_GOAL);
-                look("a write of the log", round, round.longest_write.unwrap_or_default(), WRITE_GOAL);
-            }
-            look("a recovery", round, round.recovery.unwrap_or_default(), RECOVERY_GOAL);
-        }
-        missed
+    /// With what follows from the rounds.
+    pub(super) fn judged(mut self) -> Self {
+        self.not_done = not_done(&self.rounds);
+        self.times_missed = times_missed(&self.rounds);
+        self
     }
 
     /// One page with the time-line and the tables.
@@ -173,6 +171,41 @@ impl Report {
     }
 }
 
+/// Kinds of faults that came to nothing in every round of theirs, be it as the first or the second of it, with the reason.
+fn not_done(rounds: &[Round]) -> BTreeMap<Nemesis, String> {
+    let mut reasons = BTreeMap::<Nemesis, Vec<Option<&str>>>::new();
+    for round in rounds {
+        let reason = |second: bool| {
+            let said = |note: &&str| note.ends_with(NOT_DONE) && note.starts_with(MEANWHILE) == second;
+            round.notes.iter().map(String::as_str).find(said).map(|note| note.trim_start_matches(MEANWHILE))
+        };
+        reasons.entry(round.nemesis).or_default().push(reason(false));
+        if let Some(second) = round.second {
+            reasons.entry(second).or_default().push(reason(true));
+        }
+    }
+    let never = |(nemesis, reasons): (Nemesis, Vec<Option<&str>>)| Some((nemesis, reasons.into_iter().min().flatten()?.to_owned()));
+    reasons.into_iter().filter_map(never).collect()
+}
+
+/// Times beyond three times their goals.
+fn times_missed(rounds: &[Round]) -> Vec<String> {
+    let mut missed = Vec::new();
+    let mut look = |what: &str, round: &Round, seconds: f64, goal: Duration| {
+        if seconds > (goal * GOAL_TIMES_MAX).as_secs_f64() {
+            missed.push(format!("{what} of {seconds:.1} s in {}", round.title));
+        }
+    };
+    for round in rounds {
+        if round.away == Away::Spare {
+            look("a time without a signature", round, round.longest_gap, SIGNING_GAP_GOAL);
+            look("a write of the log", round, round.longest_write.unwrap_or_default(), WRITE_GOAL);
+        }
+        look("a recovery", round, round.recovery.unwrap_or_default(), RECOVERY_GOAL);
+    }
+    missed
+}
+
 /// The columns in which rounds are told; times in seconds.
 const HEADS: [&str; 10] = ["fault", "times", "requests", "failed", "unknown", "gap", "write", "recovery", "datagrams", "on whom"];
 
@@ -181,7 +214,7 @@ impl Round {
     fn cells(&self) -> [String; HEADS.len()] {
         [
             self.title.clone(),
-            self.times.to_string(),
+            (self.times + self.second_times.unwrap_or_default()).to_string(),
             self.signing.attempted.to_string(),
             (self.signing.failed - self.unknown).to_string(),
             self.unknown.to_string(),
@@ -201,7 +234,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, cells: [impl fmt::Display; HEADS.len()]
 
 impl Outcome for Report {
     fn passes(&self) -> bool {
-        self.keeps_promises() && self.times_missed().is_empty()
+        self.keeps_promises() && self.times_missed.is_empty()
     }
 }
 
@@ -236,17 +269,21 @@ impl fmt::Display for Report {
         if let Some(stuck) = &self.stuck {
             writeln!(f, "  STUCK: {stuck}")?;
         }
-        for missed in self.times_missed() {
+        for missed in &self.times_missed {
             writeln!(f, "  LATE, beyond {GOAL_TIMES_MAX} times the goal: {missed}")?;
+        }
+        for (nemesis, reason) in &self.not_done {
+            writeln!(f, "  {}: {reason}", nemesis.name())?;
         }
         if let Some(kept) = &self.kept {
             writeln!(f, "  disks and logs: {kept}")?;
         }
         if self.passes() {
-            write!(f, "  PASS: every promise was kept, and every document signed while at most n - t sites were away")
+            writeln!(f, "  PASS: every promise was kept, and every document signed while at most n - t sites were away")?;
         } else {
-            write!(f, "  FAIL; the same plan again: torment --seed {} --rate {}", self.seed, self.rate)
+            writeln!(f, "  FAIL")?;
         }
+        write!(f, "  the same plan again: {}", self.again)
     }
 }
 
@@ -267,6 +304,7 @@ mod tests {
             untidy: true,
             away: Away::Spare,
             times: 2,
+            second_times: Some(1),
             from: 1.0,
             until: 9.0,
             signing: phase(),
@@ -280,6 +318,7 @@ mod tests {
         };
         Report {
             seed: 7,
+            again: Again { commit: "abc".to_owned(), command: "torment --seed 7".to_owned() },
             nodes: 5,
             threshold: 3,
             rate: 20,
@@ -292,6 +331,8 @@ mod tests {
             writes: Latencies::default().spread(),
             failures: Vec::new(),
             stuck: None,
+            not_done: BTreeMap::new(),
+            times_missed: Vec::new(),
             checked: vec![Checked { invariant: "nonce_used_at_most_once", looked_at: 30, violations: Vec::new() }],
             seconds: 10.0,
             kept: None,
@@ -303,9 +344,11 @@ mod tests {
     #[test]
     fn a_run_fails_for_each_reason_and_for_no_other() {
         assert!(report().passes());
-        let spoilt: [fn(&mut Report); 7] = [
+        let spoilt: [fn(&mut Report); 9] = [
             |report| report.stuck = Some("no leader".to_owned()),
             |report| report.checked[0].violations.push("twice".to_owned()),
+            |report| report.checked[0].looked_at = 0,
+            |report| report.checked.clear(),
             |report| report.failures.push(Failure { at: 1.0, reason: "no".to_owned() }),
             |report| report.rounds[0].signed_in_the_dark = 1,
             |report| report.rounds[0].longest_gap = 3.1,
@@ -315,14 +358,41 @@ mod tests {
         for (place, spoil) in spoilt.iter().enumerate() {
             let mut report = report();
             spoil(&mut report);
+            let report = report.judged();
             assert!(!report.passes(), "{place}");
-            assert_eq!(report.keeps_promises(), place >= 4, "{place}");
-            assert!(report.to_string().contains("--seed 7"));
+            assert_eq!(report.keeps_promises(), place >= 6, "{place}");
+            assert!(report.to_string().contains("again: torment --seed 7 (commit abc)"));
         }
         let mut dark = report();
         dark.rounds[0].away = Away::TooMany;
         dark.rounds[0].longest_gap = 60.0;
+        let dark = dark.judged();
         assert!(dark.passes(), "nothing can be signed then");
+    }
+
+    #[test]
+    fn a_kind_of_fault_that_was_never_done_is_named_also_in_json_and_only_that_kind() {
+        let with = |nemesis, notes: &[&str]| {
+            let notes = notes.iter().map(|note| (*note).to_owned()).collect();
+            Round { nemesis, second: Some(Nemesis::DiskFull), notes, ..report().rounds[0].clone() }
+        };
+        let mut report = report();
+        report.rounds =
+            vec![with(Nemesis::ClockSkew, &["no library: not done"]), with(Nemesis::Killed, &["node 1", "meanwhile no shim: not done"])];
+        let report = report.judged();
+        assert_eq!(
+            report.not_done,
+            BTreeMap::from([(Nemesis::ClockSkew, "no library: not done".to_owned())]),
+            "the disk was full in one of two"
+        );
+        assert!(report.to_string().contains("clock-skew: no library: not done"));
+        let json = serde_json::to_value(&report).expect("it is data");
+        assert_eq!(json["not_done"]["clock-skew"], "no library: not done");
+        let mut again = report;
+        again.rounds.push(with(Nemesis::ClockSkew, &["node 1", "meanwhile no shim: not done"]));
+        again.rounds.remove(0);
+        let again = again.judged();
+        assert_eq!(again.not_done, BTreeMap::from([(Nemesis::DiskFull, "no shim: not done".to_owned())]));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum as _;
 use tokio::time::{Instant, sleep};
 use warifu::keys::KeyKind;
-use warifu::local_cluster::{Holder, LocalCluster};
+use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
 use warifu_core::pki::Certificate;
 use warifu_protocol::NodeId;
+use warifu_protocol::limits::SESSION_SIGNATURES_MAX;
 
 use super::checker::{Evidence, check_all};
 use super::desk::Desk;
@@ -24,6 +25,7 @@ use super::plan::{Plan, Planned};
 use super::report::{Failure, Report, Round, SLICE};
 use super::sessions::{Sessions, Written};
 use super::stage::{COORDINATORS, Stage};
+use super::taken::Taken;
 use crate::command::Progress;
 use crate::commands::Commands;
 use crate::measure::{Latencies, Spread, load_average};
@@ -43,8 +45,6 @@ const LEVEL_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// Numbers of the session that is revoked.
 const CONDEMNED_SIGNATURES: u32 = 20;
-/// Numbers of one session of the load, as many as a session may have.
-const SESSION_NUMBERS: u64 = 10_000;
 /// Longest that rounds take beyond the time in which they are begun: those of every kind, once.
 const OVERTIME: u64 = 900;
 
@@ -77,9 +77,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let oracle = Oracle::default();
     let desk = Desk::new(&scene.cluster, COORDINATORS, oracle.clone())?;
     let churner = scene.physician("churner").await?;
-    let condemned = condemned(&scene).await?;
+    let condemned = with_session(&scene, "condemned", CONDEMNED_SIGNATURES).await?;
+    let (_, batches) = with_session(&scene, "batches", SESSION_SIGNATURES_MAX).await?;
+    oracle.opened(batches.session());
     let numbers = u64::from(options.rate) * (options.quiet + options.length() + OVERTIME);
-    let sessions = scene.log_in_often(usize::try_from(numbers.div_ceil(SESSION_NUMBERS))?).await?;
+    let sessions = scene.log_in_often(usize::try_from(numbers.div_ceil(SESSION_SIGNATURES_MAX.into()))?).await?;
     sessions.iter().for_each(|session| oracle.opened(session.session()));
     let commands = Commands::of(&scene.cluster, &program);
     let signing = {
@@ -99,10 +101,12 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         desk,
         oracle,
         condemned: Some(condemned),
+        batches,
         lost: Vec::new(),
+        tried: Vec::new(),
         replaced: BTreeSet::new(),
         upgraded: BTreeSet::new(),
-        taken: BTreeSet::new(),
+        taken: Taken::default(),
         disks,
         hold: Duration::from_secs(options.hold),
     };
@@ -139,15 +143,15 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     }
     PROGRESS.tell("reading every disk")?;
     let over_time = attempts.over_time(started, SLICE);
-    let dark: Vec<(Instant, Instant)> =
-        struck.iter().filter(|one| !one.injection.dark.is_empty()).map(|one| (one.from, one.until)).collect();
-    let failures = attempts.failures_outside(&dark);
+    let excused: Vec<(Instant, Instant)> = struck.iter().flat_map(|one| one.injection.excused.iter().copied()).collect();
+    let failures = attempts.failures_outside(&excused);
     let failures = failures.map(|(at, reason)| Failure { at: seconds(at, started), reason: reason.to_owned() }).collect();
     let rounds = struck.iter().map(|one| one.round(&attempts, &writes, started)).collect();
     let checked = check(stage).await?;
     let kept = if options.keep { Some(directory.keep().display().to_string()) } else { None };
     let report = Report {
         seed,
+        again: options.again(seed),
         nodes: NODES,
         threshold: THRESHOLD,
         rate: options.rate,
@@ -160,12 +164,15 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         writes: spread(&writes, started, ended),
         failures,
         stuck,
+        not_done: BTreeMap::new(),
+        times_missed: Vec::new(),
         checked,
         seconds: start.elapsed().as_secs_f64(),
         kept,
         over_time,
         namespaces: namespaces.map(|namespaces| namespaces.names()).unwrap_or_default(),
-    };
+    }
+    .judged();
     if let Some(path) = &options.html {
         std::fs::write(path, report.html()).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -219,11 +226,11 @@ async fn round(stage: &mut Stage, planned: Planned) -> anyhow::Result<Struck> {
     Ok(Struck { planned, injection, from, until, datagrams })
 }
 
-/// A physician with a session, whose key is to be revoked.
-async fn condemned(scene: &Scene) -> anyhow::Result<(Holder, warifu::local_cluster::OpenSession)> {
-    let holder = scene.physician("condemned").await?;
-    let file = scene.cluster.directory().join("condemned-session.json");
-    let session = holder.log_in(&scene.cluster, &file, KeyKind::Ed25519, CONDEMNED_SIGNATURES).await?;
+/// A physician of their own with a session.
+async fn with_session(scene: &Scene, name: &str, signatures: u32) -> anyhow::Result<(Holder, OpenSession)> {
+    let holder = scene.physician(name).await?;
+    let file = scene.cluster.directory().join(format!("{name}-session.json"));
+    let session = holder.log_in(&scene.cluster, &file, KeyKind::Ed25519, signatures).await?;
     Ok((holder, session))
 }
 
@@ -248,7 +255,7 @@ async fn until_level(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// Kills everything, so that the disks are as a power cut leaves them, and reads them.
 async fn check(stage: Stage) -> anyhow::Result<Vec<super::checker::Checked>> {
-    let Stage { scene, mesh, oracle, lost, .. } = stage;
+    let Stage { scene, mesh, oracle, lost, tried, .. } = stage;
     let mut cluster = scene.cluster;
     let nodes: Vec<NodeId> = cluster.running().collect();
     nodes.into_iter().for_each(|node| cluster.kill_node(node));
@@ -258,7 +265,7 @@ async fn check(stage: Stage) -> anyhow::Result<Vec<super::checker::Checked>> {
     let anchors = vec![Certificate::parse(cluster.hpki.certificate_der())?];
     let cluster: Arc<LocalCluster> = Arc::new(cluster);
     tokio::task::spawn_blocking(move || {
-        let checked = Evidence::read(&genesis, &configs, &lost, said, anchors).map(|evidence| check_all(&evidence));
+        let checked = Evidence::read(&genesis, &configs, &lost, &tried, said, anchors).map(|evidence| check_all(&evidence));
         drop(cluster);
         checked
     })
@@ -276,6 +283,7 @@ impl Struck {
             title: planned.title(),
             away: planned.nemesis.away(),
             times: injection.times,
+            second_times: injection.second_times,
             from: seconds(*from, started),
             until: seconds(*until, started),
             signing: attempts.between(*from, *until),

@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep};
 use warifu::clock::now;
 use warifu::keys::{KeyKind, LocalKey};
 use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
-use warifu::terminal::{LoginTerms, SessionFile, SessionSecret, close, prepare, signing_anchors, trust_anchors};
+use warifu::terminal::{LoginTerms, SessionFile, SessionSecret, close, prepare, trust_anchors};
 use warifu_api::{ApiClient, ApiError, StopReport, StopReportState};
-use warifu_protocol::{Genesis, SessionClosing, SessionOpening};
+use warifu_protocol::{ClusterRecord, Genesis, SessionClosing, SessionOpening};
 
 use super::desk::Desk;
 use super::oracle::Oracle;
@@ -100,7 +100,7 @@ impl Opener {
         };
         let key = LocalKey::generate(KeyKind::Ed25519)?;
         let opening = prepare(&terms, &self.holder.terminal, &key, &mut self.holder.card()?, &self.holder.pin()?, Vec::new())?;
-        let secret = SessionSecret::new(opening.statement.clone(), key, signing_anchors(&self.genesis));
+        let secret = SessionSecret::new(opening.statement.clone(), key, &ClusterRecord::founded(&self.genesis));
         let path = self.directory.join(format!("session-{number}.json"));
         SessionFile::create(&path, &secret)?;
         let client = self.written(&opening, &secret, number, stopped).await?;

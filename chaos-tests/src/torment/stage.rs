@@ -12,14 +12,15 @@ use warifu::local_cluster::{Holder, LocalCluster, OpenSession};
 use warifu_protocol::wire::NodeStatus;
 use warifu_protocol::{NodeId, versions};
 
+use super::checker::TriedDisk;
 use super::desk::Desk;
 use super::oracle::Oracle;
+use super::taken::Taken;
 use crate::commands::Commands;
 use crate::preload::Disk;
 use crate::proxy::{Faults, Mesh, Party};
-use crate::scene::{self, NODES, Scene, THRESHOLD};
+use crate::scene::Scene;
 use crate::simulate::Dice;
-use crate::site;
 
 /// Time for a node to sign again after its start. A late one is in the report; one that never comes ends the run.
 const SERVING_DEADLINE: Duration = Duration::from_secs(60);
@@ -40,14 +41,18 @@ pub(super) struct Stage {
     pub(super) oracle: Oracle,
     /// A physician whose key is to be revoked, and a session of theirs.
     pub(super) condemned: Option<(Holder, OpenSession)>,
+    /// The session of those who have many documents signed in one call.
+    pub(super) batches: OpenSession,
     /// Disks that are no node's any more, with the node that they were of: their audit logs count as those of others do.
     pub(super) lost: Vec<(NodeId, PathBuf)>,
+    /// Old disks on which nodes were tried.
+    pub(super) tried: Vec<TriedDisk>,
     /// Nodes that run on a replaced store.
     pub(super) replaced: BTreeSet<NodeId>,
     /// Nodes that run the program of the next version.
     pub(super) upgraded: BTreeSet<NodeId>,
-    /// Sites that another fault of this round has: nobody else touches them, waits for them, or counts on them.
-    pub(super) taken: BTreeSet<NodeId>,
+    /// Sites that another fault of this round has.
+    pub(super) taken: Taken,
     /// The nodes' disks, if they can forget and fail.
     pub(super) disks: BTreeMap<NodeId, Disk>,
     /// How long one fault is held.
@@ -60,23 +65,10 @@ impl Stage {
         &mut self.scene.cluster
     }
 
-    /// The nodes that no other fault of this round has.
-    pub(super) fn free(&self) -> Vec<NodeId> {
-        scene::nodes().into_iter().filter(|node| !self.taken.contains(node)).collect()
-    }
-
-    /// As many as may be away beside those that another fault has: n - t in sum.
-    pub(super) fn spare(&self) -> usize {
-        Self::SPARE.saturating_sub(self.taken.len())
-    }
-
-    /// n - t
-    pub(super) const SPARE: usize = (NODES - THRESHOLD) as usize;
-
     /// So many of the free nodes, drawn; `first` among them if it is given.
     pub(super) fn draw(&mut self, count: usize, first: Option<NodeId>) -> Vec<NodeId> {
         let mut drawn: Vec<NodeId> = first.into_iter().collect();
-        let mut others: Vec<NodeId> = self.free().into_iter().filter(|node| Some(*node) != first).collect();
+        let mut others: Vec<NodeId> = self.taken.free().into_iter().filter(|node| Some(*node) != first).collect();
         while drawn.len() < count && !others.is_empty() {
             let place = self.dice.below(others.len() as u64) as usize;
             drawn.push(others.swap_remove(place));
@@ -86,7 +78,7 @@ impl Stage {
 
     /// From one to as many nodes as may be away.
     pub(super) fn draw_spare(&mut self) -> Vec<NodeId> {
-        let count = self.dice.between(1, self.spare() as u64) as usize;
+        let count = self.dice.between(1, self.taken.spare() as u64) as usize;
         self.draw(count, None)
     }
 
@@ -95,7 +87,7 @@ impl Stage {
         let end = Instant::now() + LEADER_DEADLINE;
         loop {
             let mut newest = None;
-            for node in self.scene.cluster.running().filter(|node| !self.taken.contains(node)) {
+            for node in self.scene.cluster.running().filter(|node| !self.taken.has(*node)) {
                 if let Some(status) = self.status(node).await
                     && newest.as_ref().is_none_or(|before: &NodeStatus| before.term <= status.term)
                 {
@@ -103,7 +95,7 @@ impl Stage {
                 }
             }
             if let Some(leader) = newest.and_then(|status| status.leader)
-                && !self.taken.contains(&leader)
+                && !self.taken.has(leader)
             {
                 return Ok(leader);
             }
@@ -114,7 +106,7 @@ impl Stage {
 
     /// How a node says that it is, at its own socket.
     pub(super) async fn status(&self, node: NodeId) -> Option<NodeStatus> {
-        site::status(&self.scene.cluster.admin_socket(node)).await
+        self.scene.cluster.node_status(node).await
     }
 
     /// What a node has in its environment when nothing is done to it.
@@ -128,7 +120,7 @@ impl Stage {
 
     /// Refuses to go on when a process has ended by itself at which no other fault is.
     pub(super) fn check_processes(&mut self) -> anyhow::Result<()> {
-        Ok(self.scene.cluster.check_processes_but(&self.taken)?)
+        Ok(self.scene.cluster.check_processes_but(self.taken.nodes())?)
     }
 
     /// SIGKILL.
@@ -147,11 +139,16 @@ impl Stage {
     /// SIGSTOP or SIGCONT.
     pub(super) fn signal(&self, nodes: &[NodeId], signal: Signal) -> anyhow::Result<()> {
         for node in nodes {
-            let id = self.scene.cluster.node_process(*node).context("the node runs")?;
-            let process = Pid::from_raw(id.cast_signed()).context("a process id")?;
-            kill_process(process, signal).with_context(|| format!("node {node} cannot be signalled"))?;
+            let process = self.scene.cluster.node_process(*node).context("the node runs")?;
+            signal_process(process, signal).with_context(|| format!("node {node} cannot be signalled"))?;
         }
         Ok(())
+    }
+
+    /// The same of the coordinator at this place, from 0.
+    pub(super) fn signal_coordinator(&self, place: usize, signal: Signal) -> anyhow::Result<()> {
+        let process = self.scene.cluster.coordinator_process(place).context("the coordinator runs")?;
+        signal_process(process, signal).with_context(|| format!("coordinator {} cannot be signalled", place + 1))
     }
 
     /// Puts faults on every pair of these parties, in both directions.
@@ -177,7 +174,7 @@ impl Stage {
     /// Waits until every free node has given a further signature share, for after a fault that took nobody's process away.
     pub(super) async fn until_all_serve(&mut self) -> anyhow::Result<()> {
         let mut before = BTreeMap::new();
-        for node in self.free() {
+        for node in self.taken.free() {
             let status = self.status(node).await.with_context(|| format!("node {node} does not answer at its socket"))?;
             before.insert(node, status.shares_given);
         }
@@ -212,4 +209,9 @@ impl Stage {
             sleep(POLL).await;
         }
     }
+}
+
+fn signal_process(id: u32, signal: Signal) -> anyhow::Result<()> {
+    let process = Pid::from_raw(id.cast_signed()).context("a process id")?;
+    Ok(kill_process(process, signal)?)
 }

@@ -1,16 +1,25 @@
 //! A cluster that the targets read their inputs into, and one valid input for each of them.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
+use ed25519_dalek::SigningKey;
 use frost_ed25519::keys::{IdentifierList, KeyPackage, generate_with_dealer};
 use frost_ed25519::round1;
 use rand::rngs::OsRng;
+use tempfile::TempDir;
 use warifu_chaos::state_size::{DealtKeys, Feed, Founding, Generator};
+use warifu_core::identity::NodeIdentity;
+use warifu_core::import::{ImportSeed, deal, packet_plaintext};
 use warifu_core::pki::{Certificate, TrustAnchor};
 use warifu_core::registry::{MemoryStore, Overlay, apply, found};
 use warifu_core::signer::identifier;
-use warifu_protocol::{NodeId, UnixMillis};
+use warifu_node::state::StateDatabase;
+use warifu_node::store::DatabaseOptions;
+use warifu_protocol::canonical::sha256;
+use warifu_protocol::{Blob, CredentialId, Enrolment, ImportPacket, KeyImport, NodeId, OrderId, Sha256, SubjectFields, UnixMillis};
+
+use super::ceremony::Ceremony;
 
 /// When everything happens: 2026-01-01T00:00:00Z.
 pub(crate) const NOW: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -27,6 +36,14 @@ pub(crate) struct Ground {
     /// One signing share and one pair of commitments.
     pub(crate) share: KeyPackage,
     pub(crate) commitments: Vec<u8>,
+    /// A node that signs checkpoints.
+    pub(crate) witness: NodeIdentity,
+    /// A ceremony with a hostile participant.
+    pub(crate) ceremony: Ceremony,
+    /// An import, the first node's packet of it, and what that holds once it is opened.
+    pub(crate) import: (KeyImport, ImportPacket, Vec<u8>),
+    /// The registry on disk, as founded, for whoever reads snapshots.
+    pub(crate) store: (TempDir, StateDatabase),
 }
 
 impl Ground {
@@ -65,6 +82,31 @@ impl Ground {
         let (mut shares, _) = generate_with_dealer(5, 3, IdentifierList::Default, OsRng)?;
         let share = KeyPackage::try_from(shares.pop_first().context("five shares")?.1)?;
         let commitments = round1::commit(share.signing_share(), &mut OsRng).1.serialize()?;
-        Ok(Self { founding, anchors, authorities, state, entries, share, commitments })
+        let witness = NodeIdentity::new(NodeId::new(1).context("a node id")?, founding.genesis.cluster(), SigningKey::from_bytes(&[7; 32]));
+        let directory = TempDir::new()?;
+        let database =
+            StateDatabase::open(&directory.path().join("state.redb"), DatabaseOptions::default(), Arc::new(founding.genesis.clone()))?;
+        let store = (directory, database);
+        let ceremony = Ceremony::begin(&founding, &entries)?;
+        let import = import(&founding)?;
+        Ok(Self { ceremony, import, witness, store, founding, anchors, authorities, state, entries, share, commitments })
     }
+}
+
+/// An import of a key that is made for it.
+fn import(founding: &Founding) -> anyhow::Result<(KeyImport, ImportPacket, Vec<u8>)> {
+    let nodes: Vec<NodeId> = founding.genesis.body().nodes.iter().map(|entry| entry.id).collect();
+    let first = *nodes.first().context("a node")?;
+    let seed = ImportSeed::parse(hex::encode(sha256(b"a key that existed already")).as_bytes())?;
+    let dealt = deal(&seed, founding.genesis.body().threshold, &nodes, &mut OsRng)?;
+    let order = OrderId::new([1; OrderId::LEN]);
+    let sealed = |node: NodeId| Blob(vec![node.get(); 40]);
+    let subject = SubjectFields::new("JP", None, "TRIAL Ishi", "2".to_owned())?;
+    let import = KeyImport {
+        enrolment: Enrolment { credential: CredentialId::new([0x1d; CredentialId::LEN]), holder: "dr-2".parse()?, subject },
+        commitment: dealt.commitment.clone(),
+        packets: nodes.iter().map(|node| (*node, Sha256::new(sha256(sealed(*node).as_slice())))).collect(),
+    };
+    let plaintext = packet_plaintext(dealt.share(first).context("a share for each node")?).to_vec();
+    Ok((import, ImportPacket { order, node: first, sealed: sealed(first) }, plaintext))
 }

@@ -1,26 +1,27 @@
 //! At least one input for each target that it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use curve25519_dalek::{EdwardsPoint, Scalar};
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use serde::Serialize;
 use warifu::orders::ReceiptsFile;
-use warifu_api::{PacketsBody, Problem, SignBody, SignDocument};
+use warifu_api::{PacketsBody, SignBody, SignDocument};
 use warifu_coordinator::document::sample;
+use warifu_core::audit::checkpoint_note;
 use warifu_core::pki::{assemble_csr, encode_hc_roles, render_csr};
 use warifu_core::registry::Registry as _;
 use warifu_core::signer::ShareRecord;
+use warifu_node::admin::AdminRequest;
 use warifu_protocol::transport::RpcRefusal;
-use warifu_protocol::wire::{
-    CeremonyCall, CeremonyReply, NotYet, OrderCall, OrderReply, Read, SignAnswer, SignCall, SignItem, SignReply, SignWork,
-    SignerCommitments,
-};
+use warifu_protocol::wire::{NotYet, OrderCall, OrderReply, Read, SignAnswer, SignCall, SignItem, SignReply, SignWork, SignerCommitments};
 use warifu_protocol::{
-    AuditEntry, AuditEvent, Blob, CertificateHash, Challenge, Command, CredentialId, DocumentDigest, DocumentKind, Epoch, ImportPacket,
-    LogEntry, NodeId, NonceId, Order, OrderId, PublicKey, Purpose, Refusal, Request, SessionClosing, SessionId, SessionOpening,
-    SignedRequest, Statement, StopCommand, SubjectFields, TerminalId,
+    AuditEntry, AuditEvent, Blob, CertificateHash, Challenge, Checkpoint, Command, CredentialId, DocumentDigest, DocumentKind, Epoch,
+    ImportPacket, LogEntry, NodeId, NonceId, Order, OrderId, PublicKey, Purpose, Refusal, Request, RosterFile, SessionClosing, SessionId,
+    SessionOpening, Sha256, SignedRequest, Statement, StopCommand, SubjectFields, TerminalId,
 };
 
+use super::answers::{answers, ceremony_calls, ceremony_replies};
 use super::cluster::{Ground, NOW};
 
 /// Inputs by target.
@@ -139,12 +140,12 @@ pub(crate) fn seeds() -> Seeds {
                 .collect(),
         ),
         ("order_reply", vec![postcard(&OrderReply::Unknown { reason: "no leader".to_owned() }), postcard(&OrderReply::View(None))]),
-        ("ceremony_call", vec![postcard(&CeremonyCall::Remembered)]),
-        ("ceremony_reply", vec![postcard(&CeremonyReply::Remembered(None))]),
+        ("ceremony_call", ceremony_calls(ground)),
+        ("ceremony_reply", ceremony_replies(ground)),
         ("stop_command", vec![postcard(&stop)]),
         ("rpc_refusal", vec![postcard(&refusal)]),
         ("audit_entry", vec![postcard(&audit)]),
-        ("membership", vec![Vec::new()]),
+        ("membership", memberships()),
         ("genesis", vec![body.into_bytes()]),
         ("certificate", ground.founding.genesis.body().anchors.iter().map(|anchor| anchor.certificate.as_slice().to_vec()).collect()),
         ("crl", vec![crl]),
@@ -154,17 +155,59 @@ pub(crate) fn seeds() -> Seeds {
         ("document", vec![prescription.into_bytes()]),
         ("sign_body", vec![json(&sign_body)]),
         ("packets_body", vec![json(&PacketsBody { packets: vec![packet] })]),
-        ("answers", vec![json(&Problem::new(400, "malformed", warifu_protocol::Fault::Request, "no"))]),
+        ("answers", answers(ground, &opening(ground).statement, orders.first().expect("an order"))),
         ("receipts_file", vec![json(&ReceiptsFile { stop, receipts: Vec::new(), gone: Vec::new() })]),
         ("node_config", vec![include_bytes!("../../../deploy/config/node.toml").to_vec()]),
         ("coordinator_config", vec![include_bytes!("../../../deploy/config/coordinator.toml").to_vec()]),
         ("raft_frame", raft_frames()),
         ("group_key", vec![package.as_slice().to_vec()]),
         ("commitments", vec![ground.commitments.clone()]),
+        ("round1_package", vec![ground.ceremony.right[0].as_slice().to_vec()]),
+        ("round2_package", vec![ground.ceremony.right[1].as_slice().to_vec()]),
+        ("repair_parts", repair_parts()),
+        ("import_plaintext", vec![ground.import.2.clone()]),
         ("share_record", vec![share.encode().to_vec()]),
         ("import_seed", vec![key.to_pkcs8_der().expect("a key file").as_bytes().to_vec(), hex::encode(key.to_bytes()).into_bytes()]),
+        ("roster_file", vec![json(&RosterFile { orders: Vec::new() })]),
+        ("admin_request", [AdminRequest::Status, AdminRequest::Audit { from: 0, limit: 9 }].iter().map(json).collect()),
+        ("checkpoint_note", vec![checkpoint_note(&ground.witness, &Checkpoint { size: 3, root: Sha256::new([3; 32]) }).into_bytes()]),
+        ("snapshot", vec![snapshot(ground)]),
         ("enrolment_rows", vec![b"dr-1,TRIAL Ishi,1\n".to_vec()]),
     ])
+}
+
+/// Members: none yet, some of whom one only learns, and in the middle of a change; the second and third with a place in the log.
+fn memberships() -> Vec<Vec<u8>> {
+    let node = |id: u64| (id, ("127.0.0.1:1", [3_u8; 32], [4_u8; 32]));
+    let nodes = BTreeMap::from([node(1), node(2), node(3), node(4)]);
+    let (old, new) = (BTreeSet::from([1_u64, 2, 3]), BTreeSet::from([2_u64, 3, 4]));
+    let place = |index: u64| Some(((2_u64, 1_u64), index));
+    vec![
+        Vec::new(),
+        postcard(&(place(0), (vec![old.clone()], &nodes))),
+        postcard(&(place(300), (vec![old, new], &nodes))),
+        postcard(&(None::<((u64, u64), u64)>, (Vec::<BTreeSet<u64>>::new(), BTreeMap::<u64, ()>::new()))),
+    ]
+}
+
+/// A scalar of a repair with the points that commit to its parts.
+fn repair_parts() -> Vec<Vec<u8>> {
+    let parts: Vec<Scalar> = (1..=3_u8).map(|part| Scalar::from_bytes_mod_order(warifu_protocol::canonical::sha256(&[part]))).collect();
+    let with = |count: usize| {
+        let scalar: Scalar = parts[..count].iter().sum();
+        let points = parts[..count].iter().flat_map(|part| EdwardsPoint::mul_base(part).compress().0);
+        scalar.to_bytes().into_iter().chain(points).collect()
+    };
+    vec![with(1), with(3)]
+}
+
+/// What a leader sends of a founded cluster, without the hash at its end.
+fn snapshot(ground: &Ground) -> Vec<u8> {
+    let mut content = Vec::new();
+    let frozen = ground.store.1.freeze().expect("a store that can be read");
+    frozen.write_to(&mut content).expect("memory takes it");
+    content.truncate(content.len() - 32);
+    content
 }
 
 /// One of each message between rafts, as they are kept.

@@ -6,26 +6,34 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu::orders::ReceiptsFile;
 use warifu::verify::{VerifyOptions, verify};
-use warifu_api::{PacketsBody, Problem, SignAnswerBody, SignBody, StatusAnswer};
+use warifu_api::{
+    CeremonyAnswer, CredentialAnswer, CredentialsAnswer, CrlsAnswer, CsrAnswer, HistoryAnswer, OrderAnswer, PacketsAnswer, PacketsBody,
+    Problem, RosterAnswer, SessionAnswer, SessionOpened, SignAnswerBody, SignBody, StatusAnswer, StopAnswerBody, VersionAnswer,
+};
 use warifu_coordinator::document::{Canonicalization, XmlDocument, canonical_digest, document_id, embed};
 use warifu_coordinator_core::{Commitments, GroupKey};
-use warifu_core::import::ImportSeed;
+use warifu_core::audit::{CheckpointOrigin, verify_checkpoint};
+use warifu_core::ceremony::repair::{commitments_fit, interpolate, scalar_fits};
+use warifu_core::import::{ImportSeed, OpenPacket, open_packet};
 use warifu_core::pki::{
     Certificate, CertificateKey, Crl, check_signing_certificate, ecdsa_p384_raw_from_der, parse_hc_roles, verify_authority,
     verify_card_signature, verify_csr, verify_path,
 };
 use warifu_core::registry::{ApplyError, Overlay, Registry as _, apply};
 use warifu_core::signer::{CheckContext, ShareRecord, check};
+use warifu_node::admin::AdminRequest;
 use warifu_node::config::NodeConfig;
 use warifu_node::raft::{MembershipView, reread};
 use warifu_prescription::uri;
+use warifu_protocol::canonical::sha256;
 use warifu_protocol::genesis::{Genesis, GenesisDocument};
 use warifu_protocol::transport::RpcRefusal;
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, FreshCommitments, OrderCall, OrderReply, SignCall, SignReply};
 use warifu_protocol::{
-    AnchorKind, AuditEntry, Blob, Command, DocumentKind, LogEntry, NonceId, Order, SessionClosing, SessionOpening, SignedRequest,
-    StopCommand, SubjectFields, Threshold,
+    AnchorKind, AuditEntry, Blob, Command, DocumentKind, LogEntry, NodeId, NonceId, Order, PacketError, RosterFile, SessionClosing,
+    SessionOpening, SignedRequest, StopCommand, SubjectFields, Threshold,
 };
+use zeroize::Zeroizing;
 
 use super::cluster::{Ground, NOW};
 
@@ -251,9 +259,65 @@ pub(crate) fn packets_body(bytes: &[u8]) -> bool {
 
 /// What a client of the coordinator reads.
 pub(crate) fn answers(bytes: &[u8]) -> bool {
-    let status = json::<StatusAnswer>(bytes).is_some();
-    let signed = json::<SignAnswerBody>(bytes).is_some();
-    json::<Problem>(bytes).is_some() || signed || status
+    let readers: &[fn(&[u8]) -> bool] = &[
+        |bytes| json::<CeremonyAnswer>(bytes).is_some(),
+        |bytes| json::<CredentialAnswer>(bytes).is_some(),
+        |bytes| json::<CredentialsAnswer>(bytes).is_some(),
+        |bytes| json::<CrlsAnswer>(bytes).is_some(),
+        |bytes| json::<CsrAnswer>(bytes).is_some(),
+        |bytes| json::<HistoryAnswer>(bytes).is_some(),
+        |bytes| json::<OrderAnswer>(bytes).is_some(),
+        |bytes| json::<PacketsAnswer>(bytes).is_some(),
+        |bytes| json::<Problem>(bytes).is_some(),
+        |bytes| json::<RosterAnswer>(bytes).is_some(),
+        |bytes| json::<SessionAnswer>(bytes).is_some(),
+        |bytes| json::<SessionOpened>(bytes).is_some(),
+        |bytes| json::<SignAnswerBody>(bytes).is_some(),
+        |bytes| json::<StatusAnswer>(bytes).is_some(),
+        |bytes| json::<StopAnswerBody>(bytes).is_some(),
+        |bytes| json::<VersionAnswer>(bytes).is_some(),
+    ];
+    readers.iter().filter(|read| read(bytes)).count() > 0
+}
+
+/// A participant's round-1 package of a key generation, as it stands in the log, when another one says that it is wrong.
+pub(crate) fn round1_package(bytes: &[u8]) -> bool {
+    Ground::get().ceremony.round1_stands(bytes)
+}
+
+/// A round-2 package, as its recipient shows it to all.
+pub(crate) fn round2_package(bytes: &[u8]) -> bool {
+    Ground::get().ceremony.round2_stands(bytes)
+}
+
+/// What nodes send each other in a repair and commit to in the log: a scalar, and points.
+pub(crate) fn repair_parts(bytes: &[u8]) -> bool {
+    let parts: Vec<[u8; 32]> = bytes.chunks_exact(32).map(|part| part.try_into().expect("32 bytes")).collect();
+    let Some((scalar, points)) = parts.split_first() else { return false };
+    let helpers: Vec<NodeId> = (1..NodeId::MAX).filter_map(NodeId::new).take(points.len()).collect();
+    let receiver = NodeId::new(NodeId::MAX).expect("the last number is one");
+    let shares: Vec<(NodeId, [u8; 32])> = helpers.iter().copied().zip(points.iter().copied()).collect();
+    let _ = interpolate(&shares, receiver);
+    if let (Some(helper), Some(share)) = (helpers.first(), points.first()) {
+        let _ = commitments_fit(&helpers, *helper, receiver, share, points);
+    }
+    scalar_fits(scalar, points)
+}
+
+/// A packet that opens to this.
+struct Opened<'a>(&'a [u8]);
+
+impl OpenPacket for Opened<'_> {
+    fn open(&self, _: &[u8], _: &[u8]) -> Result<Zeroizing<Vec<u8>>, PacketError> {
+        Ok(Zeroizing::new(self.0.to_vec()))
+    }
+}
+
+/// What a sealed packet of an import holds.
+pub(crate) fn import_plaintext(bytes: &[u8]) -> bool {
+    let ground = Ground::get();
+    let (import, packet, _) = &ground.import;
+    open_packet(import, ground.founding.genesis.cluster(), packet, &Opened(bytes)).is_ok()
 }
 
 pub(crate) fn receipts_file(bytes: &[u8]) -> bool {
@@ -285,6 +349,31 @@ pub(crate) fn share_record(bytes: &[u8]) -> bool {
 
 pub(crate) fn import_seed(bytes: &[u8]) -> bool {
     ImportSeed::parse(bytes).is_ok()
+}
+
+/// What a site or coordinator is given that was away or is new.
+pub(crate) fn roster_file(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| RosterFile::follow(text, &Ground::get().founding.genesis).is_ok())
+}
+
+/// A line at the administrator's socket.
+pub(crate) fn admin_request(bytes: &[u8]) -> bool {
+    json::<AdminRequest>(bytes).is_some()
+}
+
+/// A checkpoint as another node signed it.
+pub(crate) fn checkpoint_note(bytes: &[u8]) -> bool {
+    let ground = Ground::get();
+    let origin = CheckpointOrigin { cluster: ground.founding.genesis.cluster(), node: ground.witness.node() };
+    std::str::from_utf8(bytes).is_ok_and(|text| verify_checkpoint(text, &origin, &ground.witness.public_key()).is_ok())
+}
+
+/// The records of a snapshot under their right hash, as a leader that lies would send them.
+pub(crate) fn snapshot(bytes: &[u8]) -> bool {
+    let (directory, state) = &Ground::get().store;
+    let content = [bytes, &sha256(bytes)].concat();
+    let scratch = directory.path().join(format!("scratch-{:?}", std::thread::current().id()));
+    state.examine_snapshot(content.as_slice(), &scratch, 0).is_ok()
 }
 
 pub(crate) fn enrolment_rows(bytes: &[u8]) -> bool {

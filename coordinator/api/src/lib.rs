@@ -9,6 +9,7 @@ mod messages;
 pub mod paths;
 mod problem;
 mod refusal_problem;
+pub mod schema;
 
 pub use client::{ApiClient, ApiClientConfig, ApiError};
 pub use messages::*;

@@ -8,14 +8,14 @@ use warifu_protocol::{
     SignedRequest, StopId, StopKind, StopObject, UnixMillis,
 };
 
-use crate::Problem;
+use crate::{Problem, schema};
 
 /// A session was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionOpened {
     /// The session.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Id32)]
     pub session: SessionId,
     /// Place of the entry in the log; absent if the outcome of the first try was lost and the session was found open afterwards.
     pub index: Option<u64>,
@@ -26,7 +26,7 @@ pub struct SessionOpened {
 #[serde(deny_unknown_fields)]
 pub struct SessionAnswer {
     /// The session.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::SessionView)]
     pub session: SessionView,
 }
 
@@ -45,7 +45,7 @@ pub struct SignDocument {
     /// The whole document with an empty place for its signature.
     pub xml: String,
     /// The request that the session key signed. Its session and number are the idempotency key: the same request again is signed again.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::SignedRequest)]
     pub request: SignedRequest,
 }
 
@@ -64,17 +64,17 @@ pub enum SignResult {
     /// It is signed, and the signature was verified.
     Signed {
         /// Session of the request.
-        #[schema(value_type = String)]
+        #[schema(value_type = schema::Id32)]
         session: SessionId,
         /// Number of the request.
         seq: u32,
         /// The document with its signature.
         xml: String,
         /// The Ed25519 signature value, 64 bytes.
-        #[schema(value_type = String)]
+        #[schema(value_type = schema::Base64)]
         signature: Blob,
         /// The sites that signed.
-        #[schema(value_type = Vec<u8>)]
+        #[schema(value_type = Vec<schema::NodeId>)]
         signers: Vec<NodeId>,
         /// Sets of sites that were asked, 1 if nothing went wrong.
         attempts: u32,
@@ -82,7 +82,7 @@ pub enum SignResult {
     /// It is not.
     Failed {
         /// Session of the request.
-        #[schema(value_type = String)]
+        #[schema(value_type = schema::Id32)]
         session: SessionId,
         /// Number of the request.
         seq: u32,
@@ -98,7 +98,7 @@ pub struct OrderAnswer {
     /// Place of the entry in the log; absent if the outcome of the first try was lost and the order was found applied afterwards.
     pub index: Option<u64>,
     /// What it made.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::Applied)]
     pub applied: Applied,
     /// For what stops somebody: which nodes obey.
     #[serde(default)]
@@ -110,7 +110,7 @@ pub struct OrderAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PacketsBody {
     /// At most one for each node; all of one order.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::ImportPacket>)]
     pub packets: Vec<ImportPacket>,
 }
 
@@ -127,7 +127,7 @@ pub struct PacketsAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PacketDelivery {
     /// For whom.
-    #[schema(value_type = u8)]
+    #[schema(value_type = schema::NodeId)]
     pub node: NodeId,
     /// Whether the node has it. That its share is on its disk, its confirmation of the ceremony says.
     pub state: PacketState,
@@ -152,25 +152,25 @@ pub enum PacketState {
 #[serde(deny_unknown_fields)]
 pub struct StopReport {
     /// Hash of what its authors signed; `GET /v1/stops/{stop}` asks again.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Id32)]
     pub stop: StopId,
     /// What may not sign.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::StopObject)]
     pub object: StopObject,
     /// How it ends.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::StopKind)]
     pub kind: StopKind,
     /// How far it is.
     pub state: StopReportState,
     /// When what was given before can no longer be completed; absent while receipts are missing.
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<schema::UnixMillis>)]
     pub until: Option<UnixMillis>,
     /// Receipts that it takes: n−t+1+f.
     pub needed: u64,
     /// f: nodes that may lie without the receipts being worth less.
     pub liars: u8,
     /// The receipts, ascending by node.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::NodeSigned<schema::Receipt>>)]
     pub receipts: Vec<NodeSigned<Receipt>>,
     /// Nodes without one; the stop is brought to them for a while.
     pub missing: Vec<MissingReceipt>,
@@ -178,7 +178,7 @@ pub struct StopReport {
     pub logged: Option<u64>,
     /// For a destruction: the nodes that say that nothing is left.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::NodeSigned<schema::Gone>>)]
     pub gone: Vec<NodeSigned<Gone>>,
 }
 
@@ -199,7 +199,7 @@ pub enum StopReportState {
 #[serde(deny_unknown_fields)]
 pub struct MissingReceipt {
     /// Which.
-    #[schema(value_type = u8)]
+    #[schema(value_type = schema::NodeId)]
     pub node: NodeId,
     /// Why.
     pub reason: String,
@@ -218,7 +218,7 @@ pub struct StopAnswerBody {
 #[serde(deny_unknown_fields)]
 pub struct CredentialAnswer {
     /// The credential.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::CredentialView)]
     pub credential: CredentialView,
 }
 
@@ -227,10 +227,10 @@ pub struct CredentialAnswer {
 #[serde(deny_unknown_fields)]
 pub struct CredentialsAnswer {
     /// The credentials.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::CredentialView>)]
     pub credentials: Vec<CredentialView>,
     /// `after` of the next page; absent at the end.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::Id16>)]
     pub next: Option<CredentialId>,
 }
 
@@ -239,10 +239,10 @@ pub struct CredentialsAnswer {
 #[serde(deny_unknown_fields)]
 pub struct HistoryAnswer {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Id16)]
     pub credential: CredentialId,
     /// The events.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::CredentialEvent>)]
     pub events: Vec<CredentialEvent>,
 }
 
@@ -251,12 +251,12 @@ pub struct HistoryAnswer {
 #[serde(deny_unknown_fields)]
 pub struct CsrAnswer {
     /// Whose.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Id16)]
     pub credential: CredentialId,
     /// PEM, `CERTIFICATE REQUEST`.
     pub pem: String,
     /// The same in DER.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Base64)]
     pub der: Blob,
 }
 
@@ -274,7 +274,7 @@ pub struct VersionAnswer {
 #[serde(deny_unknown_fields)]
 pub struct CrlsAnswer {
     /// One for each CA that has one.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::CrlView>)]
     pub crls: Vec<CrlView>,
 }
 
@@ -283,7 +283,7 @@ pub struct CrlsAnswer {
 #[serde(deny_unknown_fields)]
 pub struct RosterAnswer {
     /// Those after the revision that was asked for; empty when there are no more.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<schema::Order>)]
     pub orders: Vec<Order>,
 }
 
@@ -292,7 +292,7 @@ pub struct RosterAnswer {
 #[serde(deny_unknown_fields)]
 pub struct CeremonyAnswer {
     /// The ceremony.
-    #[schema(value_type = Object)]
+    #[schema(value_type = schema::CeremonyView)]
     pub ceremony: warifu_protocol::wire::CeremonyView,
 }
 
@@ -301,10 +301,10 @@ pub struct CeremonyAnswer {
 #[serde(deny_unknown_fields)]
 pub struct StatusAnswer {
     /// The cluster.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Id32)]
     pub cluster: ClusterId,
     /// Which coordinator answers.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::Name)]
     pub coordinator: Name,
     /// Version of its program.
     pub version: String,
@@ -323,10 +323,10 @@ pub struct StatusAnswer {
 #[serde(deny_unknown_fields)]
 pub struct NodeReport {
     /// Which.
-    #[schema(value_type = u8)]
+    #[schema(value_type = schema::NodeId)]
     pub node: NodeId,
     /// What it says of itself, if it answers.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<schema::NodeStatus>)]
     pub status: Option<NodeStatus>,
     /// Why it does not answer, if it does not.
     pub unreachable: Option<String>,
@@ -346,7 +346,7 @@ pub struct NodeReport {
 pub struct CredentialsQuery {
     /// Credentials after this one.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::Id16>)]
     pub after: Option<CredentialId>,
     /// 1 to [`CREDENTIALS_PAGE_MAX`](crate::limits::CREDENTIALS_PAGE_MAX).
     #[serde(default)]

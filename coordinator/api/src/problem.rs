@@ -24,7 +24,7 @@ pub struct Problem {
     /// What is wrong in this case, and what to do.
     pub detail: String,
     /// Whose move it is.
-    #[schema(value_type = String)]
+    #[schema(value_type = crate::schema::Fault)]
     pub fault: Fault,
     /// When to try again, in seconds, if that may help.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -135,6 +135,7 @@ fn wrong_usage_is_said_with_exit_code_2() {
             ("credential list", 2, "`--api` or WARIFU_API"),
             ("status --api https://h", 2, "`--ca` or WARIFU_CA"),
             ("terminal sign d.xml --session s --kind referral --out o", 2, "possible values"),
+            ("terminal sign d.xml --session s --kind prescription --out o --roster r", 2, "--genesis <FILE>"),
             (
                 "terminal login --credential 00112233445566778899aabbccddeeff --facility f --terminal-key k --genesis g --out s",
                 2,
@@ -291,8 +292,14 @@ fn a_trial_card_is_made_shown_and_locks() {
     desk.write_secret("pin", "4711");
     desk.write_secret("wrong-pin", "0000");
     desk.must("card new-trial --out card.json --kind mnc --trial-ca jpki --p384 --pin-file pin");
-    let shown = desk.must("card show --card card.json");
-    assert!(shown.contains("TRIAL") && shown.contains("3 tries left"), "{shown}");
+    desk.must("trial-ca new --kind hpki-authentication --dir hpki-auth");
+    desk.must(
+        "card new-trial --out hpki-card.json --kind hpki_card --trial-ca hpki-auth --common-name Ishi --serial-number 1 --role Dentist --pin-file pin",
+    );
+    for card in ["card.json", "hpki-card.json"] {
+        let shown = desk.must(&format!("card show --card {card}"));
+        assert!(shown.contains("TRIAL") && shown.contains("3 tries left"), "{shown}");
+    }
     let bind = |pin: &str| {
         format!(
             "credential bind 00112233445566778899aabbccddeeff --kind mnc --card card.json --pin-file {pin} --genesis genesis.toml --object-version 3 --order-out bind-{pin}.json"
@@ -308,6 +315,12 @@ fn a_trial_card_is_made_shown_and_locks() {
             (&wrong, 1, "LOCKED"),
             (&right, 1, "LOCKED"),
             ("card new-trial --out hpki.json --kind mnc --trial-ca hpki --pin-file pin", 1, "trial CA of this kind"),
+            ("card new-trial --out new.json --kind hpki_card --trial-ca hpki-auth --pin-file pin", 2, "--common-name"),
+            (
+                "card new-trial --out new.json --kind hpki_card --trial-ca hpki --common-name I --serial-number 1 --role Dentist --pin-file pin",
+                1,
+                "trial CA of this kind",
+            ),
         ],
     );
     assert!(!Path::new(&desk.path("bind-wrong-pin.json")).exists());

@@ -12,7 +12,8 @@ use crate::limits::{HEDGE_MILLIS_MAX, HEDGE_MILLIS_MIN};
 
 /// What the coordinator knows of its nodes.
 ///
-/// - From the network: [`Fleet::add_commitments`], [`Fleet::call_started`], [`Fleet::call_answered`], [`Fleet::call_failed`].
+/// - From the network: [`Fleet::add_commitments`], [`Fleet::call_started`], [`Fleet::call_answered`], [`Fleet::call_failed`],
+///   [`Fleet::status_answered`].
 /// - From [`Effect::Note`](crate::Effect::Note): [`Fleet::note`].
 /// - To do: [`Fleet::commitments_wanted`].
 /// - To look at: [`Fleet::view`], [`Fleet::signers_ready`].
@@ -125,6 +126,13 @@ impl Fleet {
     pub fn call_answered(&mut self, node: NodeId, items: u64, micros: u64) {
         if let Some(member) = self.nodes.get_mut(&node) {
             member.health.call_answered(items, micros);
+        }
+    }
+
+    /// The node said how it is, which took `micros`.
+    pub fn status_answered(&mut self, node: NodeId, micros: u64) {
+        if let Some(member) = self.nodes.get_mut(&node) {
+            member.health.status_answered(micros);
         }
     }
 

@@ -7,6 +7,8 @@ use crate::limits::{BACKOFF_MILLIS_MAX, BACKOFF_MILLIS_MIN, EXCLUSION_MILLIS, IT
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     latency: Option<Latency>,
+    /// Work was measured since the node last said how it is.
+    measured: bool,
     in_flight: u64,
     failures: u32,
     failed_until: MonotonicMillis,
@@ -39,6 +41,7 @@ impl Health {
             self.latency = None;
             return;
         }
+        self.measured = true;
         // The part of a batch's time that is due to its size is expected per item already.
         let items = items.max(1);
         let sample = micros.saturating_sub((items - 1) * ITEM_MICROS).max(micros / items).min(LATENCY_MICROS_MAX);
@@ -48,6 +51,18 @@ impl Health {
                 Latency { smoothed: (7 * smoothed + sample) / 8, deviation: (3 * deviation + smoothed.abs_diff(sample)) / 4 }
             }
         });
+    }
+
+    /// It said how it is, which took `micros`. That is the least that an answer takes, and speaks for a node that is given no work since it was
+    /// slow once: what is expected of it, and how far off that may be, halves towards it each time, until it is given work and measured again.
+    pub(crate) fn status_answered(&mut self, micros: u64) {
+        if std::mem::take(&mut self.measured) || self.in_flight > 0 {
+            return;
+        }
+        if let Some(latency) = &mut self.latency {
+            latency.smoothed = latency.smoothed.midpoint(micros.min(LATENCY_MICROS_MAX));
+            latency.deviation /= 2;
+        }
     }
 
     pub(crate) fn call_failed(&mut self, items: u64, now: MonotonicMillis) {
@@ -152,6 +167,25 @@ mod tests {
         assert_eq!(health.latency_micros(), None);
         health.call_answered(1, 2_000);
         assert_eq!(health.latency_micros(), Some(2_000));
+    }
+
+    #[test]
+    fn a_node_that_was_slow_once_is_soon_expected_to_be_as_fast_as_it_says_how_it_is() {
+        let mut health = Health::default();
+        health.call_answered(1, 1_000_000);
+        health.status_answered(10_000);
+        assert_eq!(health.latency_micros(), Some(1_000_000), "work speaks louder");
+        (0..7).for_each(|_| health.status_answered(10_000));
+        assert!(health.expected_micros() < 20_000 && health.overdue_micros() < 40_000, "{health:?}");
+    }
+
+    #[test]
+    fn a_node_that_has_not_finished_its_work_is_not_faster_for_saying_how_it_is() {
+        let mut health = Health::default();
+        health.call_answered(1, 1_000_000);
+        health.call_started(1);
+        (0..7).for_each(|_| health.status_answered(10_000));
+        assert_eq!(health.latency_micros(), Some(1_000_000));
     }
 
     #[test]

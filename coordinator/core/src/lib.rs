@@ -17,6 +17,7 @@ mod refusals;
 mod signing;
 mod stop;
 mod time;
+mod view;
 
 pub use commitments::{Commitments, CommitmentsMalformed};
 pub use fleet::{Fleet, NodeNote, NodeView, TooFewSigners};
@@ -25,3 +26,4 @@ pub use key::{GroupKey, GroupKeyError};
 pub use signing::{AttemptId, Effect, Rules, SignFailure, Signed, Signing};
 pub use stop::{StopProgress, StopRules, StopState};
 pub use time::MonotonicMillis;
+pub use view::is_view_due;

@@ -11,8 +11,9 @@ pub const ATTEMPTS_MAX: u32 = 8;
 pub const HEDGES_MAX: u32 = 2;
 /// A set is not called slow before this: below it the hedge costs more than the wait.
 pub const HEDGE_MILLIS_MIN: u64 = 40;
-/// A set is called slow after this at the latest, so that a hedge has time left.
-pub const HEDGE_MILLIS_MAX: u64 = 1_500;
+/// A set is called slow after this at the latest, also while answers are expected late: when a site dies then, all that asked it wait this long, and a
+/// clinic is not to wait for a second.
+pub const HEDGE_MILLIS_MAX: u64 = 800;
 /// Pause before signers are looked for again when there were too few.
 pub const SIGNERS_RETRY_MILLIS: u64 = 20;
 
@@ -38,6 +39,9 @@ pub const SUSPECT_MILLIS: u64 = 2_000;
 /// A node that gave a false signature share is not asked again for this long. An operator has to look at it; one that was repaired is back without
 /// a restart of the coordinator.
 pub const EXCLUSION_MILLIS: u64 = 10 * 60 * 1_000;
+/// A credential of which nodes lack their shares is read anew after this: a node whose shares were repaired is asked for signature shares again, so
+/// that others may be away.
+pub const LACKING_VIEW_LIFE_MILLIS: u64 = 3_000;
 /// What one item in a node's queue adds to the time that is expected of it, in microseconds: checks, rendering and arithmetic on a slow machine.
 pub const ITEM_MICROS: u64 = 3_000;
 /// Longest latency that enters the estimate, in microseconds; longer ones are failures of their own kind.

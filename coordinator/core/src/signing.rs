@@ -333,10 +333,10 @@ impl Signing {
         if self.is_done {
             return;
         }
-        let awaits_verdict = !self.refusals.is_empty();
+        let awaits_verdict = !(self.refusals.is_empty() && self.stale.is_empty());
         self.attempts.retain(|_, attempt| !attempt.is_void || (awaits_verdict && !attempt.is_answered() && attempt.overdue_at.is_some()));
-        // After a refusal the set's other answers most likely bring the quorum for it; another set would only burn nonces. A set that is overdue
-        // is not waited for.
+        // After a refusal the set's other answers most likely bring the quorum for it, or against the view; another set would only burn nonces. A
+        // set that is overdue is not waited for.
         let waits = self.attempts.values().any(|attempt| attempt.overdue_at.is_some());
         if (self.attempts.is_empty() || (self.lacks_set && !waits)) && self.launch_at.is_none() {
             self.launch_at = Some(now);

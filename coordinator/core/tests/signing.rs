@@ -52,6 +52,27 @@ fn a_burst_of_documents_spreads_over_all_nodes_though_one_is_slower() {
 }
 
 #[test]
+fn a_node_that_was_slow_once_is_given_work_again_soon_after_it_says_how_it_is() {
+    let mut world = World::new(5, 3, 1, 2);
+    (1..=4).for_each(|number| world.fleet.call_answered(node(number), 0, 3_000));
+    world.fleet.call_answered(node(5), 0, 1_000_000);
+    let asked = |world: &World| world.sent.iter().filter(|sent| **sent == node(5)).count();
+    for _ in 0..20 {
+        world.must_sign();
+        world.refill();
+    }
+    assert_eq!(asked(&world), 0, "others are faster");
+    for _ in 0..12 {
+        (1..=5).for_each(|number| world.fleet.status_answered(node(number), 1_000));
+        for _ in 0..3 {
+            world.must_sign();
+            world.refill();
+        }
+    }
+    assert!(asked(&world) >= 5, "asked {} times", asked(&world));
+}
+
+#[test]
 fn a_node_that_gives_a_false_share_is_named_and_left_out_and_another_set_signs() {
     for behaviour in [Behaviour::FalseShare, Behaviour::Garbage] {
         let mut world = World::new(5, 3, 1, 3);
@@ -91,6 +112,23 @@ fn when_every_signer_seems_to_lie_nobody_is_blamed_and_the_view_counts_as_stale(
     let job = Job::csr(CredentialId::new([1; 16]), support::MESSAGE.to_vec(), Epoch(1), Arc::clone(&other.key));
     assert_eq!(world.sign_job(job), Err(SignFailure::ViewStale));
     assert_eq!(world.notes, []);
+}
+
+#[test]
+fn a_node_that_dies_while_answers_are_expected_late_costs_no_document_a_second() {
+    let mut world = World::new(5, 3, 1, 7);
+    for number in 1..=5 {
+        world.fleet.call_answered(node(number), 1, 5_000_000);
+    }
+    world.behave(1, Behaviour::Silent);
+    let mut hedged = 0;
+    for _ in 0..10 {
+        let before = world.now;
+        hedged += world.must_sign().hedges;
+        assert!(world.now.since(before) < 1_000);
+        world.refill();
+    }
+    assert_eq!(hedged, 1, "it was asked, and has not answered");
 }
 
 #[test]
@@ -283,6 +321,19 @@ fn a_view_that_an_honest_node_contradicts_is_stale_when_the_others_cannot_be_ask
         let mut world = World::new(5, 3, 1, seed);
         world.behave(4, Behaviour::Down);
         for number in [1, 5] {
+            world.behave(number, Behaviour::Refuses(Refusal::ShareMissing));
+        }
+        let key = GroupKey::clone(&world.key);
+        must_be_stale_at_once(&mut world, key);
+    }
+}
+
+#[test]
+fn the_rest_of_a_set_is_heard_when_one_of_it_contradicts_the_view_and_there_is_no_other_set() {
+    for seed in 0..10 {
+        let mut world = World::new(5, 4, 1, seed);
+        world.fleet.note(node(5), world.now, NodeNote::Culprit);
+        for number in 1..=4 {
             world.behave(number, Behaviour::Refuses(Refusal::ShareMissing));
         }
         let key = GroupKey::clone(&world.key);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use tokio::time::{Instant, sleep};
-use warifu_api::{OrderAnswer, Problem};
+use warifu_api::{OrderAnswer, Problem, schema};
 use warifu_protocol::limits::{CRL_BYTES_MAX, CRL_CHUNK_BYTES};
 use warifu_protocol::wire::{Applied, Read, View};
 use warifu_protocol::{CeremonyId, Command, Fault, LogEntry, Order, OrderCommand, OrderId, ParseIdError, Refusal, StopCommand, UnixMillis};
@@ -21,7 +21,7 @@ use crate::nodes::Proposed;
 use crate::signing::read_problem;
 
 /// Relays an order. The nodes verify it.
-#[utoipa::path(post, path = "/v1/orders", tag = "ca", request_body = Object,
+#[utoipa::path(post, path = "/v1/orders", tag = "ca", request_body = schema::Order,
     responses((status = 200, body = OrderAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn relay_order(
     State(app): State<Arc<App>>,
@@ -50,7 +50,7 @@ pub(super) async fn relay_order(
 
 /// Brings the CRL of an applied order into the log, piece by piece.
 #[utoipa::path(post, path = "/v1/crls/{order}", tag = "ca", params(("order" = String, Path)),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = schema::Binary, content_type = "application/octet-stream"),
     responses((status = 200, body = OrderAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn upload_crl(
     State(app): State<Arc<App>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use warifu_api::{OrderAnswer, Problem, SessionAnswer, SessionOpened};
+use warifu_api::{OrderAnswer, Problem, SessionAnswer, SessionOpened, schema};
 use warifu_protocol::wire::{Read, View};
 use warifu_protocol::{Command, Fault, Refusal, SessionClosing, SessionId, SessionOpening, StopCommand};
 
@@ -17,7 +17,7 @@ use super::orders::{parse_id, propose};
 use super::stops;
 
 /// Opens a session at one of the caller's facilities.
-#[utoipa::path(post, path = "/v1/sessions", tag = "platform", request_body = Object,
+#[utoipa::path(post, path = "/v1/sessions", tag = "platform", request_body = schema::SessionOpening,
     responses((status = 201, body = SessionOpened), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn open_session(
     State(app): State<Arc<App>>,
@@ -58,7 +58,8 @@ pub(super) async fn read_session(
 }
 
 /// Closes a session by its own key.
-#[utoipa::path(post, path = "/v1/sessions/{session}/close", tag = "platform", params(("session" = String, Path)), request_body = Object,
+#[utoipa::path(post, path = "/v1/sessions/{session}/close", tag = "platform", params(("session" = String, Path)),
+    request_body = schema::SessionClosing,
     responses((status = 200, body = OrderAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn close_session(
     State(app): State<Arc<App>>,

@@ -12,6 +12,7 @@ use warifu_protocol::wire::{FreshCommitments, SignAnswer, SignCall, SignItem, Si
 
 use super::call::CallFailure;
 use super::fleet::{Nodes, encode};
+use crate::clock::micros_since;
 use crate::limits::{BATCH_WINDOW, NODE_CALLS_MAX, SIGN_CALL_DEADLINE};
 
 /// One item, and where its answer goes.
@@ -90,8 +91,7 @@ async fn send(nodes: &Nodes, node: NodeId, batch: Vec<Queued>) {
     });
     match reply {
         Ok(reply) => {
-            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            nodes.fleet.lock().call_answered(node, count, micros);
+            nodes.fleet.lock().call_answered(node, count, micros_since(started));
             for ((attempt, answers), answer) in addresses.into_iter().zip(reply.answers) {
                 nodes.metrics.count_answer(node, &answer);
                 // Whoever has its signature is gone.

@@ -63,7 +63,7 @@ impl QuicNodes {
     /// # Errors
     /// When there is no socket for it.
     pub(crate) fn new(cluster: &ClusterRecord, addresses: BTreeMap<NodeId, String>, identity: &TlsIdentity) -> Result<Self, ClientError> {
-        let roster = Arc::new(PeerRoster::new(entries(cluster, &addresses)));
+        let roster = Arc::new(PeerRoster::new(cluster.cluster, entries(cluster, &addresses)));
         let client = PeerClient::new(identity, Arc::clone(&roster) as _)?;
         Ok(Self { client, roster, addresses })
     }

@@ -1,13 +1,16 @@
 //! Bringing commands into the log. Any node forwards to the leader; every command may be sent again.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep, timeout_at};
 use warifu_protocol::wire::{Applied, OrderCall, OrderReply};
 use warifu_protocol::{Command, NodeId, Refusal};
 
 use super::fleet::{Nodes, Probe};
-use crate::limits::{PROPOSE_CALL_DEADLINE, PROPOSE_DEADLINE, PROPOSE_PAUSE};
+use crate::limits::{PROPOSE_CALL_DEADLINE, PROPOSE_CALLS_MAX, PROPOSE_DEADLINE, PROPOSE_HEDGE, PROPOSE_PAUSE};
 
 /// A command's verdict.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,19 +32,37 @@ pub(crate) struct ProposeError {
 }
 
 impl Nodes {
-    /// Tries node after node until one gives the verdict, the leader first if one is known.
+    /// Asks node after node until one gives the verdict, the leader first if one is known: the next when one fails, and, beside the last, when that
+    /// takes longer than a healthy log does. A leader that has lost the others, or its disk, holds a command until its call ends.
     pub(crate) async fn propose(self: &Arc<Self>, command: Command) -> Result<Proposed, ProposeError> {
         let call = OrderCall::Propose(Box::new(command));
-        let started = Instant::now();
-        let mut after_unknown = false;
-        let mut reason = "no node answers".to_owned();
+        let end = Instant::now() + PROPOSE_DEADLINE;
+        let (mut after_unknown, mut reason) = (false, "no node answers".to_owned());
+        let (mut calls, mut asked, mut next) = (FuturesUnordered::new(), BTreeSet::new(), VecDeque::new());
         loop {
-            for node in self.proposal_order() {
-                let left = PROPOSE_DEADLINE.saturating_sub(started.elapsed());
-                if left.is_zero() {
-                    return Err(ProposeError { reason });
-                }
-                match self.ask(node, &call, left.min(PROPOSE_CALL_DEADLINE)).await {
+            let now = Instant::now();
+            if now >= end {
+                return Err(ProposeError { reason });
+            }
+            if next.is_empty() {
+                next.extend(self.proposal_order());
+            }
+            next.retain(|node| !asked.contains(node));
+            if calls.len() < PROPOSE_CALLS_MAX
+                && let Some(node) = next.pop_front()
+            {
+                // Two may be applied, and the verdict be that of the second.
+                after_unknown |= !calls.is_empty();
+                asked.insert(node);
+                let deadline = PROPOSE_CALL_DEADLINE.min(end - now);
+                let answer = self.ask(node, &call, deadline);
+                calls.push(async move { (node, answer.await) });
+            }
+            let wait = if calls.len() < PROPOSE_CALLS_MAX { PROPOSE_HEDGE } else { PROPOSE_CALL_DEADLINE };
+            let Ok(answered) = timeout_at(end.min(now + wait), calls.next()).await else { continue };
+            if let Some((node, answer)) = answered {
+                asked.remove(&node);
+                match answer {
                     Ok(OrderReply::Verdict(verdict)) => {
                         return Ok(Proposed { index: verdict.index, outcome: verdict.outcome, after_unknown });
                     }
@@ -61,8 +82,8 @@ impl Nodes {
                         reason = failure.reason;
                     }
                 }
-                sleep(PROPOSE_PAUSE).await;
             }
+            sleep(PROPOSE_PAUSE).await;
         }
     }
 

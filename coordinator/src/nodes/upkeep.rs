@@ -11,6 +11,7 @@ use warifu_protocol::wire::{OrderCall, OrderReply, SignCall, SignReply};
 use super::batches::{keep_commitments, refill};
 use super::call::CallFailure;
 use super::fleet::{Nodes, Probe, encode};
+use crate::clock::micros_since;
 use crate::limits::{STATUS_EVERY, UPKEEP_CALL_DEADLINE, UPKEEP_EVERY, UPKEEP_EVERY_SILENT};
 
 /// What asking for one commitment costs a node in parts of what a signature share costs it.
@@ -29,8 +30,7 @@ pub(super) async fn keep_pool(nodes: Arc<Nodes>, node: NodeId) {
             let reply: Result<SignReply, CallFailure> = nodes.exchange(node, Role::Sign, call, UPKEEP_CALL_DEADLINE).await;
             match reply {
                 Ok(reply) => {
-                    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    nodes.fleet.lock().call_answered(node, items, micros);
+                    nodes.fleet.lock().call_answered(node, items, micros_since(started));
                     if reply.commitments.is_empty() {
                         pause = UPKEEP_EVERY_SILENT;
                     }
@@ -59,6 +59,7 @@ pub(super) async fn keep_status(nodes: Arc<Nodes>, node: NodeId) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
+        let started = Instant::now();
         let probe = match nodes.ask(node, &OrderCall::Status, UPKEEP_CALL_DEADLINE).await {
             Ok(OrderReply::Status(status)) if status.node == node && status.cluster == nodes.facts.cluster => Probe::Answered(status),
             Ok(OrderReply::Status(_)) => Probe::Failed("it says that it is another node, or of another cluster".to_owned()),
@@ -67,6 +68,9 @@ pub(super) async fn keep_status(nodes: Arc<Nodes>, node: NodeId) {
         };
         {
             let mut fleet = nodes.fleet.lock();
+            if matches!(probe, Probe::Answered(_)) {
+                fleet.status_answered(node, micros_since(started));
+            }
             match &probe {
                 Probe::Answered(status) if status.confirmed => fleet.ready(node),
                 Probe::Answered(_) => {

@@ -1,28 +1,33 @@
 //! What nodes agree on about credentials and sessions, kept for a while. Nothing here authorizes: the nodes look for themselves at every item.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use warifu_api::Problem;
-use warifu_coordinator_core::GroupKey;
+use warifu_coordinator_core::{GroupKey, MonotonicMillis, is_view_due};
 use warifu_protocol::wire::{CredentialView, Read, SessionView, View};
-use warifu_protocol::{Blob, CredentialId, Epoch, Fault, Name, Refusal, SessionId, Statement, SubjectFields};
+use warifu_protocol::{Blob, CredentialId, Epoch, Fault, Name, NodeId, Refusal, SessionId, Statement, SubjectFields};
 
 use super::problems::read_problem;
-use crate::limits::{CACHE_LIFE, CREDENTIAL_CACHE_ENTRIES, LACKING_VIEW_LIFE, SESSION_CACHE_ENTRIES};
+use crate::limits::{CACHE_LIFE, CREDENTIAL_CACHE_ENTRIES, SESSION_CACHE_ENTRIES};
 use crate::nodes::Nodes;
 
 /// What is needed to gather for a credential.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct SigningView {
     pub(crate) epoch: Epoch,
     pub(crate) key: Arc<GroupKey>,
     pub(crate) subject: SubjectFields,
     pub(crate) certificate: Option<Blob>,
-    /// When it is to be read anew although nobody says that it is old: where sites lack their shares, which they will be given without that any
-    /// other site has another view.
-    renewal: Option<Instant>,
+    /// When the nodes were last asked for it, also in vain. How long it is kept does not depend on that.
+    asked_at: Mutex<MonotonicMillis>,
+}
+
+impl SigningView {
+    fn is_due(&self, now: MonotonicMillis, nodes: &[NodeId]) -> bool {
+        is_view_due(now.since(*self.asked_at.lock()), self.key.holders(), nodes)
+    }
 }
 
 /// Caches of what does not change, and of what nodes say when it has.
@@ -76,14 +81,17 @@ impl Views {
     pub(crate) async fn signing_view(&self, credential: CredentialId) -> Result<Arc<SigningView>, Problem> {
         let kept = self.credentials.get(&credential);
         if let Some(view) = &kept
-            && view.renewal.is_none_or(|renewal| Instant::now() < renewal)
+            && !view.is_due(self.nodes.clock.now(), &self.nodes.cluster().node_ids())
         {
             return Ok(Arc::clone(view));
         }
         let view = match (self.credential(credential).await, kept) {
             (Ok(view), _) => view,
-            // What can still be asked may well be enough to sign.
-            (Err(_), Some(kept)) => return Ok(kept),
+            // What can still be asked may well be enough to sign. The next documents do not wait for another try.
+            (Err(_), Some(kept)) => {
+                *kept.asked_at.lock() = self.nodes.clock.now();
+                return Ok(kept);
+            }
             (Err(problem), None) => return Err(problem),
         };
         let Some(package) = &view.public_key_package else {
@@ -93,10 +101,9 @@ impl Views {
         let key = GroupKey::parse(package.as_slice(), self.nodes.facts.threshold)
             .and_then(|key| key.held_by(&view.holders))
             .map_err(|error| Problem::new(503, "key-unusable", Fault::Cluster, error.to_string()).retry_after(1))?;
-        let lacking = self.nodes.cluster().node_ids().iter().any(|node| !key.holders().contains(node));
-        let renewal = lacking.then(|| Instant::now() + LACKING_VIEW_LIFE);
-        let view = SigningView { epoch: view.epoch, key: Arc::new(key), subject: view.subject, certificate: view.certificate, renewal };
-        let view = Arc::new(view);
+        let CredentialView { epoch, subject, certificate, .. } = view;
+        let asked_at = Mutex::new(self.nodes.clock.now());
+        let view = Arc::new(SigningView { epoch, key: Arc::new(key), subject, certificate, asked_at });
         // A certificate is about to come where there is none; no node would say that the view is old.
         if view.certificate.is_some() {
             self.credentials.insert(credential, Arc::clone(&view));

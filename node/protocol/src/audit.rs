@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::sha256;
+use crate::wire::NotYet;
 use crate::{
-    BootId, CertificateHash, Command, CredentialId, Epoch, Gone, NodeId, NonceId, OrderCommand, OrderId, Receipt, Refusal, Sha256,
-    SignedRequest, StopId, StopObject, StoreId, UnixMillis,
+    BootId, CeremonyId, CertificateHash, Command, CredentialId, Epoch, Gone, NodeId, NodeSigned, NonceId, Order, OrderCommand, OrderId,
+    PeerId, Receipt, Refusal, SessionId, Sha256, SignedRequest, StopCommand, StopId, StopObject, StoreId, UnixMillis,
 };
 
 /// Version of [`AuditEntry`]'s encoding.
@@ -91,7 +93,7 @@ pub enum AuditEvent {
     },
     /// A log entry was applied.
     EntryApplied {
-        /// Its index.
+        /// Its index, from 1.
         index: u64,
         /// SHA-256 of its bytes.
         entry: Sha256,
@@ -193,6 +195,91 @@ pub enum AuditEvent {
         /// SHA-256 at its end.
         digest: Sha256,
     },
+    /// This node refused a command, which is not in the log for it.
+    CommandRefused {
+        /// Who sent it; this node itself, if it is a command of its own.
+        peer: PeerId,
+        /// Which kind of command.
+        kind: String,
+        /// What it was about.
+        subject: AuditSubject,
+        /// [`Command::digest`].
+        command: Sha256,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// This node refused something else that a node or coordinator sent.
+    CallRefused {
+        /// Who sent it.
+        peer: PeerId,
+        /// What it was, or the role in which it came when it cannot be read.
+        call: String,
+        /// What it was about.
+        subject: AuditSubject,
+        /// SHA-256 of the request as it came; `None` when it was not read to its end, or was a stream.
+        request: Option<Sha256>,
+        /// Why.
+        refusal: CallRefusal,
+    },
+    /// No signature share was given, though it is not refused: the node does not know the nonce or the session, or has used the nonce.
+    ShareNotYet {
+        /// The request, if it is one.
+        request: Option<SignedRequest>,
+        /// The credential of a CSR.
+        credential: Option<CredentialId>,
+        /// The nonce pair of this node that was to be used.
+        nonce: Option<NonceId>,
+        /// Why.
+        reason: NotYet,
+        /// The coordinator that asked.
+        coordinator: crate::Name,
+    },
+}
+
+/// What something that was refused was about, as it says itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct AuditSubject {
+    /// The order that it is or belongs to.
+    pub order: Option<OrderId>,
+    /// The stop that it is.
+    pub stop: Option<StopId>,
+    /// The session that it opens or closes.
+    pub session: Option<SessionId>,
+    /// The credential that it changes.
+    pub credential: Option<CredentialId>,
+    /// The ceremony that it belongs to.
+    pub ceremony: Option<CeremonyId>,
+    /// The node that is said to have made it.
+    pub node: Option<NodeId>,
+}
+
+/// Why a call was refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CallRefusal {
+    /// It was looked at.
+    Refused(Refusal),
+    /// It cannot be read.
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// It is larger than this many bytes.
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It is of another version of the protocol, or of another suite.
+    WrongVersion,
+    /// It is not served in this form.
+    Unsupported {
+        /// What was asked for.
+        detail: String,
+    },
+    /// The peer may not do this.
+    Denied {
+        /// Why.
+        detail: String,
+    },
 }
 
 impl AuditEntry {
@@ -212,7 +299,68 @@ impl AuditEntry {
     }
 }
 
+impl AuditSubject {
+    fn of_order(order: &Order) -> Self {
+        let command = &order.body.order;
+        let session = if let OrderCommand::CloseSession { session } = command { Some(*session) } else { None };
+        let stop = command.is_stopping().then(|| StopCommand::Order(order.clone()).id());
+        Self { order: Some(order.body.id), stop, session, credential: command.credential(), ..Self::default() }
+    }
+
+    fn of_statement<T>(signed: &NodeSigned<T>, ceremony: Option<CeremonyId>) -> Self {
+        Self { ceremony, node: Some(signed.node), ..Self::default() }
+    }
+}
+
 impl Command {
+    /// SHA-256 of the command's encoding, in which it comes to a node. Whoever holds the command can compute it; no clock is in it.
+    ///
+    /// # Panics
+    /// Never: the types have no unsized sequences.
+    #[must_use]
+    pub fn digest(&self) -> Sha256 {
+        Sha256::new(sha256(&postcard::to_stdvec(self).expect("commands serialize to postcard")))
+    }
+
+    /// What the command is about, as it says itself.
+    #[must_use]
+    pub fn subject(&self) -> AuditSubject {
+        match self {
+            Self::NodeStarted(signed) => AuditSubject::of_statement(signed, None),
+            Self::Order(order) => AuditSubject::of_order(order),
+            Self::CrlChunk { order, .. } => AuditSubject { order: Some(*order), ..AuditSubject::default() },
+            Self::SessionOpened(opening) => AuditSubject {
+                session: Some(opening.statement.session()),
+                credential: Some(opening.statement.credential),
+                ..AuditSubject::default()
+            },
+            Self::SessionClosed(closing) => AuditSubject {
+                session: Some(closing.session),
+                stop: Some(StopCommand::SessionClosing(closing.clone()).id()),
+                ..AuditSubject::default()
+            },
+            Self::CheckpointWitnessed(signed) => AuditSubject::of_statement(signed, None),
+            Self::SharesLost(signed) => AuditSubject::of_statement(signed, None),
+            Self::SharesFound(signed) => AuditSubject::of_statement(signed, None),
+            Self::CeremonyRound1(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::CeremonyRound2Hash(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::CeremonyConfirm(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::CeremonyAbort(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::CeremonyAccused(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::CeremonyOverdue(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::RepairStarted(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::RepairCommitted(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::RepairAccused(signed) => AuditSubject::of_statement(signed, Some(signed.body.part.body.ceremony)),
+            Self::RepairConfirmed(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::RepairAborted(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::EpochReceived(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::EpochRetired(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::RefreshStarted(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::ImportConfirmed(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+            Self::ImportAborted(signed) => AuditSubject::of_statement(signed, Some(signed.body.ceremony)),
+        }
+    }
+
     /// Name of the command's kind, as audit entries and metrics show it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -221,6 +221,7 @@ impl Binding {
 
 /// The part of an order that is signed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OrderBody {
     /// Cluster that it is for.
     pub cluster: ClusterId,
@@ -308,6 +309,35 @@ impl OrderCommand {
         let hash = |bytes: &[u8]| Sha256::new(sha256(bytes));
         let pieces = der.chunks(crate::limits::CRL_CHUNK_BYTES).map(hash).collect();
         Self::UpdateCrl { hash: hash(der), number, size: der.len() as u64, pieces, issuer }
+    }
+
+    /// The one credential that the order is for; `None` if it is for several, or for something else.
+    #[must_use]
+    pub const fn credential(&self) -> Option<CredentialId> {
+        match self {
+            Self::InstallCertificate { credential, .. }
+            | Self::UnbindAuthenticator { credential, .. }
+            | Self::Suspend { credential }
+            | Self::Resume { credential }
+            | Self::Revoke { credential }
+            | Self::SuspendBinding { credential, .. }
+            | Self::ResumeBinding { credential, .. }
+            | Self::Destroy { credential } => Some(*credential),
+            Self::BindAuthenticator { binding, .. } | Self::BindWithNotice { binding, .. } => Some(binding.credential),
+            Self::Import { import } => Some(import.enrolment.credential),
+            Self::Enrol { .. }
+            | Self::EnrolFacility { .. }
+            | Self::EnrolTerminal { .. }
+            | Self::RetireTerminal { .. }
+            | Self::CloseSession { .. }
+            | Self::UpdateCrl { .. }
+            | Self::UpdatePolicy { .. }
+            | Self::UpdateAnchors { .. }
+            | Self::UpdateRoster { .. }
+            | Self::ReplaceStore { .. }
+            | Self::Refresh { .. }
+            | Self::RefreshAll { .. } => None,
+        }
     }
 
     /// The row of the approval table. A binding says by itself which row it needs; whether the credential is one that it fits is checked

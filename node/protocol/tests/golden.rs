@@ -15,15 +15,15 @@ use warifu_protocol::wire::{
     SignAnswer, SignCall, SignItem, SignReply, SignWork, SignerCommitments, StopAnswer, StopReceipts, Verdict, View,
 };
 use warifu_protocol::{
-    AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval, CeremonyAbort,
-    CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint, ClusterId, Command, Consent,
-    CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind, EncodedPoint, Enrolment, Epoch,
-    EpochReceipt, EpochRetired, Gone, ImportAbort, ImportConfirm, ImportFailure, ImportPacket, KeyImport, LogEntry, Name, NodeEntry,
-    NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand,
-    OrderId, Origin, Policy, PublicKey, Purpose, Receipt, RefreshStart, Refusal, RepairAbort, RepairAccusation, RepairCommitments,
-    RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes, SessionClosing, SessionId, SessionOpening,
-    Sha256, SharesFound, SharesLost, SignedRequest, SpkiHash, StateMark, StateRoot, Statement, StopCommand, StopId, StopKind, StopObject,
-    StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
+    AnchorEntry, AnchorKind, Approval, AuditEntry, AuditEvent, AuditSubject, AuthenticatorKind, Binding, Blob, BootId, BoundCardApproval,
+    CallRefusal, CeremonyAbort, CeremonyAccusation, CeremonyConfirm, CeremonyId, CeremonyOverdue, CertificateHash, Challenge, Checkpoint,
+    ClusterId, Command, Consent, CoordinatorEntry, CredentialChange, CredentialEvent, CredentialId, DocumentDigest, DocumentKind,
+    EncodedPoint, Enrolment, Epoch, EpochReceipt, EpochRetired, Gone, ImportAbort, ImportConfirm, ImportFailure, ImportPacket, KeyImport,
+    LogEntry, Name, NodeEntry, NodeId, NodeSigned, NodeStarted, NodeStatement, NonceId, ObjectVersion, OfficerEntry, OfficerRole, Order,
+    OrderBody, OrderCommand, OrderId, Origin, PeerId, Policy, PublicKey, Purpose, Receipt, RefreshStart, Refusal, RepairAbort,
+    RepairAccusation, RepairCommitments, RepairConfirm, RepairPart, RepairPartKind, RepairStart, Request, Round1, Round2Hashes,
+    SessionClosing, SessionId, SessionOpening, Sha256, SharesFound, SharesLost, SignedRequest, SpkiHash, StateMark, StateRoot, Statement,
+    StopCommand, StopId, StopKind, StopObject, StoreId, SubjectFields, TerminalId, UnixMillis, closing_message,
 };
 
 const AT: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -335,6 +335,18 @@ fn what_is_signed_as_text_reads_as_one_expects() {
 }
 
 #[test]
+fn an_order_with_a_field_that_nobody_knows_is_refused_at_every_depth() {
+    let order = serde_json::to_value(order(OrderCommand::Suspend { credential: CREDENTIAL })).expect("an order is JSON");
+    assert!(serde_json::from_value::<Order>(order.clone()).is_ok());
+    for place in ["", "/body", "/body/order/suspend", "/approvals/0"] {
+        let mut more = order.clone();
+        more.pointer_mut(place).and_then(|at| at.as_object_mut()).expect("an object").insert("unheard_of".to_owned(), true.into());
+        let refused = serde_json::from_value::<Order>(more).expect_err(place).to_string();
+        assert!(refused.contains("unheard_of"), "{refused}");
+    }
+}
+
+#[test]
 fn what_nodes_sign_is_frozen() {
     fn message<T: NodeStatement>(body: &T) -> Vec<u8> {
         NodeSigned::<T>::message(CLUSTER, node(3), body)
@@ -526,6 +538,50 @@ fn audit_entries_are_frozen() {
         ("hold ended", AuditEvent::HoldEnded { stop: STOP, index: Some(300) }, "5337598a3edeaa17"),
         ("shares deleted", AuditEvent::SharesDeleted { credential: CREDENTIAL }, "7522a406b1b16bd9"),
         ("gone given", AuditEvent::GoneGiven { gone: gone() }, "218dbc4fb9f37bfb"),
+        (
+            "command refused",
+            AuditEvent::CommandRefused {
+                peer: PeerId::Coordinator(name("coordinator-1")),
+                kind: "session-closed".to_owned(),
+                subject: Command::SessionClosed(SessionClosing { session: SESSION, signature: blob(6) }).subject(),
+                command: HASH,
+                refusal: Refusal::SessionClosed,
+            },
+            "3c48f81a7ad1c09b",
+        ),
+        (
+            "call refused",
+            AuditEvent::CallRefused {
+                peer: PeerId::Node(node(2)),
+                call: "round-2 packages".to_owned(),
+                subject: AuditSubject { ceremony: Some(CEREMONY), node: Some(node(2)), ..AuditSubject::default() },
+                request: Some(HASH),
+                refusal: CallRefusal::Refused(Refusal::CeremonyStep),
+            },
+            "4f1b45e79e7f7ac3",
+        ),
+        (
+            "frame refused",
+            AuditEvent::CallRefused {
+                peer: PeerId::Node(node(2)),
+                call: "raft".to_owned(),
+                subject: AuditSubject::default(),
+                request: None,
+                refusal: CallRefusal::TooLarge { limit: 300 },
+            },
+            "d9f2c14d62ddbcc9",
+        ),
+        (
+            "share not yet",
+            AuditEvent::ShareNotYet {
+                request: Some(request()),
+                credential: None,
+                nonce: Some(nonce),
+                reason: NotYet::NonceUnknown,
+                coordinator: name("coordinator-1"),
+            },
+            "039d8180933644c0",
+        ),
     ];
     golden(|golden| {
         for (what, event, expected) in events {

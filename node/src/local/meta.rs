@@ -1,7 +1,7 @@
 //! Who this store is, and how often it was started: what tells a store from an older copy of itself.
 
 use rand_core::{OsRng, RngCore as _};
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use warifu_protocol::limits::EARLIER_BOOTS_MAX;
 use warifu_protocol::mutants::{Mutant, is_on};
@@ -142,14 +142,18 @@ pub(super) fn note_recorded(transaction: &WriteTransaction, through: u64) -> Res
 
 pub(super) fn recorded_through(database: &Database) -> Result<u64, StoreError> {
     database.read(|transaction| match transaction.open_table(RECORDED) {
-        Ok(table) => Ok(table.get(THROUGH)?.map_or(0, |through| through.value())),
+        Ok(table) => through(&table),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
         Err(error) => Err(error.into()),
     })
 }
 
 fn recorded(transaction: &WriteTransaction) -> Result<u64, StoreError> {
-    Ok(transaction.open_table(RECORDED)?.get(THROUGH)?.map_or(0, |through| through.value()))
+    through(&transaction.open_table(RECORDED)?)
+}
+
+fn through(table: &impl ReadableTable<&'static str, u64>) -> Result<u64, StoreError> {
+    Ok(table.get(THROUGH)?.map_or(0, |through| through.value()))
 }
 
 pub(super) async fn begin(database: &Database, boot: BootId) -> Result<StartRecord, StoreError> {

@@ -75,6 +75,7 @@ impl PeerCaller {
             CallError::UnknownPeer { .. }
             | CallError::Unreachable { .. }
             | CallError::NotAdmitted { .. }
+            | CallError::OtherCluster { .. }
             | CallError::WrongVersion { .. } => Unreachable::new(error).into(),
             _ => NetworkError::new(error).into(),
         }

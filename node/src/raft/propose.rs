@@ -29,6 +29,8 @@ pub struct Proposed {
     pub position: LogPosition,
     /// What applying it gave.
     pub response: Vec<u8>,
+    /// An earlier attempt ended without a word of what became of it: it may be the one that counts, and this the repetition.
+    pub after_unknown: bool,
 }
 
 /// A command that is not known to be in the log.
@@ -95,28 +97,50 @@ pub(super) async fn anywhere<S: ReplicatedState, I: InspectEntries>(
         return Err(ProposeError::TooLarge { size: command.len() });
     }
     let end = Instant::now() + deadline;
-    let mut last = "no leader".to_owned();
+    let (mut last, mut after_unknown) = ("no leader".to_owned(), false);
     loop {
         let remaining = end.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
             return Err(ProposeError::Deadline { deadline, last });
         }
+        // Whoever does not lead when it is asked did nothing; one that did may have.
+        let mut may_be_done = raft.metrics().borrow_watched().current_leader == Some(u64::from(me.get()));
         let here = timeout(remaining, at_leader(raft, inspector, me, command.clone())).await;
         let reply = match here {
             Ok(ProposeReply::NotLeader { leader: Some(leader) }) if leader != u64::from(me.get()) => {
                 let remaining = end.saturating_duration_since(Instant::now());
-                forward(client, leader, &command, remaining.min(ATTEMPT_DEADLINE)).await
+                after_unknown |= std::mem::replace(&mut may_be_done, true);
+                tokio::select! {
+                    reply = forward(client, leader, &command, remaining.min(ATTEMPT_DEADLINE)) => reply,
+                    // One that has lost the others says nothing, and would be waited for.
+                    () = led_by_another_than(raft, leader) => Err(Failure::Passing(format!("node {leader} leads no more"))),
+                }
             }
             Ok(reply) => Ok(reply),
             Err(_) => Err(Failure::Passing("this node leads but cannot commit".to_owned())),
         };
         match reply {
-            Ok(ProposeReply::Done { position, response }) => return Ok(Proposed { position, response }),
+            Ok(ProposeReply::Done { position, response }) => return Ok(Proposed { position, response, after_unknown }),
             Ok(ProposeReply::Refused { reason }) | Err(Failure::Final(reason)) => return Err(ProposeError::Refused { reason }),
             Ok(ProposeReply::NotLeader { .. }) => "no leader".clone_into(&mut last),
             Err(Failure::Passing(reason)) => last = reason,
         }
+        after_unknown |= may_be_done;
         sleep(RETRY_PAUSE.min(end.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+/// Waits until this node knows of another leader.
+async fn led_by_another_than<S: ReplicatedState>(raft: &Raft<TypeConfig, StateMachine<S>>, leader: u64) {
+    let mut metrics = raft.metrics();
+    loop {
+        if metrics.borrow_watched().current_leader.is_some_and(|now| now != leader) {
+            return;
+        }
+        if metrics.changed().await.is_err() {
+            // Raft has stopped; the call's deadline says so.
+            return std::future::pending().await;
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::entry::RaftEntry;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
 use warifu_protocol::NodeId;
-use warifu_protocol::transport::{BodyStream, RpcRefusal};
+use warifu_protocol::transport::{BodyError, BodyStream, RpcRefusal};
 
 use super::config::{SNAPSHOT_BYTES_MAX, SNAPSHOT_DEADLINE, TERM_LEAD_MAX};
 use super::inspect::{InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, examine};
@@ -116,7 +116,7 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         let disk = |error: std::io::Error| RpcRefusal::failed(format!("storing the snapshot: {error}"));
         let mut file = self.snapshots.temporary().map_err(disk)?;
         let mut received = 0;
-        while let Some(chunk) = body.next().await.map_err(|error| RpcRefusal::malformed(error.to_string()))? {
+        while let Some(chunk) = body.next().await.map_err(body_refused)? {
             received += chunk.len() as u64;
             file = crate::blocking::run(move || file.write_all(&chunk).map(|()| file))
                 .await
@@ -218,6 +218,14 @@ impl<S: ReplicatedState, I: InspectEntries> RaftService<S, I> {
         };
         let position = head.meta.last_membership.log_id().as_ref().map_or_else(|| LogPosition::of(&last), LogPosition::of);
         self.inspector.receive(from, position, members).map_err(denied)
+    }
+}
+
+/// A body that is too large is its sender's fault; of one that does not arrive nobody knows whose it is.
+fn body_refused(error: BodyError) -> RpcRefusal {
+    match error {
+        BodyError::TooLarge => RpcRefusal::malformed(error.to_string()),
+        BodyError::TooSlow | BodyError::BrokenOff => RpcRefusal::failed(error.to_string()),
     }
 }
 

@@ -8,15 +8,15 @@ use warifu_core::registry::{self, Overlay, Registry as _, StateStoreError};
 use warifu_protocol::limits::ROSTER_ORDERS_PER_REPLY_MAX;
 use warifu_protocol::transport::RpcRefusal;
 use warifu_protocol::wire::{CeremonyView, CrlView, NodeStatus, ObjectRef, OrderReply, Read, Verdict, View};
-use warifu_protocol::{AuditEntry, AuditEvent, CeremonyId, Command, LogEntry, Name, NodeId, Refusal, Sha256, canonical};
+use warifu_protocol::{CeremonyId, Command, LogEntry, Name, NodeId, PeerId, Refusal, Sha256};
 
+use super::refusals::Refusals;
 use crate::budget::Budgets;
 use crate::bulk::BulkThread;
 use crate::clock;
 use crate::gate::Gate;
-use crate::local::{AuditWrite, LocalStore};
+use crate::local::LocalStore;
 use crate::metrics::NodeMetrics;
-use crate::rate::RateBound;
 use crate::replicated::NodeRaft;
 use crate::standing::Standing;
 use crate::state::{StateDatabase, StateView};
@@ -26,8 +26,6 @@ use crate::work::Work;
 pub(super) const PROPOSE_DEADLINE: Duration = Duration::from_secs(8);
 /// Credentials in one page of a listing.
 const PAGE_MAX: u16 = 1000;
-/// Refused commands written to the audit log in one second; more are only counted.
-const REFUSALS_AUDITED_PER_SECOND: u32 = 50;
 
 /// Takes commands and answers questions.
 pub struct OrderService {
@@ -38,7 +36,7 @@ pub struct OrderService {
     gate: Arc<Gate>,
     metrics: NodeMetrics,
     raft: NodeRaft,
-    refusals: RateBound,
+    refusals: Arc<Refusals>,
     /// What each coordinator may bring into the log by this node.
     budgets: Budgets<Name>,
 }
@@ -54,8 +52,8 @@ impl OrderService {
         gate: Arc<Gate>,
         metrics: NodeMetrics,
         raft: NodeRaft,
+        refusals: Arc<Refusals>,
     ) -> Self {
-        let refusals = RateBound::new(REFUSALS_AUDITED_PER_SECOND);
         Self { node, standing, state, local, gate, metrics, raft, refusals, budgets: Budgets::default() }
     }
 
@@ -76,39 +74,44 @@ impl OrderService {
     pub async fn propose_for(self: &Arc<Self>, coordinator: &Name, command: Command) -> Result<OrderReply, RpcRefusal> {
         let Ok(encoded) = postcard::to_stdvec(&command) else { return Err(RpcRefusal::malformed("the command cannot be encoded")) };
         self.budgets.weigh(coordinator, Some(&self.state), &encoded).await.map_err(RpcRefusal::busy)?;
-        let reply = self.propose(command).await;
+        let reply = self.propose_tried(PeerId::Coordinator(coordinator.clone()), command, run_blocking).await;
         if matches!(&reply, OrderReply::Verdict(verdict) if verdict.index > 0 && verdict.outcome.is_err()) {
             self.budgets.refused(Instant::now(), coordinator);
         }
         Ok(reply)
     }
 
-    /// Brings a command into the log and waits until it is applied. A command that this node, up to date with its log, would refuse is
+    /// Brings a command of this node into the log and waits until it is applied. A command that this node, up to date with its log, would refuse is
     /// refused without filling the log, and the audit log says so; the closing of a session that is closed is answered from the state.
     pub async fn propose(self: &Arc<Self>, command: Command) -> OrderReply {
-        self.propose_tried(command, |trial| async { crate::blocking::run(trial).await.ok() }).await
+        self.propose_tried(PeerId::Node(self.node), command, run_blocking).await
     }
 
     /// As [`Self::propose`], for commands of ceremonies: whether they would be refused is found out at the priority of bulk work.
     pub async fn propose_bulk(self: &Arc<Self>, command: Command, bulk: &BulkThread) -> OrderReply {
-        self.propose_tried(command, |trial| bulk.run(trial)).await
+        self.propose_tried(PeerId::Node(self.node), command, |trial| bulk.run(trial)).await
     }
 
     async fn propose_tried<F: Future<Output = Option<Option<Trial>>>>(
         self: &Arc<Self>,
+        peer: PeerId,
         command: Command,
-        run: impl FnOnce(Box<dyn FnOnce() -> Option<Trial> + Send>) -> F,
+        run: impl FnOnce(BoxedTrial) -> F,
     ) -> OrderReply {
         let entry = LogEntry::new(clock::now(), command.clone()).in_version(self.standing.log_version());
         let bytes = match entry.encode() {
             Ok(bytes) => bytes,
-            Err(error) => return refused(Refusal::Malformed { what: "the command".to_owned(), reason: error.to_string() }),
+            Err(error) => {
+                let refusal = Refusal::Malformed { what: "the command".to_owned(), reason: error.to_string() };
+                self.record_refusal(peer, &command, &refusal).await;
+                return refused(refusal);
+            }
         };
         let service = Arc::clone(self);
-        let (tried, trial_bytes) = (command.clone(), bytes.clone());
-        match run(Box::new(move || service.try_out(&tried, &trial_bytes))).await.flatten() {
+        let tried = command.clone();
+        match run(Box::new(move || service.try_out(&tried, &bytes))).await.flatten() {
             Some(Trial::Refused(refusal)) => {
-                self.record_refusal(&command, &bytes, &refusal).await;
+                self.record_refusal(peer, &command, &refusal).await;
                 return refused(refusal);
             }
             Some(Trial::Done(verdict)) => return OrderReply::Verdict(verdict),
@@ -120,6 +123,9 @@ impl OrderService {
         };
         match self.raft.propose(encoded, PROPOSE_DEADLINE).await {
             Ok(done) => match postcard::from_bytes::<Verdict>(&done.response) {
+                Ok(Verdict { outcome: Err(refusal), .. }) if done.after_unknown => {
+                    OrderReply::Unknown { reason: format!("an earlier try may have been applied, and another is refused: {refusal}") }
+                }
                 Ok(verdict) => OrderReply::Verdict(verdict),
                 Err(error) => OrderReply::Unknown { reason: format!("the verdict cannot be decoded: {error}") },
             },
@@ -245,28 +251,22 @@ impl OrderService {
         }
     }
 
-    async fn record_refusal(&self, command: &Command, bytes: &[u8], refusal: &Refusal) {
+    async fn record_refusal(&self, peer: PeerId, command: &Command, refusal: &Refusal) {
         self.metrics.entries_applied.with_label_values(&[command.kind(), "not-logged"]).inc();
-        let now = clock::now();
-        if !self.refusals.admits(now.as_secs()) {
-            return;
-        }
-        let event = AuditEvent::EntryApplied {
-            index: 0,
-            entry: Sha256::new(canonical::sha256(bytes)),
-            kind: command.kind().to_owned(),
-            refusal: Some(refusal.clone()),
-        };
-        let write = AuditWrite::plain(AuditEntry::new(now, event));
-        if let Err(error) = self.local.record(vec![write]).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a refusal cannot be recorded");
-        }
+        self.refusals.command(peer, command, refusal).await;
     }
 
     fn look_up(&self, read: &Read) -> Result<Option<View>, String> {
         let view = self.state.view().map_err(|error| error.to_string())?;
         answer(&view, read).map_err(|error| error.to_string())
     }
+}
+
+/// Finds out what a command would come to.
+type BoxedTrial = Box<dyn FnOnce() -> Option<Trial> + Send>;
+
+async fn run_blocking(trial: BoxedTrial) -> Option<Option<Trial>> {
+    crate::blocking::run(trial).await.ok()
 }
 
 /// What a command comes to that is not logged.

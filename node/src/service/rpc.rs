@@ -6,8 +6,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_protocol::transport::{BodyStream, PeerId, Role, RpcHandler, RpcRefusal};
-use warifu_protocol::wire::{OrderCall, OrderReply};
+use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderCall, OrderReply, PacketAnswer};
+use warifu_protocol::{ImportPacket, Name, NodeId};
 
+use super::refusals::{Call, Refusals};
 use super::{CeremonyService, OrderService, SignService, StopService};
 use crate::raft::RaftService;
 use crate::replicated::{Inspector, NodeState};
@@ -24,6 +26,29 @@ pub struct NodeRpc {
     pub stops: Arc<StopService>,
     /// Ceremonies.
     pub ceremonies: Arc<CeremonyService>,
+    /// What is refused.
+    pub refusals: Arc<Refusals>,
+}
+
+impl NodeRpc {
+    async fn ceremony(&self, node: NodeId, request: &[u8]) -> Result<CeremonyReply, RpcRefusal> {
+        let call: CeremonyCall = decode(request)?;
+        let what = Call::from(&call);
+        let reply = self.ceremonies.handle(node, call).await;
+        if let CeremonyReply::Refused(refusal) = &reply {
+            self.refusals.call(PeerId::Node(node), &what, request, refusal.clone()).await;
+        }
+        Ok(reply)
+    }
+
+    async fn take_packet(&self, coordinator: Name, packet: ImportPacket, request: &[u8]) -> PacketAnswer {
+        let what = Call::from(&packet);
+        let answer = self.ceremonies.take_packet(packet).await;
+        if let PacketAnswer::Refused(refusal) = &answer {
+            self.refusals.call(PeerId::Coordinator(coordinator), &what, request, refusal.clone()).await;
+        }
+        answer
+    }
 }
 
 impl RpcHandler for NodeRpc {
@@ -31,11 +56,11 @@ impl RpcHandler for NodeRpc {
         match (role, peer) {
             (Role::Raft, PeerId::Node(node)) => self.raft.handle(node, request).await,
             (Role::Sign, PeerId::Coordinator(name)) => encode(&self.signing.handle(name, decode(&request)?).await),
-            (Role::Ceremony, PeerId::Node(node)) => encode(&self.ceremonies.handle(node, decode(&request)?).await),
+            (Role::Ceremony, PeerId::Node(node)) => encode(&self.ceremony(node, &request).await?),
             (Role::Order, PeerId::Coordinator(name)) => encode(&match decode(&request)? {
-                OrderCall::Stop(stop) => OrderReply::Stop(self.stops.obey(*stop).await),
+                OrderCall::Stop(stop) => OrderReply::Stop(self.stops.obey(name, *stop).await),
                 OrderCall::Receipts(stop) => OrderReply::Receipts(self.stops.receipts(stop).await),
-                OrderCall::ImportPacket(packet) => OrderReply::ImportPacket(self.ceremonies.take_packet(*packet).await),
+                OrderCall::ImportPacket(packet) => OrderReply::ImportPacket(self.take_packet(name, *packet, &request).await),
                 OrderCall::Propose(command) => self.orders.propose_for(&name, *command).await?,
                 OrderCall::Read(read) => self.orders.read(read).await,
                 OrderCall::Status => {
@@ -60,6 +85,10 @@ impl RpcHandler for NodeRpc {
             (Role::Raft, PeerId::Node(node)) => self.raft.handle_snapshot(node, head, body).await,
             (role, _) => Err(RpcRefusal::unsupported(format!("a streamed {role} request"))),
         }
+    }
+
+    async fn refused(&self, peer: PeerId, role: Role, request: Option<Bytes>, refusal: RpcRefusal) {
+        self.refusals.frame(peer, role, request, refusal).await;
     }
 }
 

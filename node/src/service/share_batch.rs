@@ -6,9 +6,10 @@ use frost_ed25519::keys::KeyPackage;
 use parking_lot::Mutex;
 use warifu_core::registry::StateStore;
 use warifu_core::signer::{self, CheckContext, CheckError, CheckedWork, MonotonicMillis, NoncePools, Prepared, RETRY_NONCE_MILLIS};
+use warifu_protocol::limits::SIGNATURE_BYTES_MAX;
 use warifu_protocol::mutants::{Mutant, is_on};
-use warifu_protocol::wire::{NotYet, SignAnswer, SignItem};
-use warifu_protocol::{AuditEntry, CredentialId, Epoch, Name, NodeId, Refusal, UnixMillis};
+use warifu_protocol::wire::{NotYet, SignAnswer, SignItem, SignWork};
+use warifu_protocol::{AuditEntry, AuditEvent, CredentialId, Epoch, Name, NodeId, Refusal, UnixMillis};
 
 use crate::gate::Gate;
 use crate::holds::{HoldMark, Holds};
@@ -88,10 +89,10 @@ impl ShareGiver<'_> {
                     spend: prepared.spend_key(),
                     otherwise: Some(AuditEntry::new(now, signer::refused_event(&item, Refusal::SeqUsed, coordinator))),
                 }),
-                Step::Answered(SignAnswer::Refused(refusal)) if self.refusals.admits(now.as_secs()) => {
-                    Some(AuditWrite::plain(AuditEntry::new(now, signer::refused_event(&item, refusal.clone(), coordinator))))
-                }
-                Step::Answered(_) => None,
+                Step::Answered(answer) => self
+                    .answered_event(&item, answer, coordinator)
+                    .filter(|_| self.refusals.admits(now.as_secs()))
+                    .map(|event| AuditWrite::plain(AuditEntry::new(now, event))),
             };
             let place = writes.len();
             writes.extend(write);
@@ -128,6 +129,24 @@ impl ShareGiver<'_> {
         match nonces {
             None => Step::Answered(SignAnswer::NotYet { reason: NotYet::NonceUnknown, retry_after_millis: RETRY_NONCE_MILLIS }),
             Some(nonces) => work.take(nonces).map_or_else(|refusal| Step::Answered(SignAnswer::Refused(refusal)), Step::Prepared),
+        }
+    }
+
+    /// What the audit log says of an item that gets no share. A nonce that is asked for twice, or a session that nobody opened, may be a lie;
+    /// a node that is not confirmed or busy says nothing of the item.
+    fn answered_event(&self, item: &SignItem, answer: &SignAnswer, coordinator: &Name) -> Option<AuditEvent> {
+        match answer {
+            SignAnswer::Refused(refusal) => Some(signer::refused_event(item, refusal.clone(), coordinator)),
+            SignAnswer::NotYet { reason: reason @ (NotYet::NonceUnknown | NotYet::StateBehind), .. } => {
+                let (request, credential) = match &item.work {
+                    // As in a refusal, bytes of the coordinator's choice stay out.
+                    SignWork::Document { request, .. } => ((request.signature.len() <= SIGNATURE_BYTES_MAX).then(|| request.clone()), None),
+                    SignWork::Csr { credential } => (None, Some(*credential)),
+                };
+                let nonce = item.signers.iter().find(|signer| signer.node == self.node).map(|signer| signer.nonce);
+                Some(AuditEvent::ShareNotYet { request, credential, nonce, reason: *reason, coordinator: coordinator.clone() })
+            }
+            SignAnswer::NotYet { reason: NotYet::Unconfirmed | NotYet::Busy, .. } | SignAnswer::Share(_) => None,
         }
     }
 

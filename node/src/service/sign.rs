@@ -10,13 +10,13 @@ use rand_core::OsRng;
 use warifu_core::signer::NoncePools;
 use warifu_protocol::limits::{COMMITMENTS_PER_REPLY_MAX, SIGN_BATCH_MAX};
 use warifu_protocol::wire::{FreshCommitments, NotYet, SignAnswer, SignCall, SignItem, SignReply};
-use warifu_protocol::{CredentialId, Epoch, Name, NodeId, Refusal};
+use warifu_protocol::{AuditEntry, AuditEvent, CredentialId, Epoch, Name, NodeId, Refusal};
 
 use super::share_batch::{ShareGiver, in_parallel, unconfirmed};
 use crate::clock;
 use crate::gate::Gate;
 use crate::holds::Holds;
-use crate::local::{LocalStore, LocalStoreError};
+use crate::local::{AuditWrite, LocalStore, LocalStoreError};
 use crate::metrics::NodeMetrics;
 use crate::pace::Pace;
 use crate::rate::RateBound;
@@ -75,6 +75,7 @@ impl SignService {
         let started = Instant::now();
         let answers = if items.len() > SIGN_BATCH_MAX {
             let refusal = Refusal::TooLarge { what: "items in a batch".to_owned(), limit: SIGN_BATCH_MAX as u64 };
+            self.record_refused_batch(&coordinator, &refusal).await;
             vec![SignAnswer::Refused(refusal); SIGN_BATCH_MAX]
         } else {
             self.answer(&coordinator, items).await
@@ -152,6 +153,19 @@ impl SignService {
             }
         }
         answers
+    }
+
+    /// One entry for the whole batch: none of its items was looked at.
+    async fn record_refused_batch(&self, coordinator: &Name, refusal: &Refusal) {
+        let now = clock::now();
+        if !self.refusals.admits(now.as_secs()) {
+            return;
+        }
+        let event =
+            AuditEvent::ShareRefused { request: None, credential: None, refusal: refusal.clone(), coordinator: coordinator.clone() };
+        if let Err(error) = self.local.record(vec![AuditWrite::plain(AuditEntry::new(now, event))]).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a refusal cannot be recorded");
+        }
     }
 
     /// Opens this node's share, or says why there is none.

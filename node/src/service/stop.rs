@@ -8,9 +8,10 @@ use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{Registry as _, StopStanding, check_stop, is_stop_logged, is_stop_object_known};
 use warifu_protocol::limits::HOLDS_UNKNOWN_MAX;
 use warifu_protocol::wire::{StopAnswer, StopReceipts};
-use warifu_protocol::{BootId, NodeSigned, Receipt, Refusal, StopCommand, StopId, StopObject, UnixMillis};
+use warifu_protocol::{BootId, Name, NodeSigned, PeerId, Receipt, Refusal, StopCommand, StopId, StopObject, UnixMillis};
 
 use super::order::OrderService;
+use super::refusals::Refusals;
 use crate::clock;
 use crate::gate::Gate;
 use crate::holds::Holds;
@@ -32,6 +33,7 @@ pub struct StopService {
     orders: Arc<OrderService>,
     raft: NodeRaft,
     metrics: NodeMetrics,
+    refusals: Arc<Refusals>,
 }
 
 impl StopService {
@@ -46,12 +48,22 @@ impl StopService {
         orders: Arc<OrderService>,
         raft: NodeRaft,
         metrics: NodeMetrics,
+        refusals: Arc<Refusals>,
     ) -> Self {
-        Self { identity, state, local, gate, holds, orders, raft, metrics }
+        Self { identity, state, local, gate, holds, orders, raft, metrics, refusals }
     }
 
-    /// Obeys a stop if it is valid, durably, and says so. The same stop again gets the same receipt.
-    pub async fn obey(self: &Arc<Self>, stop: StopCommand) -> StopAnswer {
+    /// Obeys a stop if it is valid, durably, and says so. The same stop again gets the same receipt; the audit log says what was refused.
+    pub async fn obey(self: &Arc<Self>, coordinator: Name, stop: StopCommand) -> StopAnswer {
+        let command = stop.clone().into_command();
+        let answer = self.answer(stop).await;
+        if let StopAnswer::Refused(refusal) = &answer {
+            self.refusals.command(PeerId::Coordinator(coordinator), &command, refusal).await;
+        }
+        answer
+    }
+
+    async fn answer(self: &Arc<Self>, stop: StopCommand) -> StopAnswer {
         let Some((object, _)) = stop.target() else { return StopAnswer::Refused(Refusal::NotStopping) };
         let boot = self.gate.boot();
         let service = Arc::clone(self);

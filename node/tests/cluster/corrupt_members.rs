@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clinic::Clinic;
+use crate::lost_shares::events;
+use crate::pushed_snapshots::{Parts, newest_snapshot};
 use crate::support::{CALL, TestCluster, name, node_id};
 use anyhow::{Context as _, bail};
 use sha2::{Digest, Sha256};
-use warifu_core::registry::{FacilityRecord, encode, key, table};
+use warifu_core::registry::{FacilityRecord, NodeRecord, decode, encode, key, table};
+use warifu_node::admin::{self, AdminRequest};
 use warifu_node::keys::NodeKeys;
 use warifu_node::state::StateDatabase;
 use warifu_node::store::DatabaseOptions;
 use warifu_protocol::transport::{CallError, PeerClient, PeerEntry, PeerId, PeerRoster, Role, TlsIdentity};
-use warifu_protocol::wire::{OrderCall, Verdict};
-use warifu_protocol::{Blob, Command, NodeId, ObjectVersion, OrderCommand, Refusal};
+use warifu_protocol::wire::{NodeStatus, OrderCall, Verdict};
+use warifu_protocol::{AuditEvent, Blob, BootId, Command, NodeId, NodeStarted, ObjectVersion, OrderCommand, SessionOpening};
 
 /// Calls nodes with the keys of one that is corrupt, or of nobody.
 pub(crate) fn client(cluster: &TestCluster, tls: &TlsIdentity) -> anyhow::Result<PeerClient> {
@@ -23,7 +28,7 @@ pub(crate) fn client(cluster: &TestCluster, tls: &TlsIdentity) -> anyhow::Result
         .nodes
         .iter()
         .map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
-    Ok(PeerClient::new(tls, Arc::new(PeerRoster::new(entries.collect())))?)
+    Ok(PeerClient::new(tls, Arc::new(PeerRoster::new(cluster.genesis.cluster(), entries.collect())))?)
 }
 
 /// Puts a command into the log as a corrupt member does: past every check before the log.
@@ -44,29 +49,114 @@ async fn inject(cluster: &TestCluster, as_node: NodeId, command: &Command) -> an
     Ok(postcard::from_bytes(verdict.as_slice())?)
 }
 
+/// All that the state of each node says but what comes by itself as time goes by, the time of its last entry and the checkpoints that nodes have
+/// witnessed: what entries up to now have made of it.
+async fn contents(cluster: &TestCluster, nodes: &[NodeId]) -> anyhow::Result<Vec<BTreeMap<Vec<u8>, Vec<u8>>>> {
+    let mut contents = Vec::new();
+    for node in nodes {
+        let applied = cluster.status(*node).await?.applied;
+        let mut found = None;
+        for _ in 0..200 {
+            admin::ask(&cluster.config(*node).admin_socket(), &AdminRequest::Snapshot).await?;
+            found = newest_snapshot(cluster, *node).filter(|(index, _)| *index >= applied);
+            if found.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let (_, path) = found.context("a snapshot of the present state")?;
+        let mut content = BTreeMap::new();
+        changed(&Parts::read(&path)?.content, |pairs| content.clone_from(pairs));
+        content.retain(|place, _| place.first() != Some(&table::TIME));
+        for (_, value) in content.iter_mut().filter(|(place, _)| place.first() == Some(&table::NODE)) {
+            let record: NodeRecord = decode(value)?;
+            *value = encode(&NodeRecord { audit_size: 0, audit_root: None, ..record });
+        }
+        contents.push(content);
+    }
+    Ok(contents)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_without_valid_signatures_changes_nothing_on_any_node() -> anyhow::Result<()> {
-    let cluster = TestCluster::start(3, 2).await?;
-    let clinic = || OrderCommand::EnrolFacility { facility: name("clinic-1") };
-    let unsigned = cluster.order(1, clinic(), 0);
-    let mut forged = cluster.order(2, clinic(), 1);
+    let clinic = Clinic::open().await?;
+    let (cluster, all) = (&clinic.cluster, [1, 2, 3].map(node_id));
+    let facility = || OrderCommand::EnrolFacility { facility: name("clinic-2") };
+    let unsigned = cluster.order(101, facility(), 0);
+    let mut forged = cluster.order(102, facility(), 1);
     forged.approvals[0].signature.0[0] ^= 1;
-    let mut altered = cluster.order(3, clinic(), 1);
+    let mut altered = cluster.order(103, facility(), 1);
     altered.body.order = OrderCommand::EnrolFacility { facility: name("clinic-of-the-liar") };
 
-    let verdict = inject(&cluster, node_id(2), &Command::Order(unsigned)).await?;
-    assert!(matches!(verdict.outcome, Err(Refusal::ApprovalsMissing { .. })), "{verdict:?}");
-    for order in [forged, altered] {
-        let verdict = inject(&cluster, node_id(2), &Command::Order(order)).await?;
-        assert!(matches!(verdict.outcome, Err(Refusal::SignatureInvalid { .. })), "{verdict:?}");
-        assert!(verdict.index > 0, "it is in the log, and refused there");
+    let session = clinic.session(&clinic.physician, 1);
+    let opening = clinic.opening(&clinic.physician, &session)?;
+    let opened = |change: fn(&mut SessionOpening)| {
+        let mut opening = opening.clone();
+        change(&mut opening);
+        Command::SessionOpened(opening)
+    };
+    // A start of node 3's own store that the liar signs in its name: it would be taken for one, but for the signature.
+    let victims = events(cluster, node_id(3)).await?.into_iter().find_map(|event| match event {
+        AuditEvent::Started { store, boot, .. } => Some((store, boot)),
+        _ => None,
+    });
+    let (store, boot) = victims.context("the start of node 3")?;
+    let liar = NodeKeys::load(&cluster.config(node_id(2)).node.keys)?.identity(node_id(2), cluster.genesis.cluster());
+    let mut started = liar.sign(NodeStarted {
+        store,
+        incarnation: 100,
+        boot: BootId::new([7; 16]),
+        audit_size: 1_000_000,
+        raft_index: 1_000_000,
+        earlier: vec![boot],
+        log_version: 1,
+    });
+    started.node = node_id(3);
+    let mut blank = started.clone();
+    blank.signature = Blob(Vec::new());
+
+    let before = contents(cluster, &all).await?;
+    assert!(before.iter().all(|content| *content == before[0]), "the nodes agree");
+    let reported = |status: &NodeStatus| (status.confirmed, status.boot, status.shares_given, status.reasons.clone());
+    let mut statuses = Vec::new();
+    for node in all {
+        statuses.push(reported(&cluster.status(node).await?));
     }
-    // The honest order still finds version 0: nothing was enrolled in between, on any node.
-    let verdict = cluster.propose(node_id(3), Command::Order(cluster.order(4, clinic(), 1))).await?;
+    let mut last = 0;
+    for (case, command, code) in [
+        ("an order without approvals", Command::Order(unsigned), "approvals-missing"),
+        ("an order with a forged approval", Command::Order(forged), "signature-invalid"),
+        ("an order that was changed after it was approved", Command::Order(altered), "signature-invalid"),
+        ("a session without the card's word", opened(|opening| opening.card_signature = Blob(Vec::new())), "card-signature-invalid"),
+        ("a session with a forged word of the card", opened(|opening| opening.card_signature.0[0] ^= 1), "card-signature-invalid"),
+        ("a session without the terminal's word", opened(|opening| opening.terminal_signature.0[0] ^= 1), "signature-invalid"),
+        ("a session without the session key's word", opened(|opening| opening.possession.0[0] ^= 1), "signature-invalid"),
+        ("a session for longer than was agreed to", opened(|opening| opening.statement.max_signatures += 1), "signature-invalid"),
+        ("a start of another node", Command::NodeStarted(started), "signature-invalid"),
+        ("a start that nobody signed", Command::NodeStarted(blank), "signature-invalid"),
+    ] {
+        let verdict = inject(cluster, node_id(2), &command).await?;
+        let refusal = verdict.outcome.err().with_context(|| format!("{case} is not refused"))?;
+        assert_eq!(refusal.code(), code, "{case}: {refusal}");
+        assert!(verdict.index > last, "{case}: it is in the log, and refused there");
+        last = verdict.index;
+    }
+    for (node, before) in all.into_iter().zip(&statuses) {
+        let status = cluster.until(node, "up to date", |status| status.applied >= last).await?;
+        assert_eq!(reported(&status), *before, "node {node} was not disturbed");
+    }
+    let after = contents(cluster, &all).await?;
+    for ((node, before), after) in all.into_iter().zip(&before).zip(&after) {
+        let differ: Vec<&Vec<u8>> =
+            after.iter().filter(|(place, value)| before.get(*place) != Some(value)).map(|(place, _)| place).collect();
+        assert!(differ.is_empty() && before.len() == after.len(), "node {node}: {differ:?}");
+    }
+
+    // The honest order still finds version 0, and the honest session opens.
+    let verdict = cluster.propose(node_id(3), Command::Order(cluster.order(104, facility(), 1))).await?;
     assert!(verdict.outcome.is_ok(), "{verdict:?}");
-    let status = cluster.until(node_id(1), "up to date", |status| status.applied >= verdict.index).await?;
-    assert!(status.confirmed, "no node was disturbed: {:?}", status.reasons);
-    Ok(())
+    clinic.must_apply(Command::SessionOpened(opening)).await?;
+    clinic.must_sign(&[node_id(1), node_id(3)], &session.prescription(1, 1)?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

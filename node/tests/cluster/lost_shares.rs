@@ -35,10 +35,16 @@ fn spoil(data: &Path, change: Change) -> anyhow::Result<()> {
     Ok(write.commit()?)
 }
 
-async fn events(cluster: &TestCluster, node: NodeId) -> anyhow::Result<Vec<AuditEvent>> {
-    match admin::ask(&cluster.config(node).admin_socket(), &AdminRequest::Audit { from: 0, limit: 1000 }).await? {
-        AdminReply::Audit(entries) => Ok(entries.into_iter().map(|(_, entry)| entry.event).collect()),
-        other => bail!("no entries: {other:?}"),
+/// The audit log of a node.
+pub(crate) async fn events(cluster: &TestCluster, node: NodeId) -> anyhow::Result<Vec<AuditEvent>> {
+    let mut events = Vec::new();
+    loop {
+        let from = events.len() as u64;
+        match admin::ask(&cluster.config(node).admin_socket(), &AdminRequest::Audit { from, limit: 1000 }).await? {
+            AdminReply::Audit(entries) if entries.is_empty() => return Ok(events),
+            AdminReply::Audit(entries) => events.extend(entries.into_iter().map(|(_, entry)| entry.event)),
+            other => bail!("no entries: {other:?}"),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ async fn cluster(nodes: u8, threshold: u8) -> anyhow::Result<TestCluster> {
 }
 
 /// The newest snapshot that a node has made or installed, with the log index of it.
-fn newest_snapshot(cluster: &TestCluster, node: NodeId) -> Option<(u64, PathBuf)> {
+pub(crate) fn newest_snapshot(cluster: &TestCluster, node: NodeId) -> Option<(u64, PathBuf)> {
     let files = std::fs::read_dir(cluster.config(node).node.data.join("raft/snapshots")).ok()?;
     files
         .filter_map(|file| {
@@ -56,15 +56,15 @@ async fn log_until_snapshot(cluster: &TestCluster, at: &[NodeId], beyond: u64, f
 }
 
 /// A snapshot file in its parts: where its leader stood, the rest of its meta data, its content.
-struct Parts {
+pub(crate) struct Parts {
     start: Vec<u8>,
     position: (u64, u64, u64),
     members: Vec<u8>,
-    content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 impl Parts {
-    fn read(path: &std::path::Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<Self> {
         let file = std::fs::read(path)?;
         let (magic, rest) = file.split_at(8);
         let (length, rest) = rest.split_at(4);

@@ -104,7 +104,7 @@ async fn a_site_comes_and_votes_and_another_goes_and_is_let_in_nowhere() -> anyh
     }
     let removed = NodeKeys::load(&cluster.config(node_id(1)).node.keys)?;
     let peers = five.iter().map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
-    let client = PeerClient::new(&removed.tls, Arc::new(PeerRoster::new(peers.collect())))?;
+    let client = PeerClient::new(&removed.tls, Arc::new(PeerRoster::new(cluster.genesis.cluster(), peers.collect())))?;
     for role in [Role::Raft, Role::Ceremony, Role::Order] {
         client.call(node_id(2), role, &postcard::to_stdvec(&OrderCall::Status)?, CALL).await.expect_err("removed");
     }
@@ -183,7 +183,7 @@ async fn a_lost_store_is_replaced_by_order_and_the_old_disk_is_let_in_nowhere() 
     cluster.start_node(victim, false);
     let keys = NodeKeys::load(&back.node.keys)?;
     let peers = founders.iter().map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
-    let client = PeerClient::new(&keys.tls, Arc::new(PeerRoster::new(peers.collect())))?;
+    let client = PeerClient::new(&keys.tls, Arc::new(PeerRoster::new(cluster.genesis.cluster(), peers.collect())))?;
     for (id, role) in [(1, Role::Raft), (1, Role::Ceremony), (2, Role::Raft), (2, Role::Order)] {
         client.call(node_id(id), role, &postcard::to_stdvec(&OrderCall::Status)?, CALL).await.expect_err("the old keys count no more");
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{CALL, TestCluster, name, node_id};
+use crate::clinic::load_lists;
+use crate::support::{CALL, TestCluster, name, node_id, page};
 use anyhow::{Context as _, bail};
 use frost_ed25519::keys::PublicKeyPackage;
 use frost_ed25519::round1::SigningCommitments;
@@ -14,7 +15,7 @@ use warifu_protocol::wire::{
     CredentialView, FreshCommitments, NotYet, OrderCall, OrderReply, Read, SignAnswer, SignCall, SignItem, SignReply, SignWork,
     SignerCommitments, View,
 };
-use warifu_protocol::{Blob, Command, CredentialId, Enrolment, Epoch, NodeId, OrderCommand, Refusal, SubjectFields};
+use warifu_protocol::{Blob, Command, CredentialId, Enrolment, Epoch, NodeId, OrderCommand, Policy, Refusal, SubjectFields};
 
 pub(crate) const CREDENTIAL: CredentialId = CredentialId::new([9; 16]);
 
@@ -84,11 +85,55 @@ pub(crate) async fn until_generated_at(cluster: &TestCluster, nodes: &[NodeId]) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_signature_of_a_generated_key_is_its_csr() -> anyhow::Result<()> {
-    let (cluster, credential) = enrolled(3, 2).await?;
+async fn a_node_says_why_it_is_not_ready_and_the_first_signature_of_a_key_is_its_csr() -> anyhow::Result<()> {
+    let mut cluster = TestCluster::found(3, 2, Policy::default())?;
+    // Below the ports that systems give to whoever does not care.
+    let port = 31_000 + u16::try_from(std::process::id() % 700)?;
+    cluster.config_mut(node_id(1)).listen.http = ([127, 0, 0, 1], port).into();
+    cluster.start_node(node_id(1), true);
+    let reasons = until_page(port, "/readyz", |status, _| status == 503).await?;
+    assert!(reasons.contains("not confirmed since its start"), "one node of three is never confirmed: {reasons}");
+    assert_eq!(metric(port, "warifu_node_confirmed").await?, 0);
+
+    for node in [2, 3] {
+        cluster.start_node(node_id(node), true);
+    }
+    cluster.until_confirmed(&[1, 2, 3].map(node_id)).await?;
+    let (status, reasons) = page(port, "/readyz").await?;
+    assert!(status == 503 && reasons.contains("there is no CRL of ") && !reasons.contains("not confirmed"), "{status}: {reasons}");
+    let credential = enrol(&cluster).await?;
+    load_lists(&cluster, 1).await?;
+    // A leader that is not known for a moment is a reason too.
+    let ready = until_page(port, "/readyz", |status, _| status == 200).await?;
+    assert_eq!(ready, "ready\n");
+
     let nodes = [node_id(1), node_id(3)];
     until_generated_at(&cluster, &nodes).await?;
-    csr(&cluster, &credential, &nodes).await
+    assert_eq!(metric(port, "warifu_node_signature_shares_total").await?, 0);
+    csr(&cluster, &credential, &nodes).await?;
+    assert_eq!(metric(port, "warifu_node_signature_shares_total").await?, 1);
+    assert_eq!(metric(port, "warifu_node_confirmed").await?, 1);
+    Ok(())
+}
+
+/// Waits until a page is as it should be, and returns what stands on it.
+async fn until_page(port: u16, path: &str, reached: impl Fn(u16, &str) -> bool) -> anyhow::Result<String> {
+    for _ in 0..1200 {
+        if let Ok((status, body)) = page(port, path).await
+            && reached(status, &body)
+        {
+            return Ok(body);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    bail!("{path} is not as it should be in time: {:?}", page(port, path).await)
+}
+
+async fn metric(port: u16, name: &str) -> anyhow::Result<u64> {
+    let (status, body) = page(port, "/metrics").await?;
+    anyhow::ensure!(status == 200, "{status}: {body}");
+    let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("no {name}: {body}"))?.parse()?)
 }
 
 /// Has these nodes sign the credential's CSR and verifies it.

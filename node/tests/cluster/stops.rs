@@ -144,7 +144,7 @@ async fn a_stop_without_its_authority_is_not_obeyed() -> anyhow::Result<()> {
     let entries = cluster.genesis.body().nodes.iter();
     let entries = entries.map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
     let keys = NodeKeys::load(&cluster.config(node_id(2)).node.keys)?;
-    let peer = PeerClient::new(&keys.tls, std::sync::Arc::new(PeerRoster::new(entries.collect())))?;
+    let peer = PeerClient::new(&keys.tls, std::sync::Arc::new(PeerRoster::new(cluster.genesis.cluster(), entries.collect())))?;
     let call = postcard::to_stdvec(&OrderCall::Stop(Box::new(StopCommand::Order(revoke(7, 1)))))?;
     let error = peer.call(node_id(1), Role::Order, &call, CALL).await.expect_err("a node relays no stop");
     assert!(matches!(error, CallError::Refused { .. }), "{error}");

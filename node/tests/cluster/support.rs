@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use ed25519_dalek::{Signer as _, SigningKey};
 use rand_core::RngCore as _;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use warifu_node::admin::{self, AdminReply, AdminRequest};
@@ -20,9 +20,14 @@ use warifu_node::{clock, daemon};
 use warifu_protocol::transport::{PeerClient, PeerEntry, PeerId, PeerRoster, Role, TlsIdentity};
 use warifu_protocol::wire::{NodeStatus, OrderCall, OrderReply, Verdict};
 use warifu_protocol::{
-    AnchorEntry, AnchorKind, Approval, Blob, Command, CoordinatorEntry, Genesis, GenesisBody, GenesisDocument, GenesisSignature, Name,
-    NodeEntry, NodeId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Threshold,
+    AnchorKind, Approval, Blob, Command, CoordinatorEntry, Genesis, GenesisBody, GenesisDocument, GenesisSignature, Name, NodeEntry,
+    NodeId, ObjectVersion, OfficerEntry, OfficerRole, Order, OrderBody, OrderCommand, OrderId, Policy, PublicKey, Threshold,
 };
+
+#[path = "authorities.rs"]
+mod authorities;
+
+use authorities::Authority;
 
 /// Time for one call of a test.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
@@ -36,6 +41,10 @@ pub(crate) struct TestCluster {
     pub(crate) operators: Vec<(Name, SigningKey)>,
     pub(crate) security_officers: Vec<(Name, SigningKey)>,
     pub(crate) client: PeerClient,
+    /// The pinned CA of the holders' certificates.
+    pub(crate) holders_authority: Authority,
+    /// The pinned CA of the cards.
+    pub(crate) cards_authority: Authority,
     peers: Arc<PeerRoster>,
     configs: BTreeMap<NodeId, NodeConfig>,
     running: BTreeMap<NodeId, (watch::Sender<bool>, JoinHandle<anyhow::Result<()>>)>,
@@ -80,13 +89,27 @@ impl TestCluster {
         let identity = SigningKey::generate(&mut rand_core::OsRng);
         let officers = |ids: [&str; 2]| ids.map(|id| (name(id), SigningKey::generate(&mut rand_core::OsRng))).to_vec();
         let (operators, security_officers) = (officers(["alice", "bob"]), officers(["carol", "dave"]));
-        let genesis = genesis(entries, threshold, policy, &tls, &identity, &operators, &security_officers)?;
+        let holders_authority = Authority::new(AnchorKind::HpkiSigning)?;
+        let cards_authority = Authority::new(AnchorKind::JpkiUserAuthentication)?;
+        let anchors = [&holders_authority, &cards_authority];
+        let genesis = genesis(entries, threshold, policy, &tls, &identity, &operators, &security_officers, anchors)?;
         for config in configs.values() {
             std::fs::write(&config.node.genesis, genesis.document().to_toml())?;
         }
-        let peers = Arc::new(PeerRoster::new(peer_entries(&genesis.body().nodes)));
+        let peers = Arc::new(PeerRoster::new(genesis.cluster(), peer_entries(&genesis.body().nodes)));
         let client = PeerClient::new(&tls, Arc::clone(&peers) as _)?;
-        Ok(Self { directory, genesis: Arc::new(genesis), operators, security_officers, client, peers, configs, running: BTreeMap::new() })
+        Ok(Self {
+            directory,
+            genesis: Arc::new(genesis),
+            operators,
+            security_officers,
+            client,
+            holders_authority,
+            cards_authority,
+            peers,
+            configs,
+            running: BTreeMap::new(),
+        })
     }
 
     /// Makes the keys and the configuration of one more site.
@@ -294,6 +317,7 @@ fn genesis(
     coordinator_key: &SigningKey,
     operators: &[(Name, SigningKey)],
     security_officers: &[(Name, SigningKey)],
+    anchors: [&Authority; 2],
 ) -> anyhow::Result<Genesis> {
     let public = |key: &SigningKey| PublicKey::Ed25519(key.verifying_key().to_bytes());
     let liars = u8::from(nodes.len() >= 5);
@@ -317,7 +341,7 @@ fn genesis(
             .chain(security_officers.iter().map(|officer| (officer, OfficerRole::SecurityOfficer)))
             .map(|((id, key), role)| OfficerEntry { id: id.clone(), role, key: public(key) })
             .collect(),
-        anchors: vec![anchor(AnchorKind::HpkiSigning)?, anchor(AnchorKind::JpkiUserAuthentication)?],
+        anchors: anchors.map(Authority::anchor).into(),
     };
     let message = genesis.message();
     let sign = |(officer, key): &(Name, SigningKey)| GenesisSignature {
@@ -328,11 +352,13 @@ fn genesis(
     Ok(Genesis::new(GenesisDocument { genesis, signatures })?)
 }
 
-fn anchor(kind: AnchorKind) -> anyhow::Result<AnchorEntry> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, format!("{kind:?} test CA"));
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&KeyPair::generate()?)?;
-    Ok(AnchorEntry { kind, certificate: Blob(certificate.der().to_vec()), policies: vec!["1.2.3.4".to_owned()] })
+/// What a monitoring system fetches: the status of a page and what stands on it.
+pub(crate) async fn page(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok((status, body.to_owned()))
 }

@@ -46,9 +46,9 @@ impl World {
 
     /// A login with a card that was revoked or is past its end, or at a terminal that is gone, or somebody's login of before.
     fn log_in_wrongly(&mut self, liar: usize) {
-        self.counters.injected("login that must not be", 1);
         let opening: Option<SessionOpening> = self.dead_login();
         if let Some(opening) = opening {
+            self.counters.injected("login that must not be", 1);
             self.bring_in(liar, Command::SessionOpened(opening));
         }
     }

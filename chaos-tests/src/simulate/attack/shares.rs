@@ -6,6 +6,7 @@ use warifu_protocol::{CertificateHash, CredentialId, DocumentDigest, Epoch, Node
 
 use super::{FRESH_MILLIS, Stolen};
 use crate::simulate::event::{Party, Request, Then};
+use crate::simulate::fact::{Fact, asked_for};
 use crate::simulate::people::sign;
 use crate::simulate::workload::{SESSION_SIGNATURES, SESSION_SIGNATURES_USED};
 use crate::simulate::world::World;
@@ -26,7 +27,6 @@ impl World {
 
     /// Asks one site for one thing that must not be given, or that it gives only once.
     pub(super) fn attack_site(&mut self, liar: usize) {
-        self.counters.injected("coordinator's attack", 1);
         let last = self.workload.seen.len().saturating_sub(12);
         let recent: Vec<_> = self.workload.seen.get(last..).unwrap_or_default().to_vec();
         let Some((credential, mut request)) = self.adversary.dice.pick(&recent).cloned() else { return };
@@ -94,18 +94,19 @@ impl World {
         {
             items.push(SignItem { work: SignWork::Document { request: other, certificate }, ..item });
         }
+        self.counters.injected("coordinator's attack", 1);
         self.ask_wrongly(liar, target, items);
     }
 
     /// Asks t sites for a document under a session that should sign no more, or that was stolen and still may.
     pub(super) fn attack_what_is_stopped(&mut self, liar: usize) {
-        self.counters.injected("request under a stolen session", 1);
         let stolen: Vec<Stolen> = self.adversary.stolen.iter().cloned().collect();
         let stopped: Vec<Stolen> = stolen.iter().filter(|stolen| self.is_stopped(stolen)).cloned().collect();
         let among = if stopped.is_empty() || self.adversary.dice.permille(150) { &stolen } else { &stopped };
         let Some(stolen) = self.adversary.dice.pick(among).cloned() else { return };
         let request = self.stolen_request(&stolen);
-        self.ask_all(liar, stolen.credential, &request);
+        let is_asked = self.ask_all(liar, stolen.credential, &request);
+        self.counters.injected("request under a stolen session", u64::from(is_asked));
     }
 
     /// A request that a thief makes now, under a number that the holder does not use.
@@ -119,20 +120,26 @@ impl World {
         SignedRequest { signature: sign(&key, &request.message()), request }
     }
 
-    /// Asks a whole set of t sites for a document.
-    pub(super) fn ask_all(&mut self, liar: usize, credential: CredentialId, request: &SignedRequest) {
-        let Some(record) = self.truth().credential(credential).ok().flatten() else { return };
-        let Some(certificate) = record.certificate.as_ref().map(|certificate| certificate.hash) else { return };
+    /// Asks a whole set of t sites for a document. Says whether there was anybody to ask.
+    pub(super) fn ask_all(&mut self, liar: usize, credential: CredentialId, request: &SignedRequest) -> bool {
+        let Some(record) = self.truth().credential(credential).ok().flatten() else { return false };
+        let Some(certificate) = record.certificate.as_ref().map(|certificate| certificate.hash) else { return false };
         let signers = self.pick_signers(liar, &record, true);
         let work = SignWork::Document { request: request.clone(), certificate };
         let sites: Vec<NodeId> = signers.iter().map(|signer| signer.node).collect();
         let item = SignItem { work, epoch: record.epoch, signers };
-        for site in sites {
-            self.ask_wrongly(liar, site, vec![item.clone()]);
+        for site in &sites {
+            self.ask_wrongly(liar, *site, vec![item.clone()]);
         }
+        !sites.is_empty()
     }
 
     fn ask_wrongly(&mut self, liar: usize, target: NodeId, items: Vec<SignItem>) {
+        for item in &items {
+            if let SignWork::Document { request, .. } = &item.work {
+                self.tell(Fact::Asked { request: asked_for(&request.request), by_client: false });
+            }
+        }
         let Some(coordinator) = self.coordinators.get(liar) else { return };
         let request = Request::Sign(coordinator.name.clone(), SignCall::SignBatch { items, refill: 2 });
         self.call(Party::Coordinator(liar), target, request, DEADLINE, Then::Hoard(target));

@@ -49,9 +49,9 @@ impl World {
     /// Asks once more.
     pub(in crate::simulate) fn insist(&mut self, mut insistence: Insistence) {
         let Some(liar) = self.liar() else { return };
-        self.counters.injected("request under a stopped session", 1);
         self.gather_commitments(liar);
-        self.ask_all(liar, insistence.credential, &insistence.request);
+        let is_asked = self.ask_all(liar, insistence.credential, &insistence.request);
+        self.counters.injected("request under a stopped session", u64::from(is_asked));
         insistence.left -= 1;
         if insistence.left > 0 {
             let (least, most) = INSIST_MILLIS;

@@ -13,7 +13,7 @@ use warifu_protocol::{Command, CredentialId, Name, NodeId, SignedRequest, StopId
 use super::attack::{Hoard, hoard};
 use super::cost::{self, Of};
 use super::event::{Event, Party, Reply, Request, StopErrand, Then};
-use super::fact::Fact;
+use super::fact::{AskedFor, Fact, asked_for};
 use super::people::coordinator_name;
 use super::plan::Plan;
 use super::seed::{Dice, SeedTree};
@@ -65,6 +65,7 @@ struct Pursuit {
 struct CachedView {
     view: CredentialView,
     key: Arc<GroupKey>,
+    asked_at: u64,
 }
 
 #[derive(Default)]
@@ -80,6 +81,15 @@ impl Wish {
     pub(in crate::simulate) const fn credential(&self) -> CredentialId {
         match self {
             Self::Document(credential, _) | Self::Csr(credential) => *credential,
+        }
+    }
+
+    /// The document that is wanted, if it is one.
+    #[must_use]
+    pub(in crate::simulate) fn asked_for(&self) -> Option<AskedFor> {
+        match self {
+            Self::Document(_, signed) => Some(asked_for(&signed.request)),
+            Self::Csr(_) => None,
         }
     }
 }
@@ -171,7 +181,13 @@ impl World {
                 self.call(Party::Coordinator(number), node, request, UPKEEP_CALL_DEADLINE, then);
             }
             if asks_status {
-                self.call(Party::Coordinator(number), node, Request::Order(OrderCall::Status), UPKEEP_CALL_DEADLINE, Then::Status(node));
+                self.call(
+                    Party::Coordinator(number),
+                    node,
+                    Request::Order(OrderCall::Status),
+                    UPKEEP_CALL_DEADLINE,
+                    Then::Status { node, asked: now },
+                );
             }
         }
         if pursues {
@@ -185,12 +201,14 @@ impl World {
         let Some(coordinator) = self.coordinators.get_mut(number) else { return };
         match then {
             Then::Commitments { node, wanted, asked } => self.sign_replied(number, node, (wanted, asked), reply),
-            Then::Item { job, attempt, node, wanted, asked } => {
+            Then::Item { job, views_left, attempt, node, wanted, asked } => {
                 let answer = match &reply {
                     Some(Reply::Sign(SignReply { answers, .. })) if answers.len() == 1 => answers.first().cloned(),
                     Some(_) | None => None,
                 };
-                let signing = coordinator.jobs.get_mut(&job).and_then(|pursuit| pursuit.signing.as_mut());
+                // What was asked by another view is nothing that is waited for any more.
+                let pursuit = coordinator.jobs.get_mut(&job).filter(|pursuit| pursuit.views_left == views_left);
+                let signing = pursuit.and_then(|pursuit| pursuit.signing.as_mut());
                 if let Some((signing, _)) = signing {
                     match answer {
                         Some(answer) => cost::of(Of::Frost, || signing.handle_answer(attempt, node, answer, clock)),
@@ -206,13 +224,16 @@ impl World {
                     hoard(coordinator.hoard.entry(node).or_default(), now, commitments);
                 }
             }
-            Then::Status(node) => match reply {
-                Some(Reply::Order(OrderReply::Status(status))) if status.confirmed => coordinator.fleet.ready(node),
-                Some(Reply::Order(OrderReply::Status(_))) => {
-                    coordinator.fleet.note(node, clock, NodeNote::Unready { millis: 2 * STATUS_EVERY });
+            Then::Status { node, asked } => {
+                if let Some(Reply::Order(OrderReply::Status(status))) = reply {
+                    coordinator.fleet.status_answered(node, (self.now - asked) * 1_000);
+                    if status.confirmed {
+                        coordinator.fleet.ready(node);
+                    } else {
+                        coordinator.fleet.note(node, clock, NodeNote::Unready { millis: 2 * STATUS_EVERY });
+                    }
                 }
-                Some(_) | None => {}
-            },
+            }
             Then::View { node, credential } => self.view_answered(number, node, credential, reply),
             Then::Stop { node, stop } => {
                 let Some((progress, _)) = coordinator.stops.get_mut(&stop) else { return };

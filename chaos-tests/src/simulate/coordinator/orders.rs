@@ -8,6 +8,7 @@ use warifu_protocol::{Command, ReceiptQuorum, StopCommand};
 
 use crate::simulate::event::{Party, Request, StopErrand, Then};
 use crate::simulate::fact::Fact;
+use crate::simulate::workload::Acknowledged;
 use crate::simulate::world::World;
 
 /// Deadlines of the coordinator's shell.
@@ -101,6 +102,12 @@ impl World {
         }
         for fact in told {
             self.counters.stops += 1;
+            // More liars than f can talk a coordinator into a stop that no honest site heard of.
+            if let Fact::StopAcknowledged { stop, object, kind, .. } = &fact
+                && self.suspects.len() <= usize::from(self.plan.liars)
+            {
+                self.workload.acknowledged.push(Acknowledged::Stop(*stop, *object, *kind));
+            }
             self.tell(fact);
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use warifu_coordinator_core::{Effect, GroupKey, Job, NodeNote, Rules, SignFailure, Signed, Signing};
+use warifu_coordinator_core::{Effect, GroupKey, Job, NodeNote, Rules, SignFailure, Signed, Signing, is_view_due};
 use warifu_core::pki::render_csr;
 use warifu_protocol::wire::{OrderCall, OrderReply, Read, SignCall, View};
-use warifu_protocol::{CredentialId, NodeId};
+use warifu_protocol::{CredentialId, NodeId, Refusal};
 
 use super::{CachedView, Pursuit, Reading, Wish};
 use crate::simulate::cost::{self, Of};
@@ -20,6 +20,18 @@ const READ_CALL_DEADLINE: u64 = 1_000;
 /// A credential may change once while a document of it is signed.
 const VIEWS_MAX: u32 = 2;
 
+/// Why a client gets no signature.
+struct NoSignature {
+    reason: String,
+    is_number_used: bool,
+}
+
+impl NoSignature {
+    fn words(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), is_number_used: false }
+    }
+}
+
 impl World {
     /// A client asks for a signature; [`World::wish_over`] hears of the end.
     pub(in crate::simulate) fn wish(&mut self, number: usize, job: u64, wish: Wish) {
@@ -31,10 +43,11 @@ impl World {
     }
 
     fn begin_job(&mut self, number: usize, job: u64) {
-        let (clock, cluster) = (self.coordinator_clock(), Arc::clone(self.log.cluster()));
+        let (clock, now, cluster) = (self.coordinator_clock(), self.now, Arc::clone(self.log.cluster()));
         let Some(coordinator) = self.coordinators.get_mut(number) else { return };
         let Some(pursuit) = coordinator.jobs.get_mut(&job) else { return };
-        let Some(view) = coordinator.views.get(&pursuit.wish.credential()).cloned() else {
+        let is_due = |cached: &CachedView| is_view_due(now.saturating_sub(cached.asked_at), cached.key.holders(), &cluster.node_ids());
+        let Some(view) = coordinator.views.get(&pursuit.wish.credential()).filter(|cached| !is_due(cached)).cloned() else {
             return self.read_view(number, job);
         };
         pursuit.views_left -= 1;
@@ -51,7 +64,7 @@ impl World {
             }
         };
         let Ok((made, message)) = made else {
-            return self.job_over(number, job, Err("there is nothing to gather".to_owned()));
+            return self.job_over(number, job, Err(NoSignature::words("there is nothing to gather")));
         };
         let rules = Rules { nodes: cluster.nodes.len(), threshold: cluster.threshold, liars: cluster.liars };
         pursuit.signing = Some((Signing::new(made, rules, clock), message));
@@ -65,6 +78,7 @@ impl World {
             let Some(coordinator) = self.coordinators.get_mut(number) else { return };
             let generation = coordinator.generation;
             let Some(pursuit) = coordinator.jobs.get_mut(&job) else { return };
+            let views_left = pursuit.views_left;
             let Some((signing, _)) = &mut pursuit.signing else { return };
             if signing.wants_signers(clock) {
                 cost::of(Of::Frost, || signing.launch(&mut coordinator.fleet, clock, &mut coordinator.dice.0));
@@ -87,7 +101,7 @@ impl World {
                     let wanted = coordinator.fleet.commitments_wanted(node, clock);
                     let call = SignCall::SignBatch { items: vec![item], refill: wanted as u16 };
                     let request = Request::Sign(coordinator.name.clone(), call);
-                    let then = Then::Item { job, attempt, node, wanted, asked: now };
+                    let then = Then::Item { job, views_left, attempt, node, wanted, asked: now };
                     self.call(Party::Coordinator(number), node, request, SIGN_CALL_DEADLINE, then);
                 }
                 Effect::Note { node, note } => {
@@ -120,7 +134,10 @@ impl World {
                 pursuit.signing = None;
                 self.read_view(number, job);
             }
-            Err(failure) => self.job_over(number, job, Err(failure.to_string())),
+            Err(failure) => {
+                let is_number_used = matches!(failure, SignFailure::Refused { refusal: Refusal::SeqUsed, .. });
+                self.job_over(number, job, Err(NoSignature { reason: failure.to_string(), is_number_used }));
+            }
             Ok(signed) => {
                 let message = pursuit.signing.take().map(|(_, message)| message).unwrap_or_default();
                 self.job_over(number, job, Ok((message, signed)));
@@ -128,14 +145,11 @@ impl World {
         }
     }
 
-    fn job_over(&mut self, number: usize, job: u64, outcome: Result<(Vec<u8>, Signed), String>) {
+    fn job_over(&mut self, number: usize, job: u64, outcome: Result<(Vec<u8>, Signed), NoSignature>) {
         let Some(coordinator) = self.coordinators.get_mut(number) else { return };
         let Some(Pursuit { wish, .. }) = coordinator.jobs.remove(&job) else { return };
         let name = coordinator.name.clone();
-        let request = match &wish {
-            Wish::Document(_, signed) => Some((signed.request.session, signed.request.seq, signed.request.hash())),
-            Wish::Csr(_) => None,
-        };
+        let request = wish.asked_for();
         match outcome {
             Ok((message, signed)) => {
                 let released = Released {
@@ -149,8 +163,8 @@ impl World {
                 self.tell(Fact::Signed(Box::new(released)));
                 self.wish_over(job, Some(Ok((message, signed.signature))));
             }
-            Err(reason) => {
-                self.tell(Fact::NotSigned { request, reason: reason.clone() });
+            Err(NoSignature { reason, is_number_used }) => {
+                self.tell(Fact::NotSigned { request, reason: reason.clone(), is_number_used });
                 self.wish_over(job, Some(Err(reason)));
             }
         }
@@ -175,7 +189,7 @@ impl World {
 
     /// A reading counts when f+1 sites agree on it; of several, the newest.
     pub(super) fn view_answered(&mut self, number: usize, node: NodeId, credential: CredentialId, reply: Option<Reply>) {
-        let cluster = self.log.cluster();
+        let (now, cluster) = (self.now, self.log.cluster());
         let (needed, threshold) = (usize::from(cluster.liars) + 1, cluster.threshold);
         let Some(coordinator) = self.coordinators.get_mut(number) else { return };
         let Some(reading) = coordinator.reading.get_mut(&credential) else { return };
@@ -201,8 +215,10 @@ impl World {
             let package = view.public_key_package.as_ref()?;
             cost::of(Of::Frost, || GroupKey::parse(package.as_slice(), threshold)).ok()?.held_by(&view.holders).ok()
         });
-        let found = agreed.cloned().zip(key).map(|(view, key)| CachedView { view, key: Arc::new(key) });
-        match found {
+        let found = agreed.cloned().zip(key).map(|(view, key)| CachedView { view, key: Arc::new(key), asked_at: now });
+        // What can still be asked by the one that is there may well be enough to sign, until the next try.
+        let kept = || coordinator.views.get(&credential).map(|kept| CachedView { asked_at: now, ..kept.clone() });
+        match found.or_else(kept) {
             Some(view) => {
                 coordinator.views.insert(credential, view);
                 for job in jobs {
@@ -212,7 +228,7 @@ impl World {
             }
             None => {
                 for job in jobs {
-                    self.job_over(number, job, Err("too few sites agree on the credential".to_owned()));
+                    self.job_over(number, job, Err(NoSignature::words("too few sites agree on the credential")));
                 }
             }
         }

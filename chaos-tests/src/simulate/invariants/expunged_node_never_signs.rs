@@ -62,31 +62,45 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
+    fn started(site: u8, on: StoreId) -> Fact {
+        Fact::Started { site: node(site), store: on, boot: warifu_protocol::BootId::new([1; 16]) }
+    }
+
+    fn share(site: u8, on: StoreId, applied: u64) -> Fact {
+        given(site, 1, |given| {
+            given.store = on;
+            given.applied = applied;
+        })
+    }
+
     #[test]
     fn a_share_from_a_store_that_an_order_ended_is_a_breach() {
-        let store = StoreId::new([9; 16]);
-        let mut invariant = ExpungedNodeNeverSigns { replaced: vec![(node(1), 5, store)], ..ExpungedNodeNeverSigns::default() };
-        let truth = warifu_core::registry::MemoryStore::default();
-        assert_eq!(invariant.check(&given(1, 1, |given| given.applied = 4), &ground(&truth)), Ok(()), "it has not heard of it");
-        let fresh = given(1, 2, |given| {
-            given.applied = 6;
-            given.store = store;
-        });
-        assert_eq!(invariant.check(&fresh, &ground(&truth)), Ok(()));
-        assert!(invariant.check(&given(1, 3, |given| given.applied = 5), &ground(&truth)).is_err());
+        let (old, fresh) = (store(1), StoreId::new([9; 16]));
+        let replaced = order(1, OrderCommand::ReplaceStore { node: entry(1), store: fresh });
+        let check = |facts: &[Fact]| {
+            let before = [started(1, old), started(2, store(2)), logged(5, &replaced)];
+            check_all(ExpungedNodeNeverSigns::default(), &[&before[..], facts].concat())
+        };
+        assert_eq!(check(&[share(1, old, 4)]), Ok(()), "it has not heard of it");
+        assert_eq!(check(&[share(1, fresh, 6), share(2, store(2), 6)]), Ok(()));
+        assert!(check(&[share(1, old, 5)]).is_err());
+        let refused = [started(1, old), refused(5, &replaced), share(1, old, 5)];
+        assert_eq!(check_all(ExpungedNodeNeverSigns::default(), &refused), Ok(()), "the order was refused");
+        let twice = order(2, OrderCommand::ReplaceStore { node: entry(1), store: StoreId::new([8; 16]) });
+        assert!(check(&[logged(7, &twice), share(1, fresh, 7)]).is_err(), "replaced once more");
     }
 
     #[test]
     fn a_share_from_a_store_of_a_removed_site_is_a_breach_and_one_from_its_next_store_is_not() {
-        let (old, fresh) = (StoreId::new([1; 16]), StoreId::new([2; 16]));
-        let removed = || ExpungedNodeNeverSigns { removed: BTreeMap::from([(old, 5)]), ..ExpungedNodeNeverSigns::default() };
-        let at = |store, applied| {
-            given(1, 1, |given| {
-                given.store = store;
-                given.applied = applied;
-            })
+        let (old, fresh) = (store(1), StoreId::new([9; 16]));
+        let check = |facts: &[Fact]| {
+            let before = [started(1, old), started(2, store(2)), logged(5, &roster(&[2, 3, 4]))];
+            check_all(ExpungedNodeNeverSigns::default(), &[&before[..], facts].concat())
         };
-        assert_eq!(check_all(removed(), &[at(old, 4), at(fresh, 6)]), Ok(()));
-        assert!(check_all(removed(), &[at(old, 5)]).is_err());
+        assert_eq!(check(&[share(1, old, 4), share(2, store(2), 6)]), Ok(()));
+        assert!(check(&[share(1, old, 5)]).is_err());
+        let back = [logged(7, &roster(&[1, 2, 3, 4])), started(1, fresh)];
+        assert_eq!(check(&[&back[..], &[share(1, fresh, 8)]].concat()), Ok(()));
+        assert!(check(&[&back[..], &[share(1, old, 8)]].concat()).is_err(), "its old store is ended for good");
     }
 }

@@ -1,6 +1,7 @@
 //! What must be true after every event: one file for each promise, with its source and a breach that it must see.
 
 mod acked_request_has_exactly_one_outcome;
+mod acknowledged_order_is_in_the_log;
 mod applied_states_agree;
 mod audit_entry_durable_before_signature_share;
 mod audit_on_t_sites_for_each_signature;
@@ -106,7 +107,8 @@ impl Invariants {
             Box::new(expunged_node_never_signs::ExpungedNodeNeverSigns::default()),
             Box::new(blamed_node_was_faulty::BlamedNodeWasFaulty),
             Box::new(acked_request_has_exactly_one_outcome::AckedRequestHasExactlyOneOutcome::default()),
-            Box::new(share_only_for_rendered_bytes::ShareOnlyForRenderedBytes),
+            Box::new(acknowledged_order_is_in_the_log::AcknowledgedOrderIsInTheLog::default()),
+            Box::new(share_only_for_rendered_bytes::ShareOnlyForRenderedBytes::default()),
             Box::new(no_signature_without_open_session::NoSignatureWithoutOpenSession),
             Box::new(no_signature_after_acknowledged_revocation::NoSignatureAfterAcknowledgedRevocation::default()),
             Box::new(stopped_site_gives_no_share::StoppedSiteGivesNoShare::default()),

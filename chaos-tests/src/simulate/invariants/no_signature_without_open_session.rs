@@ -17,7 +17,7 @@ impl Invariant for NoSignatureWithoutOpenSession {
 
     fn check(&mut self, fact: &Fact, ground: &Ground<'_>) -> Result<(), String> {
         let Fact::ShareGiven(given) = fact else { return Ok(()) };
-        let SignWork::Document { request, .. } = &given.item.work else { return Ok(()) };
+        let SignWork::Document { request, certificate: named } = &given.item.work else { return Ok(()) };
         if ground.suspects.contains(&given.site) {
             return Ok(());
         }
@@ -40,14 +40,18 @@ impl Invariant for NoSignatureWithoutOpenSession {
         if listed_at.is_some_and(|index| index <= checked.applied) {
             return wrong("its card is revoked");
         }
-        // What a stop ended while the audit entry was written gives no share either. Lists and the end of a binding are no stops: they end what
-        // is checked from then on.
-        let is_bound = |record: CredentialRecord| record.authenticators.iter().any(|bound| bound.card == session.card);
-        let by_stop = listed_at.is_none() && ground.truth.credential(statement.credential).ok().flatten().is_some_and(is_bound);
+        // What a stop ended while the audit entry was written gives no share either. Lists and the ends of bindings and certificates are no
+        // stops: they end what is checked from then on.
+        let is_bound = |record: &CredentialRecord| record.authenticators.iter().any(|bound| bound.card == session.card);
+        let has_ended = |record: &CredentialRecord| {
+            record.certificate_ended || record.certificate.as_ref().is_none_or(|certificate| certificate.hash != *named)
+        };
+        let credential = ground.truth.credential(statement.credential).ok().flatten();
+        let by_stop = listed_at.is_none() && credential.as_ref().is_some_and(|record| is_bound(record) && !has_ended(record));
         if by_stop && (given.session_closed != Some(false) || given.credential_state != Some(CredentialState::Active)) {
             return wrong("it was stopped before the share was made");
         }
-        let certificate = ground.truth.credential(statement.credential).ok().flatten().and_then(|record| record.certificate);
+        let certificate = credential.and_then(|record| record.certificate);
         if certificate.is_none_or(|certificate| checked.clock > certificate.not_after) {
             return wrong("its certificate is past its end");
         }
@@ -73,6 +77,7 @@ mod tests {
     use super::*;
     use crate::simulate::fact::{CardLife, ShareGiven};
     use std::collections::BTreeMap;
+    use warifu_core::registry::{MemoryStore, encode, key, table};
 
     #[test]
     fn a_share_for_a_session_that_no_card_has_opened_is_a_breach() {
@@ -92,6 +97,19 @@ mod tests {
         assert!(check(&|given| given.checked.clock = NOW.plus(SKEW_MILLIS_MAX + 1)).is_err());
         assert!(check(&|given| given.checked.clock = NOW.plus(CERTIFIED_MILLIS + 1)).is_err());
         assert!(check(&|given| given.session_closed = Some(true)).is_err(), "stopped between check and share");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_while_the_audit_entry_is_written_is_no_stop() {
+        let mut truth = with_session();
+        let closed = |given: &mut ShareGiven| given.session_closed = Some(true);
+        let check =
+            |truth: &MemoryStore| NoSignatureWithoutOpenSession.check(&given(1, 1, |given| in_session(given, &closed)), &ground(truth));
+        assert!(check(&truth).is_err());
+        let mut record = truth.credential(CREDENTIAL).expect("a map in memory").expect("the credential");
+        record.certificate_ended = true;
+        truth.0.insert(key(table::CREDENTIAL, &[CREDENTIAL.as_ref()]), encode(&record));
+        assert_eq!(check(&truth), Ok(()));
     }
 
     #[test]

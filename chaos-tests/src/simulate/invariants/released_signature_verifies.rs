@@ -35,9 +35,22 @@ impl Invariant for ReleasedSignatureVerifies {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::simulate::fact::Released;
 
     #[test]
     fn a_signature_that_does_not_verify_is_a_breach() {
-        assert!(check_all(ReleasedSignatureVerifies, &[signed(&[1, 2, 3])]).is_err());
+        assert!(check_all(ReleasedSignatureVerifies, &[signed(&[1, 2, 3])]).is_err(), "the state knows no such credential");
+        let dealt = Dealt::new();
+        let truth = with_credential(|record| record.key = Some(dealt.key()));
+        let check = |change: &dyn Fn(&mut Released)| {
+            let Fact::Signed(mut released) = signed(&[1, 2, 3]) else { unreachable!("that is what it makes") };
+            released.signature = dealt.sign(MESSAGE).signature;
+            change(&mut released);
+            ReleasedSignatureVerifies.check(&Fact::Signed(released), &ground(&truth))
+        };
+        assert_eq!(check(&|_| {}), Ok(()));
+        assert!(check(&|released| released.signature[0] ^= 1).is_err(), "a bit of its point");
+        assert!(check(&|released| released.signature[32] ^= 1).is_err(), "a bit of its scalar");
+        assert!(check(&|released| released.message.0[0] ^= 1).is_err(), "a bit of the message");
     }
 }

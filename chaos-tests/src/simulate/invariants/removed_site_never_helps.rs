@@ -109,7 +109,7 @@ mod tests {
     fn said(by: u8) -> Fact {
         let body = Checkpoint { size: 1, root: Sha256::new([1; 32]) };
         let command = Command::CheckpointWitnessed(NodeSigned { node: node(by), body, signature: Blob::default() });
-        committed(9, "checkpoint-witnessed", None, None, LogEntry::new(NOW, command).encode().expect("a small entry"))
+        logged(9, &command)
     }
 
     fn applied(site: u8, index: u64) -> Fact {
@@ -127,13 +127,17 @@ mod tests {
 
     /// Site 3 was removed by entry 5.
     fn check(facts: &[Fact]) -> Result<(), String> {
-        check_all(RemovedSiteNeverHelps { removed: BTreeMap::from([(node(3), 5)]), ..RemovedSiteNeverHelps::default() }, facts)
+        check_all(RemovedSiteNeverHelps::default(), &[&[logged(5, &roster(&[1, 2, 4, 5]))], facts].concat())
     }
 
     #[test]
     fn what_a_removed_site_says_counts_for_nothing_and_it_is_not_confirmed() {
         assert_eq!(check(&[said(2), confirmed(3, 4), confirmed(2, 6)]), Ok(()));
         assert!(check(&[said(3)]).is_err());
+        let back = logged(7, &roster(&[1, 2, 3, 4, 5]));
+        assert_eq!(check(&[back, said(3), confirmed(3, 8)]), Ok(()), "it was taken back");
+        let kept = check_all(RemovedSiteNeverHelps::default(), &[refused(5, &roster(&[1, 2, 4, 5])), said(3)]);
+        assert_eq!(kept, Ok(()), "the order was refused");
         assert!(check(&[confirmed(3, 6)]).is_err());
     }
 

@@ -114,18 +114,7 @@ impl StoppedSiteGivesNoShare {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use warifu_protocol::{ClusterId, ObjectVersion, Order, OrderBody, OrderId, Sha256, StopKind};
-
-    fn order(id: u8, order: OrderCommand) -> Command {
-        let cluster = ClusterId::new([7; 32]);
-        let body = OrderBody { cluster, id: OrderId::new([id; 16]), not_after: NOW.plus(1), object_version: ObjectVersion(0), order };
-        Command::Order(Order { body, approvals: Vec::new(), consents: Vec::new() })
-    }
-
-    fn logged(index: u64, command: &Command) -> Fact {
-        let bytes = LogEntry::new(NOW, command.clone()).encode().expect("a small entry");
-        committed(index, "", None, None, bytes)
-    }
+    use warifu_protocol::{Sha256, StopKind};
 
     fn applied(index: u64) -> Fact {
         Fact::Applied { site: node(1), index, root: Sha256::new([0; 32]) }
@@ -137,8 +126,7 @@ mod tests {
         let suspend = order(1, OrderCommand::Suspend { credential: CREDENTIAL });
         let resume = order(2, OrderCommand::Resume { credential: CREDENTIAL });
         let stop = suspend.as_stop().expect("a stop").id();
-        let receipt =
-            |site| Fact::ReceiptGiven { site: node(site), stop, object: StopObject::Credential(CREDENTIAL), kind: StopKind::Suspend };
+        let receipt = |site| receipted(site, stop, StopObject::Credential(CREDENTIAL), StopKind::Suspend);
         let share = given(1, 1, |given| in_session(given, &|_| {}));
         let check = |facts: &[Fact]| {
             let mut invariant = StoppedSiteGivesNoShare::default();

@@ -15,8 +15,8 @@ use super::polynomial::Values;
 use super::{Ground, Invariant};
 use crate::simulate::fact::{Fact, RepairOf, Sent};
 
-/// Sets of sites that are looked at for one epoch: all of them in a cluster of up to seven, and as many of a larger one.
-const SETS_MAX: usize = 35;
+/// Sets of sites that are looked at for one epoch: all of them where up to nine sites ever were in the roster, and as many of more.
+const SETS_MAX: usize = 126;
 /// Attempts of repairs of one epoch that are kept.
 const ATTEMPTS_MAX: usize = 6;
 

@@ -1,4 +1,5 @@
-//! A site signs nothing and gives no receipt between a start and its confirmation (design.md section 6).
+//! A site signs nothing and makes no receipt between a start and its confirmation (design.md section 6). A receipt that was made in an earlier start is said
+//! again by a site that is not confirmed: it still holds the object.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +42,9 @@ impl Invariant for UnconfirmedNodeNeverSigns {
                     return Err(format!("site {} gave a share while it was not confirmed", given.site));
                 }
             }
-            // A receipt that was given in an earlier start is said again by a site that is not confirmed: it still holds the object.
+            Fact::ReceiptGiven { site, boot, stop, .. } if !self.confirmed.contains(&(*site, *boot)) => {
+                return Err(format!("site {site} made its receipt for stop {stop} while it was not confirmed"));
+            }
             _ => {}
         }
         Ok(())
@@ -52,6 +55,21 @@ impl Invariant for UnconfirmedNodeNeverSigns {
 mod tests {
     use super::super::testing::*;
     use super::*;
+
+    #[test]
+    fn a_receipt_that_is_made_before_the_confirmation_is_a_breach_and_one_that_is_said_again_is_not() {
+        let credential = warifu_protocol::StopObject::Credential(CREDENTIAL);
+        let receipt = receipted(1, warifu_protocol::StopId::new([1; 32]), credential, warifu_protocol::StopKind::Suspend);
+        let started = |byte| Fact::Started { site: node(1), store: store(1), boot: BootId::new([byte; 16]) };
+        let confirmed =
+            |site, byte| Fact::Confirmed { site: node(site), store: store(1), boot: BootId::new([byte; 16]), index: 1, by: vec![] };
+        let invariant = UnconfirmedNodeNeverSigns::default;
+        assert_eq!(check_all(invariant(), &[started(1), confirmed(1, 1), receipt.clone()]), Ok(()));
+        assert_eq!(check_all(invariant(), &[started(1), confirmed(1, 1), started(2), receipt.clone()]), Ok(()), "of the start before");
+        assert!(check_all(invariant(), &[started(1), receipt.clone()]).is_err());
+        assert!(check_all(invariant(), &[started(1), confirmed(1, 2), receipt.clone()]).is_err(), "another start was confirmed");
+        assert!(check_all(invariant(), &[started(1), confirmed(2, 1), receipt]).is_err(), "another site was confirmed");
+    }
 
     #[test]
     fn a_share_before_the_confirmation_or_after_the_next_start_is_a_breach() {

@@ -11,6 +11,7 @@ use crate::simulate::cost::{self, Of};
 use crate::simulate::disk::{LocalData, LocalWrite};
 use crate::simulate::event::{Party, Place, Proposal, Reply, ReplyTo, Request, Then};
 use crate::simulate::fact::{Fact, RepairOf, Sent, Unshown};
+use crate::simulate::invariants::Violation;
 use crate::simulate::mischief;
 use crate::simulate::world::World;
 
@@ -33,11 +34,19 @@ impl World {
             return;
         }
         let rng = &mut process.dice.0;
-        let (mut effects, mut over) = (Vec::new(), Vec::new());
+        let (mut effects, mut over, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
         if process.gate.is_open() {
-            effects.extend(cost::of_arithmetic(|| process.dkg.step(now, state, shares, rng).unwrap_or_default()));
-            effects.extend(cost::of_arithmetic(|| process.repairs.step(now, state, shares, rng).unwrap_or_default()));
-            effects.extend(process.imports.step(now, state).unwrap_or_default());
+            let steps = [
+                cost::of_arithmetic(|| process.dkg.step(now, state, shares, rng)),
+                cost::of_arithmetic(|| process.repairs.step(now, state, shares, rng)),
+                process.imports.step(now, state),
+            ];
+            for step in steps {
+                match step {
+                    Ok(step) => effects.extend(step),
+                    Err(error) => stuck.push(error.to_string()),
+                }
+            }
             match process.backlog.next(now, state, REPAIR_BATCH) {
                 Ok(credentials) if !credentials.is_empty() => effects.push(CeremonyEffect::Propose(process.repairs.ask(credentials, rng))),
                 Ok(_) | Err(_) => {}
@@ -54,9 +63,13 @@ impl World {
             }
         }
         if let Some(mischief) = mischief {
-            effects = mischief::distort(mischief, &site.identity, state, effects, &mut process.dice);
+            effects = mischief::distort(mischief, &site.identity, state, effects, &mut process.dice, &mut self.counters);
         }
         process.effects.extend(effects);
+        if !self.suspects.contains(&place.node) {
+            let stuck = stuck.into_iter().map(|error| format!("site {}: {error}", place.node));
+            self.violations.extend(stuck.map(|what| Violation { invariant: "every_ceremony_can_be_run_where_it_takes_place", what }));
+        }
         if !over.is_empty() {
             self.write_local(place, LocalWrite::Drop(over), LocalWait::Dropped);
         }
@@ -188,7 +201,7 @@ impl World {
             ),
             CeremonyCall::StateRoot { boot, index } => match (state.root_at(index), state.node(asker.node)) {
                 (Ok(Some(root)), Ok(Some(record))) if record.boot == boot && record.started_at == index => {
-                    let root = mischief::root(mischief, root);
+                    let root = mischief::root(mischief, root, &mut self.counters);
                     CeremonyReply::StateRoot(site.identity.sign(StateRoot { boot, index, root }))
                 }
                 (Ok(Some(_)), Ok(_)) => CeremonyReply::Refused(Refusal::NodeRolledBack { node: asker.node }),

@@ -21,7 +21,7 @@ use warifu_core::signer::MonotonicMillis;
 use warifu_protocol::wire::{OrderCall, OrderReply, Read, SignCall, View};
 use warifu_protocol::{NodeId, SpkiHash, StoreId, UnixMillis};
 
-use super::disk::Disk;
+use super::disk::{Disk, Survive};
 use super::event::{Event, Party, Place, Proposal, Reply, ReplyTo, Request, Then};
 use super::fact::Fact;
 use super::plan::Mischief;
@@ -61,6 +61,8 @@ pub(in crate::simulate) struct Site {
     pub(in crate::simulate) image: Option<Disk>,
     /// It was turned away, or stopped for good: only an order brings the site back.
     pub(in crate::simulate) is_lost: bool,
+    /// It was started again for an alarm whose cause is gone.
+    pub(in crate::simulate) is_tried_again: bool,
     /// The cluster as its administrator told it, for a site on a new store.
     pub(in crate::simulate) roster: Option<Arc<ClusterRecord>>,
     pub(in crate::simulate) dice: Dice,
@@ -82,6 +84,7 @@ impl Site {
             full_until: 0,
             image: None,
             is_lost: false,
+            is_tried_again: false,
             roster: self.roster.clone(),
             dice,
         }
@@ -125,6 +128,7 @@ impl World {
             full_until: 0,
             image: None,
             is_lost: false,
+            is_tried_again: false,
             roster,
             dice,
         }
@@ -182,7 +186,11 @@ impl World {
         site.generation += 1;
         let boot = process.gate.boot();
         let (local, state) = process.writes_under_way();
-        let survive = site.dice.below(local.len().max(state.len()) as u64 + 1) as usize;
+        let mut drawn = |under_way: usize| site.dice.below(under_way as u64 + 1) as usize;
+        let survive = Survive { local: drawn(local.len()), state: drawn(state.len()) };
+        // Something of one store is there, and something of the other is not.
+        let is_apart = (survive.local > 0 && survive.state < state.len()) || (survive.state > 0 && survive.local < local.len());
+        self.counters.injected("stores torn apart by a crash", u64::from(is_apart));
         site.disk.crash(local, state, survive);
         self.counters.injected("process killed", 1);
         self.tell(Fact::Crashed { site: place.node, boot });
@@ -262,7 +270,7 @@ impl World {
             Then::Commitments { .. }
             | Then::Item { .. }
             | Then::Hoard(_)
-            | Then::Status(_)
+            | Then::Status { .. }
             | Then::View { .. }
             | Then::Stop { .. }
             | Then::Order { .. }

@@ -33,7 +33,7 @@ impl World {
         }
         let (pools, rng) = (process.pools.get_mut(), &mut process.dice.0);
         let mut fresh = cost::of(Of::Frost, || pools.make(boot_now, coordinator, count, rng));
-        mischief::commitments(mischief, &mut fresh, &mut process.dice);
+        mischief::commitments(mischief, &mut fresh, &mut process.dice, &mut self.counters);
         let nonces = fresh.iter().map(|one| one.nonce).collect();
         let boot = process.gate.boot();
         self.tell(Fact::NoncesOffered { site: place.node, boot, coordinator: coordinator.clone(), nonces });
@@ -74,7 +74,10 @@ impl World {
         let share = |credential, epoch| local.open_share(credential, epoch).ok_or(SignAnswer::Refused(Refusal::ShareMissing));
         let spends = outcome.map(|outcome| outcome.spends);
         let mut answers = cost::of(Of::Frost, || giver.answer(batch, spends, || boot_now, share));
-        mischief::answers(site.mischief, &mut answers, &mut site.dice);
+        mischief::answers(site.mischief, &mut answers, &mut site.dice, &mut self.counters);
+        if mischief::falls_silent(site.mischief, &answers, &mut site.dice, &mut self.counters) {
+            return;
+        }
         for ((item, checked), answer) in items.into_iter().zip(checked).zip(&answers) {
             if let SignAnswer::Share(share) = answer {
                 self.share_leaves(place, &coordinator, item, *share, checked);

@@ -52,6 +52,7 @@ impl World {
             }
         };
         let receipt = self.receipt(place, &stop, now);
+        self.counters.injected("false receipt", u64::from(pretends && ended.is_none() && receipt.is_some()));
         let record = HoldRecord { stop: stop.clone(), held_since: now, known, receipt, ended };
         self.write_local(place, LocalWrite::Hold(Box::new(record)), LocalWait::Hold { stop, from, ended });
     }
@@ -69,6 +70,10 @@ impl World {
             let failed = StopAnswer::Failed { reason: "the disk failed".to_owned() };
             return self.reply(place, from, Reply::Order(OrderReply::Stop(failed)));
         };
+        let not_after = match &stop {
+            StopCommand::Order(order) => Some(order.body.not_after),
+            StopCommand::SessionClosing(_) => None,
+        };
         if ended.is_none() {
             // The log may have taken it between the look at the state and the hold.
             self.settle_holds(place, vec![(stop.id(), stop)]);
@@ -79,7 +84,8 @@ impl World {
         let answer = kept.receipt.map_or(StopAnswer::Unconfirmed, StopAnswer::Obeyed);
         if let StopAnswer::Obeyed(receipt) = &answer {
             let body = &receipt.body;
-            self.tell(Fact::ReceiptGiven { site: place.node, stop: body.stop, object: body.object, kind: body.kind });
+            let (site, store, boot) = (place.node, body.store, body.boot);
+            self.tell(Fact::ReceiptGiven { site, store, boot, stop: body.stop, object: body.object, kind: body.kind, not_after });
         }
         self.reply(place, from, Reply::Order(OrderReply::Stop(answer)));
     }

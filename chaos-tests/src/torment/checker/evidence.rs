@@ -36,6 +36,8 @@ pub(crate) struct Evidence {
     pub(super) anchors: Vec<Certificate>,
     /// One for each disk that there ever was.
     pub(super) logs: Vec<AuditLog>,
+    /// Logs of old disks that were tried. They begin as those of their nodes' own disks do, and are in [`Self::logs`] only so far.
+    pub(super) tried: Vec<TriedLog>,
     /// The registries of the nodes that live.
     pub(super) states: Vec<State>,
     /// The raft logs of the nodes that live: of each entry its place and the hash of what it says.
@@ -58,6 +60,28 @@ pub(super) struct AuditLog {
     pub(super) node: NodeId,
     pub(super) disk: String,
     pub(super) entries: Vec<AuditEntry>,
+}
+
+/// An old disk on which a node was started.
+#[derive(Debug, Clone)]
+pub(in crate::torment) struct TriedDisk {
+    pub(in crate::torment) node: NodeId,
+    pub(in crate::torment) data: PathBuf,
+    /// Entries that its audit log had when it was copied.
+    pub(in crate::torment) copied: u64,
+}
+
+/// Its audit log.
+#[derive(Debug, Clone)]
+pub(super) struct TriedLog {
+    pub(super) log: AuditLog,
+    /// Entries that it had when it was copied.
+    pub(super) copied: u64,
+}
+
+/// How many entries the audit log in a directory of a node has that does not run.
+pub(in crate::torment) fn audit_size(node: NodeId, data: &Path, cluster: ClusterId) -> anyhow::Result<u64> {
+    Ok(LocalStore::open_locked(open_unchanged(&data.join("local.redb"))?, node, cluster)?.checkpoint()?.size)
 }
 
 /// What a node says of its audit log in the raft log.
@@ -94,11 +118,12 @@ pub(super) struct State {
 }
 
 impl Evidence {
-    /// Reads the disks of the nodes whose configurations these are, and those that were lost. No process may run any more.
+    /// Reads the disks of the nodes whose configurations these are, those that were lost, and old ones that were tried. No process may run any more.
     pub(in crate::torment) fn read(
         genesis: &Genesis,
         configs: &[PathBuf],
         lost: &[(NodeId, PathBuf)],
+        tried: &[TriedDisk],
         said: Said,
         anchors: Vec<Certificate>,
     ) -> anyhow::Result<Self> {
@@ -117,6 +142,7 @@ impl Evidence {
             said,
             anchors,
             logs: Vec::new(),
+            tried: Vec::new(),
             states: Vec::new(),
             raft: BTreeMap::new(),
             spoken: BTreeMap::new(),
@@ -131,7 +157,8 @@ impl Evidence {
             let report = upkeep::check(&config).with_context(|| format!("the disk of node {node}"))?;
             evidence.disks += 1;
             evidence.damage.extend(report.damage.into_iter().map(|damage| format!("node {node}: {damage}")));
-            evidence.read_log(node, &config.node.data)?;
+            let log = evidence.log(node, &config.node.data)?;
+            evidence.logs.push(log);
             let state = StateDatabase::open(&config.node.data.join("state.redb"), DatabaseOptions::default(), Arc::new(genesis.clone()))?;
             state.view()?.cluster()?.nodes.iter().for_each(|entry| note(entry.id, entry.identity));
             let seen = evidence.read_state(node, &state)?;
@@ -140,11 +167,12 @@ impl Evidence {
             evidence.read_raft(node, &config.node.data.join("raft").join("raft.redb"))?;
         }
         for (node, data) in lost {
-            evidence.disks += 1;
-            if let Err(error) = verify(&data.join("local.redb")) {
-                evidence.damage.push(format!("the lost disk of node {node}: {error}"));
-            }
-            evidence.read_log(*node, data)?;
+            let log = evidence.read_left(*node, data, "lost")?;
+            evidence.logs.push(log);
+        }
+        for TriedDisk { node, data, copied } in tried {
+            let log = evidence.read_left(*node, data, "old")?;
+            evidence.tried.push(TriedLog { log, copied: *copied });
         }
         evidence.identities = identities;
         Ok(evidence)
@@ -157,7 +185,7 @@ impl Evidence {
 
     /// As [`Self::read`], where nothing is known of clients and no disk was lost.
     pub(crate) fn read_stores(genesis: &Genesis, configs: &[PathBuf]) -> anyhow::Result<Self> {
-        Self::read(genesis, configs, &[], Said::default(), Vec::new())
+        Self::read(genesis, configs, &[], &[], Said::default(), Vec::new())
     }
 
     /// Of each entry of the log that some site applied, whether it was carried out.
@@ -170,7 +198,16 @@ impl Evidence {
         applied.collect()
     }
 
-    fn read_log(&mut self, node: NodeId, data: &Path) -> anyhow::Result<()> {
+    /// Reads a disk that is no node's any more.
+    fn read_left(&mut self, node: NodeId, data: &Path, what: &str) -> anyhow::Result<AuditLog> {
+        self.disks += 1;
+        if let Err(error) = verify(&data.join("local.redb")) {
+            self.damage.push(format!("the {what} disk of node {node}: {error}"));
+        }
+        self.log(node, data)
+    }
+
+    fn log(&self, node: NodeId, data: &Path) -> anyhow::Result<AuditLog> {
         let disk = data.display().to_string();
         let store = LocalStore::open_locked(open_unchanged(&data.join("local.redb"))?, node, self.cluster).context(disk.clone())?;
         let mut entries = Vec::new();
@@ -181,8 +218,7 @@ impl Evidence {
             }
             entries.extend(page.into_iter().map(|(_, entry)| entry));
         }
-        self.logs.push(AuditLog { node, disk, entries });
-        Ok(())
+        Ok(AuditLog { node, disk, entries })
     }
 
     /// What a registry remembers of every node.

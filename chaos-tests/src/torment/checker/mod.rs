@@ -8,6 +8,7 @@ mod client_was_never_misled;
 mod evidence;
 mod logs_agree;
 mod nonce_used_at_most_once;
+mod old_disk_gave_no_share;
 mod one_document_per_session_seq;
 mod receipts_are_on_disk;
 mod released_signature_verifies;
@@ -23,6 +24,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub(crate) use evidence::Evidence;
+pub(super) use evidence::{TriedDisk, audit_size};
 
 /// What came of one check.
 #[derive(Debug, Clone, Serialize)]
@@ -41,7 +43,11 @@ const VIOLATIONS_SHOWN: usize = 10;
 impl fmt::Display for Checked {
     /// Whole lines, for a report.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.violations.is_empty() { "holds" } else { "BROKEN" };
+        let verdict = match (self.violations.is_empty(), self.looked_at) {
+            (false, _) => "BROKEN",
+            (true, 0) => "LOOKED AT NOTHING",
+            (true, _) => "holds",
+        };
         writeln!(f, "  {:<40} {:>7} looked at  {verdict}", self.invariant, self.looked_at)?;
         self.violations.iter().take(VIOLATIONS_SHOWN).try_for_each(|violation| writeln!(f, "    {violation}"))
     }
@@ -64,7 +70,7 @@ impl Finding {
     }
 }
 
-/// Makes all checks.
+/// Makes all checks; that of old disks where there are any.
 pub(super) fn check_all(evidence: &Evidence) -> Vec<Checked> {
     let checks: [(&'static str, Check); 14] = [
         ("released_signature_verifies", released_signature_verifies::check),
@@ -82,7 +88,11 @@ pub(super) fn check_all(evidence: &Evidence) -> Vec<Checked> {
         ("stores_are_whole", stores_are_whole::check),
         ("client_was_never_misled", client_was_never_misled::check),
     ];
-    make(&checks, evidence)
+    let mut checked = make(&checks, evidence);
+    if !evidence.tried.is_empty() {
+        checked.extend(make(&[("old_disk_gave_no_share", old_disk_gave_no_share::check as Check)], evidence));
+    }
+    checked
 }
 
 /// Makes those for which nothing needs to be known of clients.

@@ -47,6 +47,7 @@ pub(super) fn evidence() -> Evidence {
         said: Said::default(),
         anchors: Vec::new(),
         logs: nodes.clone().map(|node| AuditLog { node, disk: format!("disk of node {node}"), entries: Vec::new() }).collect(),
+        tried: Vec::new(),
         states: nodes.map(state).collect(),
         raft: BTreeMap::new(),
         spoken: BTreeMap::new(),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::Injection;
@@ -14,8 +13,10 @@ use crate::torment::stage::Stage;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let candidates: Vec<_> = stage.free().into_iter().filter(|node| !stage.replaced.contains(node)).collect();
-    let node = *stage.dice.pick(&candidates).context("every site was replaced already; take fewer rounds")?;
+    let candidates: Vec<_> = stage.taken.free().into_iter().filter(|node| !stage.replaced.contains(node)).collect();
+    let Some(node) = stage.dice.pick(&candidates).copied() else {
+        return Ok(Injection::of(0, "every site was replaced before: not done again"));
+    };
     let disk = lose_disk(stage.cluster(), node)?;
     stage.lost.push((node, disk));
     sleep(stage.hold).await;

@@ -6,14 +6,12 @@ use super::Injection;
 use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let nodes = stage.free();
+    let nodes = stage.taken.free();
     stage.cluster().kill_all_nodes();
     let down = Instant::now();
     sleep(stage.hold / 2).await;
     let started = Instant::now();
     stage.start(&nodes)?;
     let recoveries = stage.until_serving(&nodes, started).await?;
-    let mut injection = Injection::of(nodes.len() as u32, "all nodes").recovered(recoveries);
-    injection.dark.push((down, started));
-    Ok(injection)
+    Ok(Injection::of(nodes.len() as u32, "all nodes").darkened(down, started, &recoveries, 0))
 }

@@ -28,8 +28,13 @@ use warifu_protocol::NodeId;
 
 use super::plan::Planned;
 use super::stage::Stage;
+use crate::scene::THRESHOLD;
 use second::Second;
 
+/// How a note ends that says why nothing was done.
+pub(super) const NOT_DONE: &str = "not done";
+/// How a note begins that is about the second fault of a round.
+pub(super) const MEANWHILE: &str = "meanwhile ";
 /// What is said where there is no C compiler.
 const NO_SHIM: &str = "the shim for disks is not there: not done";
 
@@ -102,10 +107,14 @@ pub enum Away {
 pub(super) struct Injection {
     /// How often.
     pub(super) times: u32,
+    /// How often the second was done, if there is one.
+    pub(super) second_times: Option<u32>,
     /// How long each node took to sign again after its start.
     pub(super) recoveries: Vec<(NodeId, Duration)>,
     /// When fewer than t sites were there.
     pub(super) dark: Vec<(Instant, Instant)>,
+    /// When documents may fail: from the beginning of the dark until t sites gave shares again.
+    pub(super) excused: Vec<(Instant, Instant)>,
     /// What is worth telling.
     pub(super) notes: Vec<String>,
 }
@@ -113,6 +122,13 @@ pub(super) struct Injection {
 impl Injection {
     fn of(times: u32, note: impl Into<String>) -> Self {
         Self { times, notes: vec![note.into()], ..Self::default() }
+    }
+
+    /// It was dark from `down` until sites were `started`, each of which took so long to serve, beside those that were `left`.
+    fn darkened(mut self, down: Instant, started: Instant, recoveries: &BTreeMap<NodeId, Duration>, left: usize) -> Self {
+        self.dark.push((down, started));
+        self.excused.push((down, started + until_enough(recoveries, left)));
+        self.recovered(recoveries.clone())
     }
 
     fn recovered(mut self, recoveries: BTreeMap<NodeId, Duration>) -> Self {
@@ -221,16 +237,43 @@ impl Planned {
         let Some(kind) = self.second else { return self.nemesis.strike(stage).await };
         let second = Second::begin(stage, kind).await?;
         let mut injection = self.nemesis.strike(stage).await?;
-        let Injection { times, recoveries, notes, dark: _ } = second.end(stage).await?;
-        injection.times += times;
+        let Injection { times, recoveries, notes, second_times: _, dark: _, excused: _ } = second.end(stage).await?;
+        injection.second_times = Some(times);
         injection.recoveries.extend(recoveries);
-        injection.notes.extend(notes.into_iter().map(|note| format!("meanwhile {note}")));
+        injection.notes.extend(notes.into_iter().map(|note| format!("{MEANWHILE}{note}")));
         Ok(injection)
     }
+}
+
+/// How long it took until t sites served, with those that were left.
+fn until_enough(recoveries: &BTreeMap<NodeId, Duration>, left: usize) -> Duration {
+    let mut times: Vec<Duration> = recoveries.values().copied().collect();
+    times.sort_unstable();
+    let missing = usize::from(THRESHOLD).saturating_sub(left);
+    times.into_iter().take(missing).next_back().unwrap_or_default()
 }
 
 /// Node ids in words.
 fn named(nodes: &[NodeId]) -> String {
     let ids: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     format!("{} {}", if ids.len() == 1 { "node" } else { "nodes" }, ids.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_may_fail_until_as_many_sites_serve_as_a_signature_takes_and_no_longer() {
+        let seconds = [9, 2, 5, 7].map(Duration::from_secs);
+        let recoveries: BTreeMap<NodeId, Duration> = (1..).filter_map(NodeId::new).zip(seconds).collect();
+        assert_eq!(until_enough(&recoveries, 0), Duration::from_secs(7), "the third of them");
+        assert_eq!(until_enough(&recoveries, 2), Duration::from_secs(2), "two were left");
+        let down = Instant::now();
+        let started = down + Duration::from_secs(1);
+        let injection = Injection::of(1, "dark").darkened(down, started, &recoveries, 1);
+        assert_eq!(injection.dark, [(down, started)]);
+        assert_eq!(injection.excused, [(down, started + Duration::from_secs(5))]);
+        assert_eq!(injection.recoveries.len(), 4);
+    }
 }

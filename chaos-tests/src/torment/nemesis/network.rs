@@ -23,7 +23,7 @@ pub(super) async fn leader_isolated(stage: &mut Stage) -> anyhow::Result<Injecti
 
 /// The nodes fall into two parts; coordinators reach both.
 pub(super) async fn split(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let spare = stage.spare();
+    let spare = stage.taken.spare();
     let minority = stage.draw(spare, None);
     let majority: Vec<NodeId> = scene::nodes().into_iter().filter(|node| !minority.contains(node)).collect();
     stage.among(&Stage::parties(&minority), &Stage::parties(&majority), Faults::CUT);
@@ -51,7 +51,7 @@ pub(super) async fn flapping(stage: &mut Stage) -> anyhow::Result<Injection> {
 
 /// Bad lines to as many sites as may be away.
 pub(super) async fn slow_sites(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let spare = stage.spare();
+    let spare = stage.taken.spare();
     let nodes = stage.draw(spare, None);
     stage.among(&Stage::parties(&nodes), &stage.mesh.parties(), Faults::WIDE_AREA);
     over(stage, 2, named(&nodes)).await

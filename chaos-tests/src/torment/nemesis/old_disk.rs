@@ -1,5 +1,5 @@
 //! A site is started on a copy of its disk that is older than what the cluster knows of it: it must give no signature share. Then its own disk
-//! is put back.
+//! is put back, and the old one is kept to be read at the end.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use tokio::time::{Instant, sleep};
 
 use super::Injection;
+use crate::torment::checker::{TriedDisk, audit_size};
 use crate::torment::stage::Stage;
 
 /// How often the node on its old disk is looked at.
@@ -19,6 +20,8 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     let (data, yesterday, today) = (directory.join("data"), directory.join("yesterday"), directory.join("today"));
     stage.kill(&[node]);
     copy_files(&data, &yesterday)?;
+    let (copy, cluster) = (yesterday.clone(), stage.cluster().genesis().cluster());
+    let copied = tokio::task::spawn_blocking(move || audit_size(node, &copy, cluster)).await??;
     let started = Instant::now();
     stage.start(&[node])?;
     let first = stage.until_serving(&[node], started).await?;
@@ -46,7 +49,9 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
         None => "it stayed up, unconfirmed",
     };
     stage.kill(&[node]);
-    std::fs::rename(&data, directory.join(format!("tried-{}", started.elapsed().as_nanos())))?;
+    let tried = directory.join(format!("tried-{}", stage.tried.len() + 1));
+    std::fs::rename(&data, &tried)?;
+    stage.tried.push(TriedDisk { node, data: tried, copied });
     std::fs::rename(&today, &data)?;
     let started = Instant::now();
     stage.start(&[node])?;

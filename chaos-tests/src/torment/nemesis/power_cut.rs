@@ -19,7 +19,7 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     if stage.disks.is_empty() {
         return Ok(Injection::of(0, NO_SHIM));
     }
-    let nodes = stage.free();
+    let nodes = stage.taken.free();
     // At an fsync that does not happen any more: between two there is rarely anything to lose.
     let nth = stage.dice.between(1, SYNCS_MAX);
     let first = stage.draw(1, None);
@@ -47,7 +47,5 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     stage.start(&nodes)?;
     let recoveries = stage.until_serving(&nodes, started).await?;
     let note = format!("all nodes; {} of {} changes that were not durable lost, and {} names", lost.lost, lost.changes, lost.names);
-    let mut injection = Injection::of(nodes.len() as u32, note).recovered(recoveries);
-    injection.dark.push((down, started));
-    Ok(injection)
+    Ok(Injection::of(nodes.len() as u32, note).darkened(down, started, &recoveries, 0))
 }

@@ -6,7 +6,7 @@ use super::Injection;
 use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
-    let (nodes, mut injection) = (stage.free(), Injection::default());
+    let (nodes, mut injection) = (stage.taken.free(), Injection::default());
     for node in &nodes {
         tokio::task::block_in_place(|| stage.cluster().stop_node(*node));
         let started = Instant::now();

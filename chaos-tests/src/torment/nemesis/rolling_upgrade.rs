@@ -11,7 +11,7 @@ pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     if !cfg!(debug_assertions) {
         return Ok(Injection::of(0, "a release has no next version to pass for: not done"));
     }
-    let (nodes, mut injection) = (stage.free(), Injection::default());
+    let (nodes, mut injection) = (stage.taken.free(), Injection::default());
     let nodes: Vec<_> = nodes.into_iter().filter(|node| !stage.upgraded.contains(node)).collect();
     for node in &nodes {
         tokio::task::block_in_place(|| stage.cluster().stop_node(*node));

@@ -28,7 +28,7 @@ impl Second {
     /// Begins it at a follower: a leader that hangs is replaced, and one that others are to torment must be there.
     pub(super) async fn begin(stage: &mut Stage, kind: Nemesis) -> anyhow::Result<Self> {
         let leader = stage.leader().await?;
-        let followers: Vec<NodeId> = stage.free().into_iter().filter(|node| *node != leader).collect();
+        let followers: Vec<NodeId> = stage.taken.free().into_iter().filter(|node| *node != leader).collect();
         let node = *stage.dice.pick(&followers).context("there are followers")?;
         let mut disk = |kind| anyhow::Ok(FailingDisk::begin(stage, node, kind)?.map_or(What::NotDone, What::Disk));
         let what = match kind {
@@ -45,7 +45,7 @@ impl Second {
             }
         };
         if !matches!(what, What::NotDone) {
-            stage.taken.insert(node);
+            stage.taken.take(node);
         }
         Ok(Self { node, what })
     }
@@ -53,7 +53,7 @@ impl Second {
     /// Takes it back, and waits until the site serves.
     pub(super) async fn end(self, stage: &mut Stage) -> anyhow::Result<Injection> {
         let Self { node, what } = self;
-        stage.taken.remove(&node);
+        stage.taken.give_back(node);
         match what {
             What::NotDone => Ok(Injection::of(0, NO_SHIM)),
             What::Disk(failing) => failing.end(stage).await,

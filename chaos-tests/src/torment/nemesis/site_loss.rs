@@ -7,7 +7,7 @@ use crate::torment::stage::Stage;
 
 pub(super) async fn strike(stage: &mut Stage) -> anyhow::Result<Injection> {
     let leader = stage.leader().await?;
-    let spare = stage.spare();
+    let spare = stage.taken.spare();
     let nodes = stage.draw(spare, Some(leader));
     stage.kill(&nodes);
     sleep(stage.hold * 2).await;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -241,6 +242,22 @@ impl LocalCluster {
         Some(self.nodes.get(&id)?.process.as_ref()?.id())
     }
 
+    /// The process id of a coordinator that is running, by its place from 0.
+    #[must_use]
+    pub fn coordinator_process(&self, place: usize) -> Option<u32> {
+        Some(self.coordinators.get(place)?.process.as_ref()?.id())
+    }
+
+    /// Waits for the end of a node that somebody has told to stop, and kills it after `deadline`. Returns how it ended, if it ended by itself.
+    pub fn node_ended(&mut self, id: NodeId, deadline: Duration) -> Option<ExitStatus> {
+        self.nodes.get_mut(&id)?.process.take()?.wait_stopped(Instant::now() + deadline)
+    }
+
+    /// As [`Self::node_ended`], for the coordinator at this place, from 0.
+    pub fn coordinator_ended(&mut self, place: usize, deadline: Duration) -> Option<ExitStatus> {
+        self.coordinators.get_mut(place)?.process.take()?.wait_stopped(Instant::now() + deadline)
+    }
+
     /// What a node has in its environment from its next start on, beside what this process has.
     pub fn set_node_environment(&mut self, id: NodeId, environment: Vec<(OsString, OsString)>) {
         if let Some(node) = self.nodes.get_mut(&id) {
@@ -271,7 +288,10 @@ impl LocalCluster {
         loop {
             self.check_processes()?;
             let missing = match client.status().await {
-                Ok(status) => self.missing(&status),
+                Ok(status) => match self.missing(&status) {
+                    None => self.outdated(&status).await,
+                    missing => missing,
+                },
                 Err(error) => Some(error.to_string()),
             };
             let Some(reason) = missing else { return Ok(()) };
@@ -315,7 +335,9 @@ impl LocalCluster {
         let mut processes: Vec<Process> = coordinators.chain(nodes).collect();
         processes.iter_mut().for_each(Process::ask_to_stop);
         let deadline = Instant::now() + STOP_DEADLINE;
-        processes.into_iter().for_each(|process| process.wait_stopped(deadline));
+        for process in processes {
+            process.wait_stopped(deadline);
+        }
     }
 
     /// A client of the coordinator under one of the names in this type's constants.
@@ -433,6 +455,17 @@ impl LocalCluster {
         }
         leaders.dedup();
         if leaders.len() == 1 { None } else { Some("the nodes do not agree on a leader".to_owned()) }
+    }
+
+    /// What the coordinator says of a process that has been replaced since says nothing about the one that runs.
+    async fn outdated(&self, status: &StatusAnswer) -> Option<String> {
+        for report in &status.nodes {
+            let Some(told) = report.status.as_ref().filter(|_| self.node_process(report.node).is_some()) else { continue };
+            if self.node_status(report.node).await.is_none_or(|own| own.boot != told.boot || !own.confirmed) {
+                return Some(format!("node {} has not been asked since its start", report.node));
+            }
+        }
+        None
     }
 }
 

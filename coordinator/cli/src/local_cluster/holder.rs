@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use warifu_api::ApiClient;
 use warifu_core::pki::TrustAnchor;
-use warifu_protocol::{CredentialId, DocumentKind, Name, SessionId};
+use warifu_protocol::{ClusterRecord, CredentialId, DocumentKind, Name, SessionId};
 
 use super::cluster::LocalCluster;
 use super::error::LocalClusterError;
@@ -14,7 +14,7 @@ use crate::card_command::new_trial_my_number_card;
 use crate::clock::now;
 use crate::files::{self, MODE_SECRET};
 use crate::keys::{KeyKind, LocalKey, TerminalKey};
-use crate::terminal::{LoginTerms, Prepared, SessionFile, SessionSecret, SignedDocument, close, prepare, signing_anchors, trust_anchors};
+use crate::terminal::{LoginTerms, Prepared, SessionFile, SessionSecret, SignedDocument, close, prepare, trust_anchors};
 
 /// A holder with a trial card and PIN, at a terminal of a facility.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Holder {
         };
         let key = LocalKey::generate(kind)?;
         let opening = prepare(&terms, &self.terminal, &key, &mut self.card()?, &self.pin()?, Vec::new())?;
-        let secret = SessionSecret::new(opening.statement.clone(), key, signing_anchors(genesis));
+        let secret = SessionSecret::new(opening.statement.clone(), key, &ClusterRecord::founded(genesis));
         SessionFile::create(path, &secret)?;
         client.open_session(&opening).await?;
         let anchors = trust_anchors(&secret.anchors)?;

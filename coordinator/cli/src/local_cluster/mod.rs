@@ -23,6 +23,7 @@ pub use error::LocalClusterError;
 pub use holder::{Holder, OpenSession};
 pub use officers::Officers;
 pub use process::Process;
+pub use sites::status_at;
 
 /// Hidden command of `warifu` that is the node daemon.
 pub const NODE_COMMAND: &str = "__node";

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,15 +96,16 @@ impl Process {
         drop(self.child.stdin.take());
     }
 
-    /// Waits until it has stopped, and kills it at `deadline`.
-    pub fn wait_stopped(mut self, deadline: Instant) {
+    /// Waits until it has stopped, and kills it at `deadline`. Returns how it ended, if it ended by itself.
+    pub fn wait_stopped(mut self, deadline: Instant) -> Option<ExitStatus> {
         while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+            match self.child.try_wait() {
+                Ok(None) => thread::sleep(STOP_POLL),
+                ended => return ended.ok().flatten(),
             }
-            thread::sleep(STOP_POLL);
         }
         self.end();
+        None
     }
 
     fn end(&mut self) {

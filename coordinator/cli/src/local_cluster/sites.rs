@@ -1,8 +1,11 @@
 //! Sites that come and go after the founding.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use warifu_node::admin::{self, AdminReply, AdminRequest};
 use warifu_protocol::NodeId;
+use warifu_protocol::wire::NodeStatus;
 
 use super::cluster::{LocalCluster, make_node, write_toml};
 use super::error::LocalClusterError;
@@ -28,6 +31,11 @@ impl LocalCluster {
         self.node_directory(id).join("data").join("admin.sock")
     }
 
+    /// How a node says that it is, at its administrator's socket; nothing when it does not answer.
+    pub async fn node_status(&self, id: NodeId) -> Option<NodeStatus> {
+        status_at(&self.admin_socket(id)).await
+    }
+
     /// Makes keys and configuration of one more site. Returns the file of its entry, for `warifu roster add-node`; it is started once the order is
     /// applied and the roster exported to [`Self::roster_file`].
     ///
@@ -51,4 +59,15 @@ impl LocalCluster {
     }
 }
 
+/// How the node behind an administrator's socket says that it is; nothing when it does not answer within 2 s.
+pub async fn status_at(socket: &Path) -> Option<NodeStatus> {
+    let asked = tokio::time::timeout(LOOK_DEADLINE, admin::ask(socket, &AdminRequest::Status)).await;
+    match asked.ok()?.ok()? {
+        AdminReply::Status(status) => Some(*status),
+        _ => None,
+    }
+}
+
 const ROSTER_FILE: &str = "roster.json";
+/// Time for one look at a node.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);

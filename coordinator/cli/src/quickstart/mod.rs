@@ -6,6 +6,7 @@ mod keep;
 mod load;
 mod outage;
 mod report;
+mod shell;
 mod story;
 
 pub use args::{QuickstartArgs, run};

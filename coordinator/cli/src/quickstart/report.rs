@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::load::LoadSummary;
+use super::shell::word;
 use crate::console::{Console, table};
 
 /// One step.
@@ -98,7 +99,7 @@ fn text(report: &QuickstartReport) -> String {
         }
     }
     if let (Some(dispensing), Some(trust)) = (&report.dispensing, &report.trust) {
-        line("check it", format!("warifu verify {} --trust {}", dispensing.display(), trust.display()));
+        line("check it", format!("warifu verify {} --trust {}", word(dispensing), word(trust)));
     }
     if let Some(directory) = &report.directory {
         line("files", directory.display().to_string());

@@ -8,8 +8,8 @@ use warifu_core::pki::Certificate;
 use warifu_protocol::{CredentialId, DocumentKind, NodeId, SubjectFields};
 
 use super::error::QuickstartError;
-use super::load::{RATE, SECONDS_MAX, document_id};
-use super::outage;
+use super::load::{LoadSummary, RATE, SECONDS_MAX, document_id};
+use super::outage::{self, Back};
 use super::report::Recorder;
 use crate::card::CardAlgorithm;
 use crate::files::{self, MODE_PUBLIC};
@@ -123,13 +123,13 @@ pub(super) async fn tell(plan: Plan, recorder: &mut Recorder) -> Result<Told, Qu
             format!("killed {}", list(&outage.killed))
         })
         .await?;
-    note_outage(recorder, suffer)?;
+    note_outage(recorder, suffer.summary, suffer.back)?;
+    drop(suffer.session);
     Ok(Told { cluster, doctor, pharmacist })
 }
 
-/// Puts the figures into the report and holds them against what was promised.
-fn note_outage(recorder: &mut Recorder, outage: outage::Outage) -> Result<(), QuickstartError> {
-    let summary = outage.summary;
+/// Puts the figures into the report and holds them against what was promised: the documents first, then the nodes.
+fn note_outage(recorder: &mut Recorder, summary: LoadSummary, back: Back) -> Result<(), QuickstartError> {
     let mut row = |step: &str, seconds: f64, result: String| {
         recorder.report.steps.push(super::report::Step { step: step.to_owned(), seconds, result });
     };
@@ -147,10 +147,9 @@ fn note_outage(recorder: &mut Recorder, outage: outage::Outage) -> Result<(), Qu
             summary.latency_p99_millis
         ),
     );
-    for (node, time) in &outage.back {
-        row(&format!("  node {node} gives shares again"), super::report::rounded(*time), "yes".to_owned());
+    for (node, time) in back.times {
+        row(&format!("  node {node} gives shares again"), super::report::rounded(time), "yes".to_owned());
     }
-    drop(outage.session);
     recorder.report.outage = Some(summary.clone());
     if let Some(first) = summary.first_failure {
         return Err(QuickstartError::LoadFailed { failed: summary.failed, attempted: summary.attempted, first });
@@ -158,7 +157,7 @@ fn note_outage(recorder: &mut Recorder, outage: outage::Outage) -> Result<(), Qu
     if summary.signed_during_outage == 0 {
         return Err(QuickstartError::NothingSigned);
     }
-    Ok(())
+    back.failure.map_or(Ok(()), Err)
 }
 
 async fn prepare(cluster: &LocalCluster, clinic: &TerminalKey, pharmacy: &TerminalKey) -> Result<(), LocalClusterError> {
@@ -238,3 +237,40 @@ pub(super) const SIGNED_DIRECTORY: &str = "signed";
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Documents that a session may sign beside the load's: those of the story, and a person's own while the cluster is kept.
 const SPARE_SIGNATURES: u32 = 200;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::console::Console;
+
+    #[test]
+    fn an_outage_in_which_a_document_failed_or_none_was_signed_or_a_node_stayed_away_fails_and_is_reported_all_the_same() {
+        let good = LoadSummary { rate: RATE, attempted: 400, signed_during_outage: 1, ..LoadSummary::default() };
+        let failed = LoadSummary { failed: 1, first_failure: Some("signers-unavailable".to_owned()), ..good };
+        let idle = LoadSummary { signed_during_outage: 0, ..good.clone() };
+        let (not_signed, none) =
+            ("1 of 400 documents were not signed; the first: signers-unavailable", "no document was signed while nodes were down");
+        let away = "node 3 was restarted but gave no signature share again: no route";
+        let rows = [
+            (good.clone(), false, None),
+            (failed.clone(), false, Some(not_signed)),
+            (idle, false, Some(none)),
+            (good, true, Some(away)),
+            // A document that failed is the worse of the two.
+            (failed, true, Some(not_signed)),
+        ];
+        let node = |id| NodeId::new(id).expect("a node id");
+        for (summary, stays_away, expected) in rows {
+            let failure = stays_away.then(|| QuickstartError::NotBack { node: node(3), state: "no route".to_owned() });
+            let back = Back { times: BTreeMap::from([(node(2), Duration::from_millis(1500))]), failure };
+            let mut recorder = Recorder::new(Console::new(true));
+            let outcome = note_outage(&mut recorder, summary.clone(), back).map_err(|error| error.to_string());
+            assert_eq!(outcome.err().as_deref(), expected);
+            let steps: Vec<(&str, f64)> = recorder.report.steps.iter().map(|step| (step.step.trim(), step.seconds)).collect();
+            assert_eq!(steps, [("load of 25 documents/s", 0.0), ("node 2 gives shares again", 1.5)]);
+            assert_eq!(recorder.report.outage, Some(summary));
+        }
+    }
+}

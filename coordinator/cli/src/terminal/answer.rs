@@ -11,7 +11,7 @@ use super::error::TerminalError;
 
 /// Builds the signed document again from the terminal's own document and request, the certificate in the answer and the signature value,
 /// and demands that it is the answer byte for byte; that the signature holds under the certificate's key; and that the certificate chains
-/// to a pinned CA at the signing time.
+/// to a pinned CA at the signing time, over one of `intermediates` if not directly. A document carries no certificate but the holder's.
 ///
 /// Returns the holder's certificate.
 ///
@@ -23,6 +23,7 @@ pub fn check_answer(
     signed: &str,
     signature: &[u8],
     anchors: &[TrustAnchor],
+    intermediates: &[Certificate],
 ) -> Result<Certificate, TerminalError> {
     let refused = |reason: &str| TerminalError::Answer { reason: reason.to_owned() };
     let signature: [u8; 64] = signature.try_into().map_err(|_| refused("the signature is not of 64 bytes"))?;
@@ -43,7 +44,7 @@ pub fn check_answer(
     if expected != signed {
         return Err(refused("it is not the document that was sent, with the signature added"));
     }
-    verify_path(&certificate, &[], anchors, AnchorKind::HpkiSigning, request.signing_time)?;
+    verify_path(&certificate, intermediates, anchors, AnchorKind::HpkiSigning, request.signing_time)?;
     Ok(certificate)
 }
 
@@ -65,7 +66,7 @@ mod tests {
     use ed25519_dalek::{Signer as _, SigningKey};
     use warifu_coordinator::document::{DocumentError, sample};
     use warifu_core::pki::{assemble_csr, render_csr};
-    use warifu_protocol::{AnchorEntry, DocumentKind, SessionId, SubjectFields, UnixMillis};
+    use warifu_protocol::{AnchorEntry, Blob, DocumentKind, SessionId, SubjectFields, UnixMillis};
 
     use super::*;
     use crate::clock::now;
@@ -78,7 +79,7 @@ mod tests {
     struct Signer {
         key: SigningKey,
         certificate: Vec<u8>,
-        anchor: AnchorEntry,
+        ca: TrialHpki,
     }
 
     impl Signer {
@@ -89,7 +90,7 @@ mod tests {
             let csr = assemble_csr(&info, &key.sign(&info).to_bytes()).expect("a request");
             let ca = TrialHpki::new(now()).expect("a CA");
             let certificate = ca.issue_signing_certificate(&csr, &["Medical Doctor"], signing_validity(now())).expect("a certificate");
-            Self { key, certificate, anchor: ca.anchor() }
+            Self { key, certificate, ca }
         }
 
         /// The answer of a coordinator to `request`, for the document `xml`.
@@ -107,7 +108,7 @@ mod tests {
         }
 
         fn anchors(&self) -> Vec<TrustAnchor> {
-            vec![TrustAnchor::from_entry(&self.anchor).expect("an anchor")]
+            vec![TrustAnchor::from_entry(&self.ca.anchor()).expect("an anchor")]
         }
     }
 
@@ -123,7 +124,7 @@ mod tests {
         let prepared = must_prepare("mine", now());
         let (xml, request) = (&prepared.xml, &prepared.request.request);
         let anchors = doctor.anchors();
-        let check = |signed: &str, signature: &[u8]| check_answer(xml, request, signed, signature, &anchors);
+        let check = |signed: &str, signature: &[u8]| check_answer(xml, request, signed, signature, &anchors, &[]);
         let (signed, signature) = doctor.answer(xml, request);
         let certificate = check(&signed, &signature).expect("an honest answer");
         assert_eq!(certificate.der(), doctor.certificate);
@@ -144,6 +145,22 @@ mod tests {
         assert!(answer(check(&signed, &flipped)), "another value");
         let (foreign, foreign_signature) = stranger.answer(xml, request);
         assert!(matches!(check(&foreign, &foreign_signature), Err(TerminalError::Path(_))), "a holder under a CA that is not pinned");
+    }
+
+    #[test]
+    fn a_certificate_under_a_pinned_root_counts_with_the_ca_between_them() {
+        let (doctor, stranger) = (Signer::new(1), Signer::new(2));
+        let prepared = must_prepare("mine", now());
+        let (xml, request) = (&prepared.xml, &prepared.request.request);
+        let (signed, signature) = doctor.answer(xml, request);
+        let root = Blob::from(doctor.ca.root_der().expect("a CA of two tiers"));
+        let root = TrustAnchor::from_entry(&AnchorEntry { certificate: root, ..doctor.ca.anchor() }).expect("an anchor");
+        let check =
+            |intermediates: &[Certificate]| check_answer(xml, request, &signed, &signature, std::slice::from_ref(&root), intermediates);
+        let [own, foreign] = [&doctor, &stranger].map(|signer| Certificate::parse(signer.ca.certificate_der()).expect("a CA"));
+        assert!(check(&[foreign.clone(), own]).is_ok());
+        assert!(matches!(check(&[]), Err(TerminalError::Path(_))), "nothing leads to the root");
+        assert!(matches!(check(&[foreign]), Err(TerminalError::Path(_))), "a CA of the same name under another root");
     }
 
     #[test]

@@ -4,23 +4,22 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use warifu_coordinator::document::DOCUMENT_BYTES_MAX;
-use warifu_core::pki::TrustAnchor;
+use warifu_core::pki::{Certificate, TrustAnchor};
 use warifu_protocol::limits::SESSION_SIGNATURES_MAX;
 use warifu_protocol::{
-    AnchorEntry, AnchorKind, Blob, CredentialId, DocumentKind, Genesis, Name, OrderCommand, PublicKey, SessionId, TerminalId, UnixMillis,
+    AnchorEntry, Blob, CredentialId, DocumentKind, Name, OrderCommand, PublicKey, Request, SessionId, TerminalId, UnixMillis,
 };
 
-use super::error::TerminalError;
+use super::error::{SERVER_ERROR_STATUS, TerminalError};
 use super::login::{LoginTerms, close, prepare};
-use super::session_file::{SessionFile, SessionSecret};
-use super::sign::Prepared;
+use super::session_file::{Numbering, SessionFile, SessionSecret};
 use crate::card::CardArgs;
 use crate::clock::now;
 use crate::connection::ConnectionArgs;
 use crate::console::Console;
 use crate::files::{self, MODE_PUBLIC};
 use crate::keys::{KeyKind, LocalKey, TerminalKey};
-use crate::orders::{OrderArgs, load_genesis};
+use crate::orders::{OrderArgs, load_cluster, load_genesis};
 
 /// The clinic's or pharmacy's machine
 #[derive(clap::Subcommand, Debug)]
@@ -64,6 +63,8 @@ pub enum TerminalCommand {
     )]
     Login(Box<LoginArgs>),
     /// Have a document signed in an open session
+    ///
+    /// Run again for the same document after an unknown outcome, it sends the same request under the same number.
     #[command(after_help = "Example:\n  warifu terminal sign prescription.xml --session session.json --kind prescription --out signed.xml")]
     Sign(Box<SignArgs>),
     /// Close a session and remove its key
@@ -92,6 +93,9 @@ pub struct LoginArgs {
     /// The cluster's signed genesis.toml
     #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
     genesis: PathBuf,
+    /// The orders that changed the cluster since, as `warifu roster export` writes them; needed when policy or pinned CAs have changed
+    #[arg(long, value_name = "FILE", env = "WARIFU_ROSTER")]
+    roster: Option<PathBuf>,
     /// Hours for which the session lasts
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SESSION_HOURS_MAX))]
     hours: u64,
@@ -129,6 +133,15 @@ pub struct SignArgs {
     /// Where to write the signed document
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// With --roster: the cluster's signed genesis.toml
+    #[arg(long, value_name = "FILE", env = "WARIFU_GENESIS")]
+    genesis: Option<PathBuf>,
+    /// The orders that changed the cluster, as `warifu roster export` writes them; needed when pinned CAs have changed since the login
+    #[arg(long, value_name = "FILE", env = "WARIFU_ROSTER", requires = "genesis")]
+    roster: Option<PathBuf>,
+    /// CA certificate between the holder's and a pinned CA
+    #[arg(long = "intermediate", value_name = "FILE")]
+    intermediates: Vec<PathBuf>,
     /// How to reach the coordinator
     #[command(flatten)]
     connection: ConnectionArgs,
@@ -228,7 +241,8 @@ async fn login(args: &LoginArgs, console: Console) -> Result<(), TerminalError> 
     for path in &args.intermediates {
         intermediates.push(Blob(files::read_certificate(path)?));
     }
-    let policy = &genesis.body().policy;
+    let cluster = load_cluster(&genesis, args.roster.as_deref())?;
+    let policy = &cluster.policy;
     let terms = LoginTerms {
         cluster: genesis.cluster(),
         credential: args.credential,
@@ -248,14 +262,14 @@ async fn login(args: &LoginArgs, console: Console) -> Result<(), TerminalError> 
     ));
     let pin = args.card.pin(card.as_ref())?;
     let opening = prepare(&terms, &terminal, &key, card.as_mut(), &pin, intermediates)?;
-    let secret = SessionSecret::new(opening.statement.clone(), key, signing_anchors(&genesis));
+    let secret = SessionSecret::new(opening.statement.clone(), key, &cluster);
     // Before it is sent: a session whose answer is lost can still be used and closed.
     SessionFile::create(&args.out, &secret)?;
     let answer = match client.open_session(&opening).await {
         Ok(answer) => answer,
         Err(error) => {
             // A 5xx leaves it open whether the session was opened.
-            if error.problem().is_some_and(|problem| problem.status < SERVER_ERROR) {
+            if error.problem().is_some_and(|problem| problem.status < SERVER_ERROR_STATUS) {
                 files::remove(&args.out)?;
             }
             return Err(error.into());
@@ -284,13 +298,35 @@ async fn sign(args: &SignArgs, console: Console) -> Result<(), TerminalError> {
     }
     let mut file = SessionFile::open(&args.session)?;
     let session = file.secret.session();
-    // Refuses what cannot be signed before a number is spent on it.
-    Prepared::new(xml.clone(), args.kind.into(), session, 1, &file.secret.key, now())?;
-    let seq = file.take_seqs(1, now())?;
-    let prepared = Prepared::new(xml, args.kind.into(), session, seq, &file.secret.key, now())?;
+    if let (Some(genesis), Some(roster)) = (&args.genesis, &args.roster) {
+        file.secret.follow(&load_cluster(&load_genesis(genesis)?, Some(roster))?)?;
+    }
+    let intermediates = read_intermediates(&args.intermediates)?;
     let anchors = trust_anchors(&file.secret.anchors)?;
-    let signed = prepared.sign(&client, &anchors).await?;
+    let (prepared, numbering) = file.prepare(xml, args.kind.into(), now())?;
+    let Request { seq, signing_time, .. } = prepared.request.request;
+    match numbering {
+        Numbering::New => {}
+        Numbering::Again => {
+            console.say(format!("Number {seq} was sent at {signing_time} without a definite answer: the same request is sent again."))
+        }
+        Numbering::InPlaceOf { seq: earlier } => console.say(format!(
+            "Number {earlier} was sent for this document without a definite answer, and its signing time is too old to be sent again: \
+             it may have been signed. This is number {seq}."
+        )),
+    }
+    let signed = match prepared.sign_under(&client, &anchors, &intermediates).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            if error.is_definite() {
+                file.settle(&prepared.request)?;
+            }
+            return Err(error);
+        }
+    };
     files::write_new(&args.out, signed.xml.as_bytes(), MODE_PUBLIC)?;
+    // Only now: an answer that is not kept is no better than a lost one.
+    file.settle(&prepared.request)?;
     let certificate = &signed.certificate;
     let data = Signed {
         document: &args.out,
@@ -298,7 +334,7 @@ async fn sign(args: &SignArgs, console: Console) -> Result<(), TerminalError> {
         seq,
         holder: certificate.subject().to_string(),
         roles: certificate.hc_roles().unwrap_or_default(),
-        signing_time: prepared.request.request.signing_time,
+        signing_time,
     };
     console.data(&data, || {
         format!("signed by {} ({}) as number {seq} of the session: {}", data.holder, data.roles.join(", "), args.out.display())
@@ -306,10 +342,12 @@ async fn sign(args: &SignArgs, console: Console) -> Result<(), TerminalError> {
     Ok(())
 }
 
-/// The pinned CAs of signing certificates.
-#[must_use]
-pub fn signing_anchors(genesis: &Genesis) -> Vec<AnchorEntry> {
-    genesis.body().anchors.iter().filter(|anchor| anchor.kind == AnchorKind::HpkiSigning).cloned().collect()
+fn read_intermediates(paths: &[PathBuf]) -> Result<Vec<Certificate>, TerminalError> {
+    let read = |path: &PathBuf| {
+        let der = files::read_certificate(path)?;
+        Ok(Certificate::parse(&der).map_err(|error| files::malformed(path, "CA certificate", &error.to_string()))?)
+    };
+    paths.iter().map(read).collect()
 }
 
 /// Reads pinned CAs.
@@ -326,6 +364,3 @@ const fn kind(p256: bool) -> KeyKind {
 
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 const SESSION_HOURS_MAX: u64 = warifu_protocol::limits::SESSION_MILLIS_MAX / HOUR_MILLIS;
-
-/// First HTTP status of the server's own failures.
-const SERVER_ERROR: u16 = 500;

@@ -3,7 +3,7 @@
 use warifu_api::{ApiError, Problem};
 use warifu_coordinator::document::DocumentError;
 use warifu_core::pki::{AnchorError, CertificateError, PathError};
-use warifu_protocol::{SessionId, UnixMillis};
+use warifu_protocol::{ClusterId, SessionId, UnixMillis};
 
 use crate::card::CardError;
 use crate::connection::ConnectionError;
@@ -81,10 +81,64 @@ pub enum TerminalError {
     /// The certificate in the answer cannot be read.
     #[error("the certificate in the coordinator's answer is refused; nothing was written")]
     Certificate(#[from] CertificateError),
+    /// A genesis of another cluster.
+    #[error("session {session} is one of cluster {expected}, and the genesis of cluster {found}")]
+    WrongCluster {
+        /// Which session.
+        session: SessionId,
+        /// Its cluster.
+        expected: ClusterId,
+        /// The genesis's.
+        found: ClusterId,
+    },
     /// A pinned CA cannot be read.
-    #[error("a CA that the genesis pins cannot be read")]
+    #[error("a CA that the cluster pins cannot be read")]
     Anchor(#[from] AnchorError),
     /// The certificate in the answer is of no pinned CA.
-    #[error("the certificate in the coordinator's answer is of no CA that the genesis pins; nothing was written")]
+    #[error(
+        "the certificate in the coordinator's answer is of no CA that this terminal knows to be pinned; nothing was written. If CAs were added, \
+         sign again with the cluster's current --roster; if there is a CA between, with --intermediate"
+    )]
     Path(#[from] PathError),
+}
+
+impl TerminalError {
+    /// Whether the cluster has decided about the very request that was sent: it will not be signed. After all else, a lost answer or one that is
+    /// at fault, it may be signed or have been.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        matches!(self, Self::Refused { problem } if problem.status < SERVER_ERROR_STATUS)
+    }
+}
+
+/// First HTTP status of the server's own failures, which leave open what was done.
+pub(super) const SERVER_ERROR_STATUS: u16 = 500;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use warifu_protocol::Fault;
+
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_request_itself_is_definite() {
+        let problem = |status| Box::new(Problem::new(status, "code", Fault::Request, "detail"));
+        let url = || "https://coordinator".to_owned();
+        let rows = [
+            (true, TerminalError::Refused { problem: problem(409) }),
+            (false, TerminalError::Refused { problem: problem(503) }),
+            // A call that is turned away as a whole says nothing of what an earlier one with the same request did.
+            (false, ApiError::Problem(problem(429)).into()),
+            (false, ApiError::Problem(problem(503)).into()),
+            (false, ApiError::Unreachable { url: url(), reason: "lost".to_owned() }.into()),
+            (false, ApiError::Deadline { url: url(), deadline: Duration::from_secs(1) }.into()),
+            (false, ApiError::Unexpected { status: 200, reason: "half a body".to_owned() }.into()),
+            (false, TerminalError::Answer { reason: "another document".to_owned() }),
+        ];
+        for (definite, error) in rows {
+            assert_eq!(error.is_definite(), definite, "{error:?}");
+        }
+    }
 }

@@ -11,8 +11,8 @@ mod session_file;
 mod sign;
 
 pub use answer::check_answer;
-pub use args::{TerminalCommand, run, signing_anchors, trust_anchors};
+pub use args::{TerminalCommand, run, trust_anchors};
 pub use error::TerminalError;
 pub use login::{LoginTerms, close, prepare};
-pub use session_file::{SessionFile, SessionSecret};
+pub use session_file::{Numbering, SessionFile, SessionSecret};
 pub use sign::{Prepared, SignedDocument};

@@ -54,11 +54,24 @@ impl Prepared {
         Ok(Self { xml, request: SignedRequest { request, signature } })
     }
 
-    /// Has it signed, and checks the answer as [`check_answer`] does. May be repeated when the outcome is unknown.
+    /// As [`Self::sign_under`], for a holder whose certificate a pinned CA issued itself.
     ///
     /// # Errors
     /// See [`TerminalError`].
     pub async fn sign(&self, client: &ApiClient, anchors: &[TrustAnchor]) -> Result<SignedDocument, TerminalError> {
+        self.sign_under(client, anchors, &[]).await
+    }
+
+    /// Has it signed, and checks the answer as [`check_answer`] does. May be repeated when the outcome is unknown.
+    ///
+    /// # Errors
+    /// See [`TerminalError`].
+    pub async fn sign_under(
+        &self,
+        client: &ApiClient,
+        anchors: &[TrustAnchor],
+        intermediates: &[Certificate],
+    ) -> Result<SignedDocument, TerminalError> {
         let body = SignBody { documents: vec![SignDocument { xml: self.xml.clone(), request: self.request.clone() }] };
         let mut results = client.sign(&body).await?.results;
         let refused = |reason: &str| TerminalError::Answer { reason: reason.to_owned() };
@@ -68,7 +81,7 @@ impl Prepared {
         match result {
             SignResult::Failed { problem, .. } => Err(TerminalError::Refused { problem: Box::new(problem) }),
             SignResult::Signed { xml, signature, attempts, .. } => {
-                let certificate = check_answer(&self.xml, &self.request.request, &xml, signature.as_slice(), anchors)?;
+                let certificate = check_answer(&self.xml, &self.request.request, &xml, signature.as_slice(), anchors, intermediates)?;
                 Ok(SignedDocument { xml, certificate, attempts })
             }
         }

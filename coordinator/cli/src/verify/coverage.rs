@@ -3,22 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uppsala::{Element, NodeId, NodeKind};
-use warifu_coordinator::document::XmlDocument;
+use warifu_coordinator::document::{Canonicalization, XmlDocument};
 
 use super::report::UncoveredPart;
 
+/// A node that a valid signature covers, with all that its canonical form renders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Covered {
+    pub(super) node: NodeId,
+    pub(super) form: Canonicalization,
+}
+
 /// Lists, in document order, the largest parts of the document that lie outside every node of `covered`.
 ///
-/// An element that only contains covered nodes counts as a frame: it is not listed itself, but its attributes, text and comments are.
-/// Comments inside covered elements are listed too, since canonicalization drops them before anything is digested.
-pub(super) fn uncovered(document: &XmlDocument<'_>, covered: &[NodeId]) -> Vec<UncoveredPart> {
+/// An element that only contains covered nodes counts as a frame: it is not listed itself, but its attributes, text, comments and namespace
+/// declarations are. Comments inside covered elements are listed too, and namespace declarations that nothing uses, since canonicalization
+/// drops them before anything is digested.
+pub(super) fn uncovered(document: &XmlDocument<'_>, covered: &[Covered]) -> Vec<UncoveredPart> {
     let tree = document.tree();
     let mut frames = BTreeSet::new();
-    for &node in covered {
-        frames.extend(tree.ancestors(node).into_iter().map(|frame| frame.index()));
+    let mut declarations = Declarations { document, rendered: BTreeSet::new() };
+    for covered in covered {
+        frames.extend(tree.ancestors(covered.node).into_iter().map(|frame| frame.index()));
+        declarations.render(*covered);
     }
-    let covered = covered.iter().map(NodeId::index).collect();
-    let mut walk = Walk { document, covered, frames, parts: Vec::new() };
+    let covered = covered.iter().map(|covered| covered.node.index()).collect();
+    let mut walk = Walk { document, covered, frames, declarations, parts: Vec::new() };
     walk.visit_children(tree.root(), "");
     walk.parts
 }
@@ -27,6 +37,7 @@ struct Walk<'d, 'a> {
     document: &'d XmlDocument<'a>,
     covered: BTreeSet<usize>,
     frames: BTreeSet<usize>,
+    declarations: Declarations<'d, 'a>,
     parts: Vec<UncoveredPart>,
 }
 
@@ -38,11 +49,12 @@ impl Walk<'_, '_> {
         for child in tree.children_iter(parent) {
             let covered = self.covered.contains(&child.index());
             match tree.node_kind(child) {
-                Some(NodeKind::Element(element)) if covered => self.push_comments(child, &format!("{path}/{}", steps.next(element))),
+                Some(NodeKind::Element(element)) if covered => self.push_dropped(child, &format!("{path}/{}", steps.next(element))),
                 Some(NodeKind::Text(_) | NodeKind::CData(_)) if covered => {}
                 Some(NodeKind::Element(element)) => {
                     let path = format!("{path}/{}", steps.next(element));
                     if self.frames.contains(&child.index()) {
+                        self.push_declarations(child, &path);
                         let attributes = element.attributes.iter();
                         self.parts.extend(attributes.map(|attribute| UncoveredPart {
                             path: format!("{path}/@{}", attribute.name.prefixed_name()),
@@ -61,11 +73,26 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn push_comments(&mut self, element: NodeId, path: &str) {
+    /// What canonicalization drops of a covered element.
+    fn push_dropped(&mut self, element: NodeId, path: &str) {
+        self.push_declarations(element, path);
         let tree = self.document.tree();
         for node in tree.descendants(element) {
-            if matches!(tree.node_kind(node), Some(NodeKind::Comment(_))) {
-                self.push(node, format!("{path}//comment()"));
+            match tree.node_kind(node) {
+                Some(NodeKind::Comment(_)) => self.push(node, format!("{path}//comment()")),
+                Some(NodeKind::Element(_)) => self.push_declarations(node, &format!("{path}/")),
+                _ => {}
+            }
+        }
+    }
+
+    /// The namespace declarations of an element that no covered element's canonical form renders.
+    fn push_declarations(&mut self, node: NodeId, path: &str) {
+        let Some(element) = self.document.tree().element(node) else { return };
+        for (prefix, uri) in &element.namespace_declarations {
+            if !self.declarations.rendered.contains(&(node.index(), prefix.as_ref())) {
+                let name = if prefix.is_empty() { "xmlns".to_owned() } else { format!("xmlns:{prefix}") };
+                self.parts.push(UncoveredPart { path: format!("{path}/@{name}"), bytes: uri.len() });
             }
         }
     }
@@ -74,6 +101,52 @@ impl Walk<'_, '_> {
         let bytes = self.document.tree().node_range(node).map_or(0, |range| range.len());
         self.parts.push(UncoveredPart { path, bytes });
     }
+}
+
+/// The namespace declarations that canonical forms render.
+struct Declarations<'d, 'a> {
+    document: &'d XmlDocument<'a>,
+    /// The declaring element and the prefix.
+    rendered: BTreeSet<(usize, &'d str)>,
+}
+
+impl<'d> Declarations<'d, '_> {
+    /// Adds what is rendered of one covered node: exclusive canonicalization keeps what names in it use, inclusive whatever is in scope.
+    fn render(&mut self, covered: Covered) {
+        let tree = self.document.tree();
+        for node in std::iter::once(covered.node).chain(tree.descendants(covered.node)) {
+            let Some(element) = tree.element(node) else { continue };
+            match covered.form {
+                Canonicalization::Exclusive => used_prefixes(element).for_each(|prefix| self.render_in_scope(node, prefix)),
+                Canonicalization::Inclusive => declared_prefixes(element).for_each(|prefix| self.render_in_scope(node, prefix)),
+            }
+        }
+        if covered.form == Canonicalization::Inclusive {
+            for ancestor in tree.ancestors(covered.node).into_iter().filter_map(|ancestor| tree.element(ancestor)) {
+                declared_prefixes(ancestor).for_each(|prefix| self.render_in_scope(covered.node, prefix));
+            }
+        }
+    }
+
+    /// Adds the declaration that gives `prefix` its meaning at `node`, if there is one.
+    fn render_in_scope(&mut self, node: NodeId, prefix: &'d str) {
+        let tree = self.document.tree();
+        let declares = |candidate: &NodeId| {
+            tree.element(*candidate).is_some_and(|element| declared_prefixes(element).any(|declared| declared == prefix))
+        };
+        let declaring = std::iter::once(node).chain(tree.ancestors(node)).find(declares);
+        self.rendered.extend(declaring.map(|declaring| (declaring.index(), prefix)));
+    }
+}
+
+/// The prefixes of the element's name and of its attributes' names; empty for the default namespace, which attributes never have.
+fn used_prefixes<'e>(element: &'e Element<'_>) -> impl Iterator<Item = &'e str> {
+    let attributes = element.attributes.iter().filter_map(|attribute| attribute.name.prefix.as_deref());
+    std::iter::once(element.name.prefix.as_deref().unwrap_or_default()).chain(attributes.filter(|prefix| !prefix.is_empty()))
+}
+
+fn declared_prefixes<'e>(element: &'e Element<'_>) -> impl Iterator<Item = &'e str> {
+    element.namespace_declarations.iter().map(|(prefix, _)| prefix.as_ref())
 }
 
 /// Gives the child elements of one parent their step in a path, in document order.

@@ -6,7 +6,7 @@ use warifu_core::pki::Certificate;
 use warifu_prescription::uri;
 use warifu_protocol::{DocumentKind, UnixMillis};
 
-use super::coverage::uncovered;
+use super::coverage::{Covered, uncovered};
 use super::problem::SignatureProblem;
 use super::report::{Report, SignatureReport, SignerReport, TrustReport, error_chain};
 use super::signature::Signature;
@@ -90,8 +90,9 @@ fn verify_signature(
     place: SignaturePlace,
     element: NodeId,
     options: &VerifyOptions,
-) -> (SignatureReport, Vec<NodeId>) {
-    let mut report = SignatureReport::at(place);
+) -> (SignatureReport, Vec<Covered>) {
+    let trust = if options.anchors.is_empty() { TrustReport::NotAsked } else { TrustReport::NotReached };
+    let mut report = SignatureReport::at(place, trust);
     match check_signature(document, place, element, options, &mut report) {
         Ok(covered) => {
             report.valid = true;
@@ -111,7 +112,7 @@ fn check_signature(
     element: NodeId,
     options: &VerifyOptions,
     report: &mut SignatureReport,
-) -> Result<Vec<NodeId>, SignatureProblem> {
+) -> Result<Vec<Covered>, SignatureProblem> {
     let signature = Signature::read(document, place, element)?;
     let certificate = signature.certificate();
     report.algorithm = Some(signature.method().name());
@@ -125,8 +126,12 @@ fn check_signature(
     if !options.anchors.is_empty() {
         let mut intermediates = signature.other_certificates().to_vec();
         intermediates.extend(archived_certificates(document, element));
-        let anchor = check_trust(certificate, &intermediates, &options.anchors, at)?;
-        report.trust = TrustReport::Chained { anchor: anchor.subject().to_string() };
+        let found = check_trust(certificate, &intermediates, &options.anchors, at);
+        report.trust = match &found {
+            Ok(anchor) => TrustReport::Chained { anchor: anchor.subject().to_string() },
+            Err(problem) => TrustReport::Refused { reason: error_chain(problem) },
+        };
+        found?;
     }
     Ok(covered)
 }

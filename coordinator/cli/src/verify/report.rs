@@ -75,8 +75,16 @@ pub struct SignerReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum TrustReport {
-    /// No trusted certificate was given, or the check did not come so far.
-    NotChecked,
+    /// No trusted certificate was given.
+    #[serde(rename = "not_checked")]
+    NotAsked,
+    /// An earlier check failed.
+    NotReached,
+    /// It chains to none of the trusted certificates.
+    Refused {
+        /// Why not.
+        reason: String,
+    },
     /// It chains to this one. Revocation is not checked.
     Chained {
         /// Subject of the trusted certificate.
@@ -100,7 +108,7 @@ impl Report {
 }
 
 impl SignatureReport {
-    pub(super) fn at(place: SignaturePlace) -> Self {
+    pub(super) fn at(place: SignaturePlace, trust: TrustReport) -> Self {
         Self {
             place: Self::place_text(place),
             covers: format!("/{}", place.signed_path().join("/")),
@@ -111,7 +119,7 @@ impl SignatureReport {
             signer: None,
             claimed_signing_time: None,
             checked_at: None,
-            trust: TrustReport::NotChecked,
+            trust,
         }
     }
 
@@ -175,14 +183,14 @@ impl fmt::Display for SignatureReport {
         if let Some(time) = &self.claimed_signing_time {
             line("  signed at", &format!("{time} (claimed by the signer; no timestamp was verified)"))?;
         }
-        match (&self.trust, &self.checked_at) {
-            (TrustReport::Chained { anchor }, Some(at)) => {
-                line("  trust", &format!("chains to {anchor}, valid at {at}; revocation not checked"))
-            }
-            (TrustReport::Chained { .. } | TrustReport::NotChecked, _) => {
-                line("  trust", "not checked; a CA's certificate is given with --trust")
-            }
-        }
+        let at = self.checked_at.as_deref().unwrap_or("no time");
+        let trust = match &self.trust {
+            TrustReport::NotAsked => "not checked; a CA's certificate is given with --trust".to_owned(),
+            TrustReport::NotReached => "not checked, since an earlier check failed".to_owned(),
+            TrustReport::Refused { reason } => format!("refused at {at}: {reason}"),
+            TrustReport::Chained { anchor } => format!("chains to {anchor}, valid at {at}; revocation not checked"),
+        };
+        line("  trust", &trust)
     }
 }
 

@@ -6,6 +6,7 @@ use warifu_core::pki::Certificate;
 use warifu_prescription::uri;
 
 use super::algorithm::{DigestMethod, SignatureMethod, canonicalization};
+use super::coverage::Covered;
 use super::problem::SignatureProblem;
 use super::structure::{algorithm_of, base64_of, dsig_child, only, text_of, xades_child};
 
@@ -91,7 +92,7 @@ impl<'d, 'a> Signature<'d, 'a> {
     }
 
     /// Verifies the value and every Reference; gives the nodes that are covered.
-    pub(super) fn verify(&self) -> Result<Vec<NodeId>, SignatureProblem> {
+    pub(super) fn verify(&self) -> Result<Vec<Covered>, SignatureProblem> {
         let document = self.document;
         let form = dsig_child(document, self.signed_info, "CanonicalizationMethod")?;
         let form = canonicalization(algorithm_of(document, form, "CanonicalizationMethod")?, "CanonicalizationMethod")?;
@@ -103,26 +104,26 @@ impl<'d, 'a> Signature<'d, 'a> {
         if references.len() > REFERENCES_MAX {
             return Err(SignatureProblem::TooMany { part: "References", count: references.len(), max: REFERENCES_MAX });
         }
-        let mut covered = Vec::new();
+        let mut covered: Vec<Covered> = Vec::new();
         for reference in references {
             covered.push(self.verify_reference(reference)?);
         }
         for (part, element) in self.parts.named() {
-            let count = covered.iter().filter(|&&found| found == element).count();
+            let count = covered.iter().filter(|found| found.node == element).count();
             // KeyInfo need not be covered itself: SigningCertificateV2 is, and names the certificate.
             let optional = part == Parts::KEY_INFO && count == 0;
             if count != 1 && !optional {
                 return Err(SignatureProblem::ReferenceCount { part, count });
             }
         }
-        covered.push(self.signed_info);
+        covered.push(Covered { node: self.signed_info, form });
         // The value is bound by having been verified; the attributes of its element are not.
-        covered.extend(document.tree().children_iter(self.value));
+        covered.extend(document.tree().children_iter(self.value).map(|node| Covered { node, form }));
         Ok(covered)
     }
 
     /// Checks one Reference; gives the element that it covers, which is always one of [`Parts`].
-    fn verify_reference(&self, reference: NodeId) -> Result<NodeId, SignatureProblem> {
+    fn verify_reference(&self, reference: NodeId) -> Result<Covered, SignatureProblem> {
         let document = self.document;
         let target = document.attribute(reference, "URI").unwrap_or_default();
         let id = target.strip_prefix('#').filter(|id| !id.is_empty());
@@ -140,7 +141,11 @@ impl<'d, 'a> Signature<'d, 'a> {
         let method = dsig_child(document, reference, "DigestMethod")?;
         let method = DigestMethod::from_uri(algorithm_of(document, method, "DigestMethod")?, "DigestMethod")?;
         let digest = base64_of(document, dsig_child(document, reference, "DigestValue")?, "DigestValue")?;
-        if method.matches(&document.canonicalize(element, form)?, &digest) { Ok(element) } else { Err(SignatureProblem::Digest { part }) }
+        if method.matches(&document.canonicalize(element, form)?, &digest) {
+            Ok(Covered { node: element, form })
+        } else {
+            Err(SignatureProblem::Digest { part })
+        }
     }
 
     /// The canonical form of a Reference: what its one transform says, or Canonical XML 1.0 without a transform.

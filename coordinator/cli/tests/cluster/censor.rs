@@ -11,8 +11,10 @@ use warifu_protocol::{NodeId, OrderCommand};
 
 use crate::{READY, Running};
 
-/// Time for the censor to be elected: each other leader is killed.
+/// Time for the censor to be elected.
 const ELECTED: Duration = Duration::from_secs(90);
+/// How long it is alone: by then it asks for votes.
+const ALONE: Duration = Duration::from_secs(2);
 /// Time for the stop to be logged: a leader is given 5 s, and an election follows, on a busy machine.
 const LOGGED: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
@@ -26,17 +28,20 @@ async fn leader(cluster: &LocalCluster, node: NodeId) -> Option<NodeId> {
     }
 }
 
-/// Makes this node the leader, by killing every other one.
+/// Makes this node the leader: every other one starts anew while it asks for votes already.
 async fn elect(run: &mut Running, censor: NodeId) -> anyhow::Result<()> {
     let end = Instant::now() + ELECTED;
+    let others: Vec<NodeId> = run.cluster.genesis().body().nodes.iter().map(|node| node.id).filter(|node| *node != censor).collect();
     loop {
         run.cluster.wait_ready(READY).await?;
         match leader(&run.cluster, censor).await {
             Some(leader) if leader == censor => return Ok(()),
-            Some(other) => {
-                run.cluster.kill_node(other);
-                run.cluster.wait_ready(READY).await?;
-                run.cluster.start_node(other)?;
+            Some(_) => {
+                others.iter().for_each(|node| run.cluster.kill_node(*node));
+                tokio::time::sleep(ALONE).await;
+                for node in &others {
+                    run.cluster.start_node(*node)?;
+                }
             }
             None => tokio::time::sleep(POLL).await,
         }

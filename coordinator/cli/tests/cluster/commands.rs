@@ -189,15 +189,20 @@ async fn an_officer_ends_a_key_and_anybody_verifies_it_offline() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn security_officers_and_sites_change_policy_anchors_and_roster() -> anyhow::Result<()> {
+async fn security_officers_and_sites_change_policy_anchors_and_roster_and_terminals_follow() -> anyhow::Result<()> {
     // Of four sites, so that three are still a majority of five.
     let (directory, options) = Running::options(4, 3)?;
-    let run = Running::start(LocalCluster::found(&options)?, directory).await?;
+    let mut run = Running::start(LocalCluster::found(&options)?, directory).await?;
     let desk = Desk { run: &run };
 
     let policy = desk.ends(0, &["policy", "show"])?.out;
-    let kept: String = policy.lines().filter(|line| !line.starts_with("session_signatures_max")).map(|line| format!("{line}\n")).collect();
-    std::fs::write(desk.path("policy.toml"), format!("session_signatures_max = 77\ndestroy_after_revocation_millis = 0\n{kept}"))?;
+    let changed = |line: &&str| ["session_signatures_max", "clock_skew_millis_max"].iter().any(|field| line.starts_with(field));
+    let kept: String = policy.lines().filter(|line| !changed(line)).map(|line| format!("{line}\n")).collect();
+    let new = format!(
+        "session_signatures_max = 77\nclock_skew_millis_max = {}\ndestroy_after_revocation_millis = 0\n",
+        crate::PATIENT_SKEW_MILLIS
+    );
+    std::fs::write(desk.path("policy.toml"), format!("{new}{kept}"))?;
     let cluster = desk.change("policy", &["policy", "set", "policy.toml"])?;
     ensure!(cluster["policy"]["session_signatures_max"] == 77, "{cluster}");
     let shown = desk.json(&["policy", "show", "--roster", "roster.json"])?;
@@ -207,8 +212,20 @@ async fn security_officers_and_sites_change_policy_anchors_and_roster() -> anyho
     let ca = warifu::trial_pki::TrialHpki::new(warifu::clock::now())?;
     std::fs::write(desk.path("new-ca.pem"), pem::encode(&pem::Pem::new("CERTIFICATE", ca.certificate_der())))?;
     let policy_oid = ca.anchor().policies.first().cloned().context("a policy")?;
-    let cluster = desk.change("anchors", &["anchors", "update", "--add", &format!("hpki-signing:{policy_oid}:new-ca.pem")])?;
-    ensure!(cluster["anchors"].as_array().is_some_and(|anchors| anchors.len() == 3), "{cluster}");
+    desk.ends(0, &["trial-ca", "new", "--kind", "hpki-authentication", "--dir", "card-ca"])?;
+    let card_ca = warifu::trial_pki::TrialHpkiAuthentication::load(&desk.path("card-ca"))?;
+    let card_policy_oid = card_ca.anchor().policies.first().cloned().context("a policy")?;
+    let (new, new_card) =
+        (format!("hpki-signing:{policy_oid}:new-ca.pem"), format!("hpki-authentication:{card_policy_oid}:card-ca/ca.crt"));
+    let cluster = desk.change("anchors", &["anchors", "update", "--add", &new, "--add", &new_card])?;
+    ensure!(cluster["anchors"].as_array().is_some_and(|anchors| anchors.len() == 4), "{cluster}");
+    run.cluster.hpki = ca;
+    run.cluster.publish_crls(2).await?;
+    let (from, until) = (warifu::clock::now().minus(60_000), warifu::clock::now().plus(24 * 60 * 60 * 1000));
+    let list = card_ca.crl(1, &[], from, until)?;
+    run.cluster.order(warifu::credential::crl_command(&list, None)?, Some(&list)).await?;
+    crate::terminal::follows_policy_and_anchors(&run).await?;
+    let desk = Desk { run: &run };
 
     let made = Ended::of(&mut desk.command(&[NODE_COMMAND, "init", "--dir", "keys-5", "--id", "5", "--address", "127.0.0.1:19999"]))?;
     ensure!(made.code == Some(0), "{}", made.err);

@@ -16,6 +16,9 @@ use warifu_protocol::{DocumentKind, SessionId, SignedRequest, UnixMillis};
 /// Rest between two documents of one platform: many are always under way, and the machine has room for the nodes.
 const REST: Duration = Duration::from_millis(20);
 
+/// Time for some documents on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How far ahead of the nodes' clocks a signing time may be, with a second to spare.
 const AHEAD_MILLIS: u64 = 29_000;
 
@@ -53,7 +56,8 @@ impl SharedSession {
         &self.session
     }
 
-    fn prepare(&self, now: UnixMillis) -> Result<Prepared, TerminalError> {
+    /// A request for a new document under the next number.
+    pub(crate) fn prepare(&self, now: UnixMillis) -> Result<Prepared, TerminalError> {
         let seq = self.next.fetch_add(1, Ordering::SeqCst);
         let xml = sample::prescription(&format!("1439e0c5-7c1d-4512-861d-{seq:012}"));
         Prepared::new(xml, DocumentKind::Prescription, self.id(), seq, &self.session.file.secret.key, now)
@@ -91,6 +95,16 @@ impl Hammer {
     /// How many documents were signed so far.
     pub(crate) fn signed(&self) -> usize {
         self.asked.lock().iter().filter(|asked| asked.outcome.is_ok()).count()
+    }
+
+    /// Waits until so many more are signed.
+    pub(crate) async fn sign_on(&self, count: usize) -> anyhow::Result<()> {
+        let (enough, end) = (self.signed() + count, Instant::now() + PATIENCE);
+        while self.signed() < enough {
+            anyhow::ensure!(Instant::now() < end, "no {count} further documents are signed");
+            tokio::time::sleep(REST).await;
+        }
+        Ok(())
     }
 
     /// How many were asked for after an instant and refused.

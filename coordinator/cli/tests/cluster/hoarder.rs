@@ -44,7 +44,7 @@ impl Hoarder {
         let tls = TlsIdentity::load(&directory.join("identity.pem"), &directory.join("identity.key"))?;
         let entries = cluster.genesis().body().nodes.iter();
         let entries = entries.map(|node| (PeerId::Node(node.id), PeerEntry { spki: node.tls_spki, address: node.address.clone() }));
-        let client = PeerClient::new(&tls, Arc::new(PeerRoster::new(entries.collect())))?;
+        let client = PeerClient::new(&tls, Arc::new(PeerRoster::new(cluster.genesis().cluster(), entries.collect())))?;
         let package = PublicKeyPackage::deserialize(view.public_key_package.as_ref().context("a key")?.as_slice())?;
         let certificate = view.certificate.as_ref().context("a certificate")?.as_slice().to_vec();
         Ok(Self { client, package, certificate, view })

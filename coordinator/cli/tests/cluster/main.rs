@@ -3,6 +3,7 @@
 mod acknowledged;
 mod censor;
 mod commands;
+mod coordinators;
 mod hammer;
 mod hoarder;
 mod import;
@@ -10,6 +11,8 @@ mod lists;
 mod partition;
 mod refresh;
 mod sessions;
+mod stopping;
+mod terminal;
 mod token;
 mod versions;
 
@@ -26,6 +29,8 @@ use warifu_protocol::{CredentialId, Policy, SubjectFields, Threshold};
 
 /// Time for every process to start and be confirmed on a busy machine.
 const READY: Duration = Duration::from_secs(90);
+/// As far as a policy may let clocks lie apart: a request that is sent again is not too old for it on a busy machine.
+const PATIENT_SKEW_MILLIS: u64 = 5 * 60 * 1000;
 /// The cluster's t and n: small, since these tests are about the edges and not about losses.
 const THRESHOLD: Threshold = Threshold(2);
 const NODES: u8 = 3;
@@ -41,6 +46,11 @@ struct Running {
 
 async fn running() -> anyhow::Result<Running> {
     running_under(Policy::default()).await
+}
+
+/// A policy under which a request may be sent again for a long time.
+fn patient() -> Policy {
+    Policy { clock_skew_millis_max: PATIENT_SKEW_MILLIS, ..Policy::default() }
 }
 
 async fn running_under(policy: Policy) -> anyhow::Result<Running> {

@@ -1,7 +1,7 @@
 //! Exit codes, trusted files, and the two forms of output.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::Parser as _;
 use warifu::verify::{TRUST_FILE_BYTES_MAX, VerifyArgs, load_anchors, run};
@@ -91,6 +91,22 @@ fn the_text_says_who_what_when_and_what_is_uncovered() {
     assert_eq!(json["valid"], true);
     assert_eq!(json["signatures"][0]["trust"]["status"], "not_checked");
     assert_eq!(json["signatures"][0]["signer"]["roles"][0], "Medical Doctor");
+}
+
+#[test]
+fn the_program_prints_one_json_verdict_and_nothing_else() {
+    let ca = Ca::new("Trial CA");
+    let directory = tempfile::tempdir().unwrap();
+    let xml = signed_prescription(&ca.doctor());
+    for (xml, code) in [(xml.clone(), 0), (xml.replace("U0ox", "U0oy"), 1)] {
+        let file = directory.path().join("document.xml");
+        std::fs::write(&file, &xml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_warifu")).arg("verify").arg(&file).arg("--json").output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(code), ""));
+        let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(printed, serde_json::to_value(check(&xml)).unwrap());
+        assert_eq!(printed["valid"], code == 0);
+    }
 }
 
 #[derive(clap::Parser)]

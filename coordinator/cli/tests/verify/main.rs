@@ -8,3 +8,6 @@ mod roles_and_trust;
 mod sample;
 mod support;
 mod tampering;
+
+#[path = "../support/independent.rs"]
+mod independent_verifiers;

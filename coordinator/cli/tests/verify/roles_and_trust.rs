@@ -73,7 +73,19 @@ fn a_chain_to_a_trusted_ca_is_needed_when_one_is_given() {
     );
     let report = check_with(&xml, &[&other], None);
     assert!(!report.valid && problems(&report).contains("does not chain"), "{report}");
-    assert_eq!(check(&xml).signatures[0].trust, TrustReport::NotChecked);
+    let signature = &report.signatures[0];
+    let reason = signature.problem.clone().unwrap();
+    assert_eq!(signature.trust, TrustReport::Refused { reason: reason.clone() });
+    let text = report.to_string();
+    assert!(text.contains(&format!("refused at 2026-04-01T00:00:00Z: {reason}")) && !text.contains("--trust"), "{text}");
+
+    let untold = check(&xml);
+    assert_eq!(untold.signatures[0].trust, TrustReport::NotAsked);
+    assert!(untold.to_string().contains("not checked; a CA's certificate is given with --trust"), "{untold}");
+    let nurse = ca.signer(ed25519(), &["General Nurse"]);
+    let early = check_with(&signed_prescription(&nurse), &[&ca], None);
+    assert_eq!(early.signatures[0].trust, TrustReport::NotReached);
+    assert!(early.to_string().contains("not checked, since an earlier check failed"), "{early}");
 }
 
 #[test]

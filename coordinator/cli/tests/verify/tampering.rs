@@ -85,6 +85,45 @@ fn parts_that_no_signature_covers_are_all_named() {
     assert_eq!(paths, expected);
 }
 
+/// Adds a namespace declaration to the one element of this name.
+fn declare(xml: &str, element: &str, declaration: &str) -> String {
+    let tags = [format!("<{element} "), format!("<{element}>")];
+    assert_eq!(tags.iter().map(|tag| xml.matches(tag.as_str()).count()).sum::<usize>(), 1, "{element}");
+    let start = tags.iter().find_map(|tag| xml.find(tag.as_str())).unwrap() + 1 + element.len();
+    format!("{} {declaration}{}", &xml[..start], &xml[start..])
+}
+
+#[test]
+fn namespace_declarations_that_canonicalization_drops_are_named() {
+    let ca = Ca::new("Trial CA");
+    let signed = signed_prescription(&ca.doctor());
+    let before = check(&signed).uncovered;
+    let signature = "/Document/Prescription/PrescriptionSign/xs:Signature";
+    let (prefixed, default) = (r#"xmlns:unused="urn:u""#, r#"xmlns="urn:u""#);
+    let rows = [
+        ("xs:Signature", prefixed, "/@xmlns:unused"),
+        // One that is in use, declared once more where nothing uses it.
+        ("xs:SignatureValue", r#"xmlns:xa="urn:u""#, "/xs:SignatureValue/@xmlns:xa"),
+        ("xs:KeyInfo", prefixed, "/xs:KeyInfo/@xmlns:unused"),
+        ("xs:X509Certificate", prefixed, "/xs:KeyInfo//@xmlns:unused"),
+        ("xs:X509Data", default, "/xs:KeyInfo//@xmlns"),
+        ("xs:SignedInfo", prefixed, "/xs:SignedInfo/@xmlns:unused"),
+        ("xs:Object", default, "/xs:Object/@xmlns"),
+        ("xa:SignedSignatureProperties", prefixed, "/xs:Object/xa:QualifyingProperties/xa:SignedProperties//@xmlns:unused"),
+    ];
+    for (element, declaration, path) in rows {
+        let report = check(&declare(&signed, element, declaration));
+        assert!(report.valid, "{element}: {report}");
+        let more = report.uncovered.iter().filter(|part| !before.contains(part)).map(|part| (part.path.as_str(), part.bytes));
+        assert_eq!(more.collect::<Vec<_>>(), [(format!("{signature}{path}").as_str(), 5)], "{element}: {report}");
+    }
+    // The document itself is in the canonical form that renders all that is in scope.
+    for element in ["Document", "Prescription", "PrescriptionDocument"] {
+        assert!(!check(&declare(&signed, element, prefixed)).valid, "{element}");
+    }
+    assert!(before.iter().all(|part| !part.path.contains("@xmlns")), "those that are there are covered: {before:?}");
+}
+
 #[test]
 fn additions_outside_the_signatures_leave_them_valid_and_are_reported() {
     let ca = Ca::new("Trial CA");

@@ -17,7 +17,7 @@ use super::rounds::{self, Blame, Round1Packages};
 use super::shares::OpenShare;
 use super::transcript::{round2_hash, transcript};
 use crate::identity::NodeIdentity;
-use crate::registry::{CeremonyKind, CeremonyMessage, CeremonyRecord, CeremonyStep, Registry, StateStore};
+use crate::registry::{CeremonyKind, CeremonyMessage, CeremonyRecord, CeremonyStep, Registry, StateStore, keeps_old_epoch};
 use crate::signer::ShareRecord;
 
 /// What an attempt needs to know of its surroundings in one step.
@@ -113,8 +113,7 @@ impl Attempt {
         effects: &mut Vec<CeremonyEffect>,
     ) -> Result<(), CeremonyError> {
         if scene.record.step == CeremonyStep::Switch {
-            self.switch(scene, past_deadline, effects);
-            return Ok(());
+            return self.switch(scene, past_deadline, effects);
         }
         self.finish_round1(scene)?;
         self.finish_round2(scene, shares)?;
@@ -258,11 +257,19 @@ impl Attempt {
     }
 
     /// Both epochs sign: says that this node has the new one, then asks for the end of the old one.
-    fn switch<S: StateStore>(&mut self, scene: &Scene<'_, S>, past_deadline: bool, effects: &mut Vec<CeremonyEffect>) {
+    fn switch<S: StateStore>(
+        &mut self,
+        scene: &Scene<'_, S>,
+        past_deadline: bool,
+        effects: &mut Vec<CeremonyEffect>,
+    ) -> Result<(), CeremonyError> {
         let (record, ceremony, attempt) = (scene.record, scene.ceremony, self.number);
         // The share of the old epoch that waits in memory for its confirmation is on the disk now.
         if !matches!(self.stage, Stage::Confirmed) {
             self.enter(Stage::Confirmed);
+        }
+        if !is_due(self.proposed_at, scene.now, PROPOSE_RETRY_MILLIS) {
+            return Ok(());
         }
         let command = if !record.receipts.contains(&scene.identity.node()) {
             Command::EpochReceived(scene.identity.sign(EpochReceipt { ceremony, attempt }))
@@ -271,16 +278,20 @@ impl Attempt {
             let before = record.participants.iter().take_while(|node| **node != scene.identity.node()).count() as u64;
             let since = *self.ending_since.get_or_insert(scene.now);
             if scene.now.distance(since) < before * PROPOSE_RETRY_MILLIS {
-                return;
+                return Ok(());
+            }
+            // Looked at no more often than it is asked for: it reads every credential.
+            if keeps_old_epoch(scene.state, record)?.is_some() {
+                self.proposed_at = Some(scene.now);
+                return Ok(());
             }
             Command::EpochRetired(scene.identity.sign(EpochRetired { ceremony, attempt }))
         } else {
-            return;
+            return Ok(());
         };
-        if is_due(self.proposed_at, scene.now, PROPOSE_RETRY_MILLIS) {
-            self.proposed_at = Some(scene.now);
-            effects.push(CeremonyEffect::Propose(command));
-        }
+        self.proposed_at = Some(scene.now);
+        effects.push(CeremonyEffect::Propose(command));
+        Ok(())
     }
 
     /// Asks for what is neither in the log nor acknowledged, at most once in each retry interval.

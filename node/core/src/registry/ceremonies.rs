@@ -169,7 +169,7 @@ fn minority(record: &CeremonyRecord) -> Vec<NodeId> {
     said.filter(|(_, outcome)| Some(*outcome) != most).map(|(node, _)| *node).collect()
 }
 
-/// Begins the next attempt without `leaving`, or ends the ceremony after the last.
+/// Begins the next attempt without `leaving`, or ends the ceremony after the last, or when too few are left for any.
 pub(super) fn restart<S: StateStore>(
     state: &mut Overlay<'_, S>,
     context: &Context<'_>,
@@ -178,11 +178,16 @@ pub(super) fn restart<S: StateStore>(
     leaving: &[NodeId],
 ) -> Result<(), Stop> {
     drop_messages(state, id)?;
-    let staying: Vec<NodeId> = record.participants.iter().copied().filter(|node| !leaving.contains(node)).collect();
-    // Too few are left: begin again with all, for those who were away may be back.
     let enough = usize::from(context.cluster.threshold.0) + 1;
-    let candidates = || record.candidates.iter().copied().filter(|node| context.cluster.node(*node).is_some()).collect();
-    record.participants = if staying.len() >= enough { staying } else { candidates() };
+    record.participants.retain(|node| !leaving.contains(node));
+    if record.participants.len() < enough {
+        // Begin again with all, for those who were away may be back: a new key is for whoever is there now, another for those who hold it.
+        match record.kind {
+            CeremonyKind::Generate => record.candidates = context.cluster.node_ids(),
+            CeremonyKind::Refresh => refreshes::keep_holders(state, context, &mut record)?,
+        }
+        record.participants.clone_from(&record.candidates);
+    }
     record.attempt += 1;
     record.deadline = context.now.plus(context.cluster.policy.ceremony_millis_max);
     record.step = CeremonyStep::Round1;
@@ -190,7 +195,7 @@ pub(super) fn restart<S: StateStore>(
     record.round2.clear();
     record.confirmed.clear();
     record.outcomes.clear();
-    if record.attempt > CEREMONY_ATTEMPTS_MAX {
+    if record.attempt > CEREMONY_ATTEMPTS_MAX || record.participants.len() < enough {
         record.step = CeremonyStep::Failed;
         if record.kind == CeremonyKind::Generate {
             forget_credentials(state, &record)?;

@@ -63,6 +63,7 @@ pub(super) fn admit<S: StateStore>(state: &mut Overlay<'_, S>, order: OrderId, e
         state: CredentialState::Generating,
         suspended_by_order: false,
         certificate_listed: false,
+        certificate_ended: false,
         version: ObjectVersion(1),
         epoch: Epoch(1),
         epoch_made: EpochMade::default(),
@@ -124,18 +125,47 @@ pub(super) fn install_certificate<S: StateStore>(
         return Err(Refusal::CertificateRevoked.into());
     }
     state.put(key(table::SERIAL, &[serial_digest.as_ref()]), encode(&SerialOwner::Certificate(id)));
-    credential.certificate = Some(CertificateRecord {
+    let installed = CertificateRecord {
         der: der.clone(),
         hash: certificate.hash(),
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
         roles: checked.roles,
         issuer: issuer.spki_hash(),
-    });
+    };
+    await_no_end(state, id, &credential);
+    due::add(state, installed.ends_at(), &Due::CertificateEnd { credential: id });
+    credential.certificate = Some(installed);
     credential.certificate_listed = false;
+    credential.certificate_ended = false;
     credential.settle();
     write_changed(state, id, credential);
     Ok(Applied::Done)
+}
+
+/// Nothing happens any more when the certificate that the credential has ends.
+fn await_no_end<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, credential: &CredentialRecord) {
+    if let Some(certificate) = &credential.certificate {
+        due::remove(state, certificate.ends_at(), &Due::CertificateEnd { credential: id });
+    }
+}
+
+/// Suspends a credential whose certificate is past its end, as one whose certificate is on a list, until another is installed.
+pub(super) fn certificate_ended<S: StateStore>(
+    state: &mut Overlay<'_, S>,
+    id: CredentialId,
+    now: UnixMillis,
+) -> Result<(), StateStoreError> {
+    if let Some(mut credential) = state.credential(id)?
+        && matches!(credential.state, CredentialState::Certified | CredentialState::Active | CredentialState::Suspended)
+        && credential.certificate.as_ref().is_some_and(|certificate| certificate.ends_at() <= now)
+    {
+        credential.certificate_ended = true;
+        credential.settle();
+        write_changed(state, id, credential);
+        sessions::close_all(state, id, None)?;
+    }
+    Ok(())
 }
 
 pub(super) fn suspend<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId) -> Result<Applied, Stop> {
@@ -163,7 +193,8 @@ pub(super) fn resume<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId
         return Err(wrong_state(&credential, "a suspended credential").into());
     }
     if !credential.suspended_by_order {
-        return Err(Refusal::CertificateRevoked.into());
+        let refusal = if credential.certificate_listed { Refusal::CertificateRevoked } else { Refusal::CertificateNotValid };
+        return Err(refusal.into());
     }
     credential.suspended_by_order = false;
     credential.settle();
@@ -233,6 +264,7 @@ fn end_for_good<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, id: Crede
     if let Some(at) = credential.destroy_at.take() {
         due::remove(state, at, &Due::Destruction { credential: id });
     }
+    await_no_end(state, id, &credential);
     bindings::end_pending(state, id, &mut credential, |_| true);
     for bound in credential.authenticators.drain(..) {
         state.delete(key(table::SERIAL, &[bound.serial_digest.as_ref()]));

@@ -105,16 +105,16 @@ fn activate<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, or
     if crl.number() != upload.number {
         return Err(refused("its number is not the one that the order names").into());
     }
-    let issuer = match &upload.issuer {
+    let (issuer, vouched_by) = match &upload.issuer {
         Some(der) => {
-            let (certificate, digest) = intermediate(state, context, der)?;
+            let (certificate, digest, anchor) = intermediate(state, context, der)?;
             crl.verify(&certificate).map_err(|error| refused(&cards::chain(&error)))?;
             // From now on a list of the anchor that names it is noticed. One that was taken before ends with this: it is not on it.
             state.put(key(table::SERIAL, &[digest.as_ref()]), encode(&SerialOwner::Authority(certificate.spki_hash())));
             state.delete(key(table::AUTHORITY_REVOKED, &[certificate.spki_hash().as_ref()]));
-            certificate
+            (certificate, Some(anchor))
         }
-        None => pinned(context, &crl)?,
+        None => (pinned(context, &crl)?, None),
     };
     let policy = &context.cluster.policy;
     crl.freshness(context.now, policy.crl_age_millis_max, policy.clock_skew_millis_max).map_err(|error| refused(&cards::chain(&error)))?;
@@ -129,6 +129,7 @@ fn activate<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, or
         hash: crl.hash(),
         number: crl.number(),
         scope: crl.scope().clone(),
+        vouched_by,
         this_update: crl.this_update(),
         next_update: crl.next_update(),
         revoked: crl.revoked().len() as u64,
@@ -140,9 +141,9 @@ fn activate<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, or
     Ok(Applied::CrlActive)
 }
 
-/// A CA that a pinned one issued, with the digest of its certificate's serial: valid, allowed to sign, and on no list of the pinned CA,
+/// A CA that a pinned one issued, with the digest of its certificate's serial and the pinned CA's key: valid, allowed to sign, and on no list of the pinned CA,
 /// of which there must be a fresh one.
-fn intermediate<S: StateStore>(state: &S, context: &Context<'_>, der: &Blob) -> Result<(Certificate, Sha256), Stop> {
+fn intermediate<S: StateStore>(state: &S, context: &Context<'_>, der: &Blob) -> Result<(Certificate, Sha256, SpkiHash), Stop> {
     let certificate = Certificate::parse(der.as_slice()).map_err(|error| refused(&cards::chain(&error)))?;
     let mut anchors = Vec::new();
     for kind in ANCHOR_KINDS {
@@ -152,8 +153,9 @@ fn intermediate<S: StateStore>(state: &S, context: &Context<'_>, der: &Blob) -> 
     if cards::authority_revoked(state, context, &certificate, &anchor.certificate)? {
         return Err(refused("its CA's certificate is revoked").into());
     }
-    let digest = cards::serial_digest(anchor.certificate.spki_hash(), certificate.serial());
-    Ok((certificate, digest))
+    let anchor = anchor.certificate.spki_hash();
+    let digest = cards::serial_digest(anchor, certificate.serial());
+    Ok((certificate, digest, anchor))
 }
 
 /// The subjects of pinned CAs of which there is no active list: nothing that rests on their certificates is accepted.
@@ -239,10 +241,10 @@ fn end_card<S: StateStore>(state: &mut Overlay<'_, S>, id: CredentialId, digest:
     if bindings::end_pending(state, id, &mut credential, |pending| pending.authenticator.serial_digest == digest) {
         credentials::write_changed(state, id, credential);
     }
-    match card {
-        Some(card) => sessions::close_all(state, id, Some(card)),
-        None => Ok(()),
+    if let Some(card) = card {
+        sessions::close_all(state, id, Some(card))?;
     }
+    Ok(())
 }
 
 /// Nothing that the CA issued counts from now on: nodes refuse its cards and certificates in open sessions, and without its lists no

@@ -27,6 +27,11 @@ pub(super) enum Due {
         /// Which.
         credential: CredentialId,
     },
+    /// A certificate is past its end.
+    CertificateEnd {
+        /// Whose.
+        credential: CredentialId,
+    },
 }
 
 impl Due {
@@ -39,12 +44,18 @@ impl Due {
                 key(table::DUE, &[&at.0.to_be_bytes(), &[Self::BINDING], credential.as_ref(), card.as_ref()])
             }
             Self::Destruction { credential } => key(table::DUE, &[&at.0.to_be_bytes(), &[Self::DESTRUCTION], credential.as_ref()]),
+            Self::CertificateEnd { credential } => key(table::CERTIFICATE_END, &[&at.0.to_be_bytes(), credential.as_ref()]),
         }
     }
 
-    /// What a key of the table says.
+    /// What a key of either table says.
     pub(super) fn read(key: &[u8]) -> Option<Self> {
-        let (&kind, rest) = key.get(1 + size_of::<u64>()..)?.split_first()?;
+        let (&table, rest) = key.split_first()?;
+        let rest = rest.get(size_of::<u64>()..)?;
+        if table == table::CERTIFICATE_END {
+            return Some(Self::CertificateEnd { credential: CredentialId::new(rest.try_into().ok()?) });
+        }
+        let (&kind, rest) = rest.split_first()?;
         let (credential, rest) = rest.split_first_chunk::<{ CredentialId::LEN }>()?;
         let credential = CredentialId::new(*credential);
         match kind {
@@ -65,14 +76,21 @@ pub(super) fn remove<S: StateStore>(state: &mut Overlay<'_, S>, at: UnixMillis, 
 
 /// Does what has come due at `now`, the time of the entry at `index` that is applied next.
 pub(super) fn settle<S: StateStore>(state: &mut Overlay<'_, S>, index: u64, now: UnixMillis) -> Result<(), StateStoreError> {
-    let to = key(table::DUE, &[&now.0.saturating_add(1).to_be_bytes()]);
-    for (due, _) in state.scan(&[table::DUE], &to, SETTLED_PER_ENTRY)? {
-        match Due::read(&due) {
-            Some(Due::Binding { credential, card }) => bindings::come_due(state, credential, card, now)?,
-            Some(Due::Destruction { credential }) => credentials::come_due(state, index, credential, now)?,
-            None => return Err(StateStoreError { reason: "a key of what comes due is damaged".to_owned() }),
+    let mut left = SETTLED_PER_ENTRY;
+    // Certificates may end by the thousand at once; logins and signatures do not wait for that, so that what they do not stop goes first.
+    for table in [table::DUE, table::CERTIFICATE_END] {
+        let to = key(table, &[&now.0.saturating_add(1).to_be_bytes()]);
+        let ripe = state.scan(&[table], &to, left)?;
+        left -= ripe.len();
+        for (due, _) in ripe {
+            match Due::read(&due) {
+                Some(Due::Binding { credential, card }) => bindings::come_due(state, credential, card, now)?,
+                Some(Due::Destruction { credential }) => credentials::come_due(state, index, credential, now)?,
+                Some(Due::CertificateEnd { credential }) => credentials::certificate_ended(state, credential, now)?,
+                None => return Err(StateStoreError { reason: "a key of what comes due is damaged".to_owned() }),
+            }
+            state.delete(due);
         }
-        state.delete(due);
     }
     Ok(())
 }

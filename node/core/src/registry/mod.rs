@@ -32,6 +32,7 @@ pub use history::{HISTORY_BEGINNING, HISTORY_MAX};
 pub use plan::{MembershipPlan, MembershipPlans, PlanMember, membership_applied};
 pub use reader::{CeremonyMessage, Registry, ceremony_message_key, decode, encode, key, prefix_end, read, repair_message_key, table};
 pub use records::*;
+pub(crate) use refreshes::keeps_old_epoch;
 pub use refreshes_due::{RefreshCause, RefreshRules, due_refreshes_open};
 pub use repairs::due_commitments;
 pub use stops::{StopStanding, check_stop, is_stop_logged, is_stop_object_known};

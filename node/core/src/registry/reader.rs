@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warifu_protocol::limits::REPAIRS_OPEN_MAX;
 use warifu_protocol::{
-    CeremonyId, CredentialEvent, CredentialId, Name, NodeId, NodeSigned, Order, OrderId, RepairCommitments, SessionId, Sha256, SpkiHash,
-    TerminalId, UnixMillis,
+    CeremonyId, CredentialEvent, CredentialId, Name, NodeId, NodeSigned, Order, OrderId, Policy, RepairCommitments, SessionId, Sha256,
+    SpkiHash, TerminalId, UnixMillis,
 };
 
 use super::due::Due;
@@ -90,6 +90,8 @@ pub mod table {
     pub const REFRESH_ORDERED: u8 = 0x3c;
     /// Log indices of the orders that admitted nodes on other stores, by node.
     pub const STORE_REPLACED: u8 = 0x40;
+    /// Ends of certificates, by time. There is one for each credential, so that they are not among the few things of [`DUE`].
+    pub const CERTIFICATE_END: u8 = 0x41;
     /// Imports, those that have ended too.
     pub const IMPORT: u8 = 0x3d;
     /// Imports that are open.
@@ -422,6 +424,21 @@ pub trait Registry: StateStore {
             found.push((Sha256::new(series), decode(&value)?));
         }
         Ok(found)
+    }
+
+    /// The list that says for how long certificates of the CA with this key may be relied on: its freshest, or the freshest of the pinned CA that
+    /// vouches for it, if that goes stale earlier. `None` where either has none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn list_to_rely_on(&self, issuer: SpkiHash, policy: &Policy) -> Result<Option<CrlRecord>, StateStoreError> {
+        let freshest = |issuer| {
+            let lists = self.crls_of(issuer)?.into_iter().map(|(_, list)| list);
+            Ok(lists.max_by_key(|list| list.fresh_until(policy)))
+        };
+        let Some(list) = freshest(issuer)? else { return Ok(None) };
+        let Some(anchor) = list.vouched_by else { return Ok(Some(list)) };
+        Ok(freshest(anchor)?.map(|above| if above.fresh_until(policy) < list.fresh_until(policy) { above } else { list }))
     }
 
     /// Whether a pinned CA has revoked the intermediate CA with this key, so that nothing that it issued counts any more.

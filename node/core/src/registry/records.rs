@@ -9,7 +9,7 @@ use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{AuthenticatorView, CredentialState, CredentialView, PendingView, SessionView};
 use warifu_protocol::{
     AuthenticatorKind, Blob, BootId, CeremonyId, CertificateHash, CredentialId, Epoch, KeyImport, Name, NodeId, ObjectVersion, OrderId,
-    Origin, Policy, PublicKey, Sha256, SpkiHash, Statement, StoreId, SubjectFields, UnixMillis,
+    Origin, Policy, PublicKey, Refusal, Sha256, SpkiHash, Statement, StoreId, SubjectFields, UnixMillis,
 };
 
 use crate::pki::CrlScope;
@@ -28,6 +28,8 @@ pub struct CredentialRecord {
     pub suspended_by_order: bool,
     /// Its certificate is on its CA's list; another one ends that.
     pub certificate_listed: bool,
+    /// Its certificate is past its end by the log's time; another one ends that.
+    pub certificate_ended: bool,
     /// Raised by each change.
     pub version: ObjectVersion,
     /// Generation of its shares.
@@ -125,6 +127,21 @@ impl StoreNumbers {
     pub fn holders(&self, holders: &[Holding]) -> Vec<NodeId> {
         holders.iter().map(|holding| holding.node).filter(|node| self.holds(holders, *node)).collect()
     }
+
+    /// Whether at least `needed` of the nodes that have their share still are left if only those for which `stays` holds do.
+    ///
+    /// # Errors
+    /// [`Refusal::SharesLost`]: the key could neither sign nor be repaired.
+    pub(super) fn check_left(
+        &self,
+        credential: CredentialId,
+        holders: &[Holding],
+        needed: u8,
+        stays: impl Fn(NodeId) -> bool,
+    ) -> Result<(), Refusal> {
+        let remaining = self.holders(holders).into_iter().filter(|node| stays(*node)).count() as u8;
+        if remaining < needed { Err(Refusal::SharesLost { credential, remaining, needed }) } else { Ok(()) }
+    }
 }
 
 /// A generated key.
@@ -151,6 +168,20 @@ pub struct CertificateRecord {
     pub roles: Vec<String>,
     /// SHA-256 of its issuer's SubjectPublicKeyInfo.
     pub issuer: SpkiHash,
+}
+
+impl CertificateRecord {
+    /// Whether it has begun and not ended.
+    #[must_use]
+    pub fn is_valid_at(&self, now: UnixMillis) -> bool {
+        self.not_before <= now && now < self.ends_at()
+    }
+
+    /// The first instant at which it is past its end.
+    #[must_use]
+    pub const fn ends_at(&self) -> UnixMillis {
+        self.not_after.plus(1)
+    }
 }
 
 /// A bound card. Its serial is in no record, only in a digest together with its issuer.
@@ -295,7 +326,7 @@ pub struct RepairRecord {
     pub credentials: Vec<(CredentialId, Epoch)>,
     /// Nodes that held a share of each when the repair began, ascending.
     pub candidates: Vec<NodeId>,
-    /// How often an attempt had to do without each of them, or [`Self::EXPELLED`].
+    /// How often an attempt had to do without each of them, or [`Self::EXPELLED`] or [`Self::GONE`].
     pub demerits: Vec<u32>,
     /// Attempt, from 1.
     pub attempt: u32,
@@ -310,6 +341,15 @@ pub struct RepairRecord {
 impl RepairRecord {
     /// The demerits of a helper that was shown to lie: it does not help in this repair again.
     pub const EXPELLED: u32 = u32::MAX;
+    /// Those of one that has left the roster, or lost its store, since the repair began.
+    pub const GONE: u32 = u32::MAX - 1;
+
+    /// Sets a candidate's demerits; false if it is none.
+    pub(super) fn set_demerits(&mut self, candidate: NodeId, demerits: u32) -> bool {
+        let place = self.candidates.iter().position(|node| *node == candidate);
+        let own = place.and_then(|place| self.demerits.get_mut(place));
+        own.map(|own| *own = demerits).is_some()
+    }
 }
 
 /// Public points that a repair is checked against, in the order of its credentials.
@@ -394,6 +434,8 @@ pub struct CrlRecord {
     pub number: u64,
     /// Which certificates of its CA it covers.
     pub scope: CrlScope,
+    /// SHA-256 of the SubjectPublicKeyInfo of the pinned CA that vouches for its CA, where that is not pinned itself.
+    pub vouched_by: Option<SpkiHash>,
     /// thisUpdate.
     pub this_update: UnixMillis,
     /// nextUpdate.
@@ -438,7 +480,9 @@ impl CredentialRecord {
             (CredentialState::Revoked, ..) => CredentialState::Revoked,
             (_, None, _) => CredentialState::Generating,
             (_, Some(_), None) => CredentialState::Generated,
-            (_, Some(_), Some(_)) if self.suspended_by_order || self.certificate_listed => CredentialState::Suspended,
+            (_, Some(_), Some(_)) if self.suspended_by_order || self.certificate_listed || self.certificate_ended => {
+                CredentialState::Suspended
+            }
             (_, Some(_), Some(_)) if self.authenticators.iter().all(|card| card.suspended) => CredentialState::Certified,
             (_, Some(_), Some(_)) => CredentialState::Active,
         };

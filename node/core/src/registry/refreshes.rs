@@ -7,8 +7,8 @@ use warifu_protocol::{Blob, CeremonyId, CredentialId, EpochReceipt, EpochRetired
 use super::apply::{Context, Stop};
 use super::nodes::check_signature;
 use super::reader::{Registry, encode, key, table};
-use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, CredentialRecord, EpochMade, PreviousEpoch};
-use super::store::{Overlay, StateStore};
+use super::records::{CeremonyKind, CeremonyRecord, CeremonyStep, CredentialRecord, EpochMade, PreviousEpoch, StoreNumbers};
+use super::store::{Overlay, StateStore, StateStoreError};
 use super::{ceremonies, credentials};
 
 /// For how many times the policy's deadline of a ceremony the old epoch waits for a participant that has not said that it has the new one.
@@ -64,6 +64,19 @@ pub(super) fn open<S: StateStore>(
     }
     ceremonies::start(state, context, ceremony, (CeremonyKind::Refresh, opened_by), ids.to_vec(), holders.unwrap_or_default());
     Ok(Applied::CeremonyStarted(ceremony))
+}
+
+/// Leaves those candidates that hold their shares still: one whose store was replaced stays in the roster, but has nothing to refresh, and must
+/// not be waited for while its repair waits for the end of this.
+pub(super) fn keep_holders<S: StateStore>(state: &S, context: &Context<'_>, record: &mut CeremonyRecord) -> Result<(), Stop> {
+    let stores = StoreNumbers::of(context.cluster);
+    for credential in &record.credentials {
+        // One that was stopped for good meanwhile needs no new shares.
+        if let Some(credential) = state.credential(*credential)?.filter(CredentialRecord::needs_shares) {
+            record.candidates.retain(|node| stores.holds(&credential.holders, *node));
+        }
+    }
+    Ok(())
 }
 
 /// All participants confirmed the same: the new epoch comes into use, and the old one stays beside it.
@@ -122,6 +135,9 @@ pub(super) fn retire<S: StateStore>(
     if !complete && !late {
         return Err(Refusal::CeremonyNotOverdue { deadline: record.deadline }.into());
     }
+    if let Some(refusal) = keeps_old_epoch(state, &record)? {
+        return Err(refusal.into());
+    }
     for credential_id in &record.credentials {
         if let Some(mut credential) = state.credential(*credential_id)? {
             credential.previous = None;
@@ -132,6 +148,22 @@ pub(super) fn retire<S: StateStore>(
     record.step = CeremonyStep::Done;
     ceremonies::finish(state, id, &record)?;
     Ok(Applied::Done)
+}
+
+/// Why an old epoch cannot end, whatever the deadline: a key would be left with fewer than t shares, since stores were replaced whose nodes had said
+/// that they have the new one, and others that have it have not said so yet.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn keeps_old_epoch<S: StateStore>(state: &S, record: &CeremonyRecord) -> Result<Option<Refusal>, StateStoreError> {
+    let (stores, needed) = (state.store_numbers()?, state.cluster()?.threshold.0);
+    for id in &record.credentials {
+        let Some(credential) = state.credential(*id)?.filter(CredentialRecord::needs_shares) else { continue };
+        if let Err(refusal) = stores.check_left(*id, &credential.holders, needed, |node| record.receipts.contains(&node)) {
+            return Ok(Some(refusal));
+        }
+    }
+    Ok(None)
 }
 
 fn switching<S: StateStore, T: NodeStatement>(

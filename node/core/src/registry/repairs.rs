@@ -351,6 +351,23 @@ fn with_share(package: &Blob, node: NodeId, share: &PointBytes) -> Result<Blob, 
     PublicKeyPackage::new(shares, *read.verifying_key(), read.min_signers()).serialize().map(Blob).map_err(malformed)
 }
 
+/// A node leaves the roster, or its store is lost: what it was to be given is of no use to anybody, and what it was to give is not there any more.
+/// Neither is waited for, since nobody else may be given these shares meanwhile.
+pub(super) fn leave<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, gone: NodeId) -> Result<(), Stop> {
+    for (id, mut record) in state.open_repairs()? {
+        if record.receiver == gone {
+            end(state, id, &record)?;
+        } else if record.set_demerits(gone, RepairRecord::GONE) {
+            if record.helpers.contains(&gone) {
+                next_attempt(state, context, id, &mut record)?;
+            } else {
+                write(state, id, &record);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Goes on without a helper that lied.
 fn expel<S: StateStore>(
     state: &mut Overlay<'_, S>,
@@ -359,9 +376,7 @@ fn expel<S: StateStore>(
     mut record: RepairRecord,
     liar: NodeId,
 ) -> Result<(), Stop> {
-    if let Some(demerits) = record.candidates.iter().position(|node| *node == liar).and_then(|place| record.demerits.get_mut(place)) {
-        *demerits = RepairRecord::EXPELLED;
-    }
+    record.set_demerits(liar, RepairRecord::EXPELLED);
     next_attempt(state, context, id, &mut record)
 }
 
@@ -385,7 +400,7 @@ fn next_attempt<S: StateStore>(
         .candidates
         .iter()
         .zip(&record.demerits)
-        .filter(|(node, demerits)| **demerits != RepairRecord::EXPELLED && stores.holding(**node).is_some())
+        .filter(|(node, demerits)| **demerits < RepairRecord::GONE && stores.holding(**node).is_some())
         .map(|(node, demerits)| (*demerits, lot(*node), *node))
         .collect();
     ranked.sort_unstable();

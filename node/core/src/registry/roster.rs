@@ -7,7 +7,7 @@ use super::apply::{Context, Stop};
 use super::reader::{Registry, encode, key, table};
 use super::records::{CredentialRecord, NodeRecord, StoreNumbers};
 use super::store::{Overlay, StateStore};
-use super::{ceremonies, nodes, plan, refreshes_due, versions};
+use super::{ceremonies, nodes, plan, refreshes_due, repairs, versions};
 use crate::pki::TrustAnchor;
 
 /// Credentials that are looked at in one read: bounds memory, since there may be hundreds of thousands.
@@ -26,7 +26,7 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
             plan::follow(state, &revised, order.body.digest(), None)??;
             for gone in context.cluster.node_ids().into_iter().filter(|id| revised.node(*id).is_none()) {
                 check_shares(state, &revised, gone)?;
-                ceremonies::leave(state, &Context { cluster: &revised, ..*context }, gone)?;
+                leave(state, &Context { cluster: &revised, ..*context }, gone)?;
                 state.delete(key(table::NODE, &[&[gone.get()]]));
                 versions::forget(state, gone);
             }
@@ -41,7 +41,7 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
             }
             plan::follow(state, &revised, order.body.digest(), Some(node.id))??;
             check_shares(state, &revised, node.id)?;
-            ceremonies::leave(state, &Context { cluster: &revised, ..*context }, node.id)?;
+            leave(state, &Context { cluster: &revised, ..*context }, node.id)?;
             nodes::write(state, node.id, &admitted(*store, revised.store_number(node.id)));
             refreshes_due::store_replaced(state, context, node.id);
         }
@@ -51,6 +51,12 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
     state.put(key(table::CLUSTER, &[]), encode(&revised));
     versions::settle(state)?;
     Ok(Applied::Done)
+}
+
+/// A node leaves the roster, or its store is lost, in the middle of whatever is under way. `context` has the cluster without it.
+fn leave<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, gone: NodeId) -> Result<(), Stop> {
+    ceremonies::leave(state, context, gone)?;
+    repairs::leave(state, context, gone)
 }
 
 /// What is remembered of a site before its first start on a new store.
@@ -69,14 +75,12 @@ const fn admitted(store: StoreId, store_number: u32) -> NodeRecord {
 
 /// Refuses to take a node's shares away from a credential that could not sign, nor be repaired, without them.
 fn check_shares<S: StateStore>(state: &Overlay<'_, S>, revised: &ClusterRecord, leaving: NodeId) -> Result<(), Stop> {
-    let needed = revised.threshold.0;
     let stores = StoreNumbers::of(revised);
     each_in_use(state, |credential, record| {
         if !record.holders.iter().any(|holding| holding.node == leaving) {
             return Ok(());
         }
-        let remaining = stores.holders(&record.holders).into_iter().filter(|holder| *holder != leaving).count() as u8;
-        if remaining < needed { Err(Refusal::SharesLost { credential, remaining, needed }) } else { Ok(()) }
+        stores.check_left(credential, &record.holders, revised.threshold.0, |holder| holder != leaving)
     })
 }
 

@@ -11,7 +11,7 @@ use super::cards::{self, Evidence};
 use super::reader::{Registry, encode, key, prefix_end, table};
 use super::records::SessionRecord;
 use super::stops;
-use super::store::{Overlay, StateStore};
+use super::store::{Overlay, StateStore, StateStoreError};
 
 /// Ended sessions that one opening clears away: more than one, so that they cannot pile up.
 const CLEARED_PER_OPENING: usize = 8;
@@ -29,6 +29,10 @@ pub(super) fn open<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<
     let credential_id = statement.credential;
     let credential = state.credential(credential_id)?.ok_or(Refusal::CredentialUnknown { credential: credential_id })?;
     let card = CertificateHash::new(warifu_protocol::canonical::sha256(opening.card_certificate.as_slice()));
+    let is_certified = matches!(credential.state, CredentialState::Certified | CredentialState::Active | CredentialState::Suspended);
+    if is_certified && credential.certificate.as_ref().is_some_and(|certificate| !certificate.is_valid_at(context.now)) {
+        return Err(Refusal::CertificateNotValid.into());
+    }
     if credential.state != CredentialState::Active {
         // With its only card suspended or pending a credential is not active: the card is what its holder must hear of.
         if let Err(refusal @ (Refusal::CardSuspended | Refusal::CardPending { .. })) = bindings::usable(&credential, card)
@@ -73,11 +77,15 @@ pub(super) fn close_by_key<S: StateStore>(state: &mut Overlay<'_, S>, closing: &
 
 /// Closes a session; closing it again changes nothing.
 pub(super) fn close<S: StateStore>(state: &mut Overlay<'_, S>, session: SessionId) -> Result<Applied, Stop> {
-    let mut record: SessionRecord = must_read(state, &key(table::SESSION, &[session.as_ref()]), Refusal::SessionUnknown)?;
+    let record: SessionRecord = must_read(state, &key(table::SESSION, &[session.as_ref()]), Refusal::SessionUnknown)?;
+    end(state, session, record);
+    Ok(Applied::Done)
+}
+
+fn end<S: StateStore>(state: &mut Overlay<'_, S>, session: SessionId, mut record: SessionRecord) {
     record.closed = true;
     state.delete(open_key(record.statement.credential, session));
     write(state, session, &record);
-    Ok(Applied::Done)
 }
 
 /// Closes the sessions of a credential: all, or those that one card opened.
@@ -85,10 +93,12 @@ pub(super) fn close_all<S: StateStore>(
     state: &mut Overlay<'_, S>,
     credential: CredentialId,
     card: Option<CertificateHash>,
-) -> Result<(), Stop> {
+) -> Result<(), StateStoreError> {
     for (session, opened_by) in open_sessions(state, credential)? {
-        if card.is_none_or(|card| card == opened_by) {
-            close(state, session)?;
+        if card.is_none_or(|card| card == opened_by)
+            && let Some(record) = state.session(session)?
+        {
+            end(state, session, record);
         }
     }
     Ok(())
@@ -181,7 +191,7 @@ fn running_sessions<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context
     Ok(running)
 }
 
-fn open_sessions<S: StateStore>(state: &S, credential: CredentialId) -> Result<Vec<(SessionId, CertificateHash)>, Stop> {
+fn open_sessions<S: StateStore>(state: &S, credential: CredentialId) -> Result<Vec<(SessionId, CertificateHash)>, StateStoreError> {
     let prefix = key(table::OPEN_SESSION, &[credential.as_ref()]);
     let mut found = Vec::new();
     for (key, value) in state.scan(&prefix, &prefix_end(&prefix), SESSIONS_OPEN_MAX)? {

@@ -7,8 +7,8 @@ use warifu_protocol::limits::SIGNATURE_BYTES_MAX;
 use warifu_protocol::mutants::{Mutant, is_on};
 use warifu_protocol::wire::{CredentialState, NotYet, SignAnswer, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
-    AuditEvent, CertificateHash, CredentialId, Epoch, Name, NodeId, NonceId, Refusal, RequestHash, SessionId, Sha256, SignedRequest,
-    StopObject, Threshold, UnixMillis,
+    AuditEvent, CertificateHash, CredentialId, Epoch, Name, NodeId, NonceId, Policy, Refusal, RequestHash, SessionId, Sha256,
+    SignedRequest, StopObject, Threshold, UnixMillis,
 };
 
 use crate::pki::render_csr;
@@ -27,7 +27,7 @@ pub struct CheckContext {
     node: NodeId,
     now: UnixMillis,
     threshold: Threshold,
-    clock_skew_millis_max: u64,
+    policy: Policy,
     entry_time: UnixMillis,
     stores: StoreNumbers,
 }
@@ -87,9 +87,9 @@ impl CheckContext {
             node,
             now,
             threshold: cluster.threshold,
-            clock_skew_millis_max: cluster.policy.clock_skew_millis_max,
             entry_time: state.time()?,
             stores: StoreNumbers::of(&cluster),
+            policy: cluster.policy,
         })
     }
 }
@@ -219,7 +219,7 @@ fn check_document<S: StateStore>(
     }
     let certificate = record.certificate.as_ref().ok_or_else(|| wrong_state(&record, "a certificate"))?;
     check_certificate(context, certificate, named)?;
-    check_authorities(state, &session, &record, certificate)?;
+    check_authorities(state, context, &session, &record, certificate)?;
     let has_role = request.kind.roles().iter().any(|role| certificate.roles.iter().any(|has| has == role));
     if !has_role && !is_on(Mutant::SkipRole) {
         return Err(Refusal::RoleMissing { kind: request.kind }.into());
@@ -269,28 +269,33 @@ fn check_session<S: StateStore>(state: &S, context: &CheckContext, session: &Ses
     }
     // The terminal sets not-before by its own clock, which may be ahead of this node's within the skew; the end is not stretched.
     let statement = &session.statement;
-    let is_its_time = context.now.plus(context.clock_skew_millis_max) >= statement.not_before && context.now <= statement.not_after;
+    let is_its_time = context.now.plus(context.policy.clock_skew_millis_max) >= statement.not_before && context.now <= statement.not_after;
     if !is_its_time && !is_on(Mutant::SkipSessionTimes) {
         return Err(Refusal::SessionNotValid.into());
     }
     Ok(())
 }
 
-/// A CA between a pinned one and the card or the certificate may have been revoked since the session was opened.
+/// A CA between a pinned one and the card or the certificate may have been revoked since the session was opened. The lists that say so must be
+/// fresh by this node's own clock: a corrupt leader can hold back the log's time, by which the session was opened, and new lists with it.
 fn check_authorities<S: StateStore>(
     state: &S,
+    context: &CheckContext,
     session: &SessionRecord,
     record: &CredentialRecord,
     certificate: &CertificateRecord,
 ) -> Result<(), CheckError> {
-    if let Some(card) = record.authenticators.iter().find(|bound| bound.card == session.card)
-        && state.authority_revoked(card.issuer)?
-        && !is_on(Mutant::SkipAuthorityRevoked)
-    {
-        return Err(Refusal::CardRevoked.into());
-    }
-    if state.authority_revoked(certificate.issuer)? && !is_on(Mutant::SkipAuthorityRevoked) {
-        return Err(Refusal::CertificateRevoked.into());
+    let card = record.authenticators.iter().find(|bound| bound.card == session.card);
+    let authorities = card.map(|card| (card.issuer, Refusal::CardRevoked));
+    for (issuer, revoked) in authorities.into_iter().chain([(certificate.issuer, Refusal::CertificateRevoked)]) {
+        if state.authority_revoked(issuer)? && !is_on(Mutant::SkipAuthorityRevoked) {
+            return Err(revoked.into());
+        }
+        let missing = || Refusal::CrlMissing { issuer: format!("the CA with key {issuer}") };
+        let list = state.list_to_rely_on(issuer, &context.policy)?.ok_or_else(missing)?;
+        if context.now > list.fresh_until(&context.policy) && !is_on(Mutant::AcceptStaleCrl) {
+            return Err(Refusal::CrlStale { issuer: list.issuer }.into());
+        }
     }
     Ok(())
 }
@@ -304,8 +309,8 @@ fn check_request(context: &CheckContext, session: &SessionRecord, signed: &Signe
     if !request.signing_time.0.is_multiple_of(1000) {
         return Err(Refusal::SigningTimeFraction);
     }
-    if request.signing_time.distance(context.now) > context.clock_skew_millis_max && !is_on(Mutant::SkipSigningTime) {
-        return Err(Refusal::SigningTimeSkew { limit_millis: context.clock_skew_millis_max });
+    if request.signing_time.distance(context.now) > context.policy.clock_skew_millis_max && !is_on(Mutant::SkipSigningTime) {
+        return Err(Refusal::SigningTimeSkew { limit_millis: context.policy.clock_skew_millis_max });
     }
     Ok(())
 }
@@ -314,7 +319,7 @@ fn check_certificate(context: &CheckContext, certificate: &CertificateRecord, na
     if named != certificate.hash {
         return Err(Refusal::CertificateMoved);
     }
-    if (context.now < certificate.not_before || context.now > certificate.not_after) && !is_on(Mutant::SkipCertificateExpiry) {
+    if !certificate.is_valid_at(context.now) && !is_on(Mutant::SkipCertificateExpiry) {
         return Err(Refusal::CertificateNotValid);
     }
     Ok(())

@@ -43,6 +43,8 @@ fn the_list_of_an_intermediate_ca_is_taken_with_its_certificate_and_lets_its_car
     world.must(bare[0].clone());
     world.refuses("without its CA's certificate", "crl-refused", bare[1].clone());
     assert_eq!(load(&mut world, &list, 1, &ca.der), Ok(Applied::CrlActive));
+    let vouched_by = |ca: &Ca| world.store.crls_of(ca.spki()).unwrap().pop().unwrap().1.vouched_by;
+    assert_eq!((vouched_by(&ca), vouched_by(&world.card_ca)), (Some(world.card_ca.spki()), None));
     world.must_order(order);
     let command = opening(&mut world, &holder, &card, &ca);
     let Applied::SessionOpened(session) = world.must(command) else { panic!("a session") };

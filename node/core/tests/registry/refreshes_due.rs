@@ -1,8 +1,8 @@
 //! Which keys are due for a refresh without an order of their own, and who may open one.
 
-use warifu_core::registry::{CeremonyStep, Holding, Overlay, RefreshCause, RefreshRules, Registry, RepairRecord, encode, key, table};
+use warifu_core::registry::{Holding, Overlay, RefreshCause, RefreshRules, Registry, RepairRecord, encode, key, table};
 use warifu_protocol::wire::Applied;
-use warifu_protocol::{CeremonyId, Command, CredentialId, NodeSigned, OrderCommand, RefreshStart, Refusal};
+use warifu_protocol::{CeremonyId, Command, CredentialId, Epoch, NodeSigned, OrderCommand, RefreshStart, Refusal};
 
 use crate::roster::{new_keys, policy, reach, replacement, roster, without};
 use crate::support::{HOUR, World, identity, name, node};
@@ -198,9 +198,13 @@ fn what_a_leaving_node_has_confirmed_in_a_ceremony_is_not_counted_as_held() {
     reach(&mut world);
     let opened = start(&world, 1, 1, &ids);
     world.must(Command::RefreshStarted(opened.clone()));
-    // Its disk is lost in the middle of it: another store must not inherit what went to the old one.
+    // Its disk is lost in the middle of it: another store must not inherit what went to the old one, and three are too few to refresh.
     world.must_order(replacement(5, 1));
-    let record = world.store.ceremony(opened.body.ceremony).unwrap().unwrap();
-    assert_eq!((record.attempt, record.step), (2, CeremonyStep::Round1));
-    assert!(!record.participants.contains(&node(4)));
+    assert_eq!(world.store.ceremony(opened.body.ceremony).unwrap(), None, "nothing of it counts");
+    let stores = world.store.store_numbers().unwrap();
+    for id in ids {
+        let record = world.credential(id);
+        assert_eq!((record.epoch, stores.holders(&record.holders)), (Epoch(1), [1, 2, 3].map(node).to_vec()));
+        assert_eq!(world.store.ceremony_of(id).unwrap(), None, "a repair need not wait");
+    }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::slice::from_ref;
 
+use warifu_core::identity::NodeIdentity;
 use warifu_core::registry::{MembershipPlans, Overlay, Registry, membership_applied};
 use warifu_protocol::{
-    AnchorKind, BootId, Command, CommandClass, Consent, NodeEntry, NodeStarted, ObjectVersion, OfficerRole, Order, OrderCommand, Policy,
-    Refusal, RosterFile, SpkiHash, StoreId, verify_roster_chain,
+    AnchorKind, BootId, CeremonyAbort, CeremonyId, Command, CommandClass, Consent, CredentialId, Enrolment, NodeEntry, NodeId, NodeStarted,
+    ObjectVersion, OfficerRole, Order, OrderCommand, Policy, Refusal, RepairStart, RosterFile, SpkiHash, StoreId, SubjectFields,
+    verify_roster_chain,
 };
 
-use crate::support::{Ca, HOUR, Signer, World, identity, node, node_entry};
+use crate::support::{Ca, HOUR, Signer, World, identity, name, node, node_entry};
 
 pub(crate) fn policy(edit: impl FnOnce(&mut Policy)) -> OrderCommand {
     let mut policy = Policy::default();
@@ -59,6 +61,11 @@ fn voters(world: &World) -> Vec<u8> {
     world.store.membership_plans().unwrap().current.voters.iter().map(|id| id.get()).collect()
 }
 
+/// The node whose entry is the first one's of [`new_keys`] for 6.
+fn sixth(world: &World) -> NodeIdentity {
+    NodeIdentity::new(node(6), world.cluster(), ed25519_dalek::SigningKey::from_bytes(&[0x36; 32]))
+}
+
 fn start(store: u8, boot: u8) -> NodeStarted {
     let (store, boot) = (StoreId::new([store; 16]), BootId::new([boot; 16]));
     NodeStarted { store, incarnation: 1, boot, audit_size: 1, raft_index: 1, earlier: Vec::new(), log_version: 1 }
@@ -94,7 +101,7 @@ fn consents_are_checked_one_by_one() {
     let operators = world.approve(operators, &["op-1", "op-2"]);
     let operators = world.consent(operators, &[1, 2, 3]);
     world.refuses("approved by operators", "officer-role", Command::Order(operators));
-    let facility = world.order(OrderCommand::EnrolFacility { facility: crate::support::name("clinic-1") });
+    let facility = world.order(OrderCommand::EnrolFacility { facility: name("clinic-1") });
     let facility = world.consent(facility, &[1, 2, 3]);
     world.refuses("where none is asked for", "consent-unneeded", Command::Order(facility));
 
@@ -114,7 +121,7 @@ fn a_policy_is_replaced_whole_and_holds_at_once() {
         (cluster.policy_version, cluster.roster_version, cluster.policy.order_millis_max),
         (ObjectVersion(2), ObjectVersion(1), 2 * HOUR)
     );
-    let mut body = world.order_body(OrderCommand::EnrolFacility { facility: crate::support::name("clinic-1") });
+    let mut body = world.order_body(OrderCommand::EnrolFacility { facility: name("clinic-1") });
     body.not_after = world.now.plus(3 * HOUR);
     let order = world.approve(body, &["op-1"]);
     world.refuses("longer than the new policy allows", "order-life-too-long", Command::Order(order));
@@ -204,8 +211,7 @@ fn a_new_node_votes_only_after_its_start_and_a_removed_one_is_forgotten_with_its
     assert_eq!(voters(&world), [1, 2, 3, 4, 5], "it learns");
     let order = without(&world, 1);
     world.refuses_order("before consensus has followed", "membership-pending", order);
-    let sixth = warifu_core::identity::NodeIdentity::new(node(6), world.cluster(), ed25519_dalek::SigningKey::from_bytes(&[0x36; 32]));
-    let body = start(6, 6);
+    let (sixth, body) = (sixth(&world), start(6, 6));
     let mut signed = identity(world.cluster(), 1).sign(body.clone());
     signed.node = node(6);
     world.refuses("in its name", "signature-invalid", Command::NodeStarted(signed));
@@ -264,7 +270,7 @@ fn a_replaced_store_is_the_only_one_that_counts() {
     let mut old = start(2, 3);
     (old.incarnation, old.earlier) = (2, vec![BootId::new([2; 16])]);
     world.refuses("the old disk", "signature-invalid", Command::NodeStarted(identity(world.cluster(), 2).sign(old)));
-    let new = warifu_core::identity::NodeIdentity::new(node(2), world.cluster(), ed25519_dalek::SigningKey::from_bytes(&[0x32; 32]));
+    let new = NodeIdentity::new(node(2), world.cluster(), ed25519_dalek::SigningKey::from_bytes(&[0x32; 32]));
     world.refuses("another store", "node-store-changed", Command::NodeStarted(new.sign(start(2, 4))));
     reach(&mut world);
     world.must(Command::NodeStarted(new.sign(start(0x91, 4))));
@@ -298,6 +304,122 @@ fn no_credential_is_left_with_fewer_shares_than_sign() {
     assert_eq!(world.credential(pharmacist.credential).holders.len(), 5, "what it held is left to repair");
 }
 
+fn leaves(world: &mut World, number: u8) {
+    let order = without(world, number);
+    world.must_order(order);
+    reach(world);
+}
+
+fn comes(world: &mut World, number: u8) {
+    let order = roster(world, |nodes| nodes.push(new_keys(number, 1)));
+    world.must_order(order);
+    reach(world);
+}
+
+/// Attempt and participants of the ceremony that is open.
+fn attempt(world: &World) -> Option<(u32, Vec<u8>)> {
+    let open = world.store.open_ceremonies(9).unwrap();
+    open.first().map(|(_, record)| (record.attempt, record.participants.iter().map(|node| node.get()).collect()))
+}
+
+#[test]
+fn a_key_is_generated_by_those_who_are_there_when_too_few_are_left_of_those_it_began_with() {
+    let mut world = World::founded();
+    let subject = SubjectFields::new("JP", None, "Jiro Iryo", "TRIAL-0003").unwrap();
+    let enrolment = Enrolment { credential: CredentialId::new([0x33; 16]), holder: name("holder-3"), subject };
+    world.must_order(OrderCommand::Enrol { enrolments: vec![enrolment] });
+    leaves(&mut world, 5);
+    assert_eq!(attempt(&world), Some((2, vec![1, 2, 3, 4])));
+    comes(&mut world, 6);
+    leaves(&mut world, 4);
+    assert_eq!(attempt(&world), Some((3, vec![1, 2, 3, 6])));
+}
+
+#[test]
+fn a_refresh_ends_when_too_few_of_the_holders_are_left() {
+    let (mut world, [physician, _]) = World::generated_in(growing());
+    world.must_order(OrderCommand::Refresh { credentials: vec![physician.credential] });
+    comes(&mut world, 6);
+    leaves(&mut world, 5);
+    assert_eq!(attempt(&world), Some((2, vec![1, 2, 3, 4])));
+    assert!(world.store.ceremony_of(physician.credential).unwrap().is_some());
+    leaves(&mut world, 4);
+    assert_eq!((attempt(&world), world.store.ceremony_of(physician.credential).unwrap()), (None, None));
+}
+
+fn gives_up(world: &mut World, number: u8) {
+    let (ceremony, record) = world.store.open_ceremonies(9).unwrap().pop().unwrap();
+    let body = CeremonyAbort { ceremony, attempt: record.attempt, culprit: None, credential: None };
+    world.must(Command::CeremonyAbort(identity(world.cluster(), number).sign(body)));
+}
+
+#[test]
+fn a_refresh_never_waits_for_a_node_whose_shares_went_with_its_store() {
+    let refreshing = || {
+        let (mut world, [physician, _]) = World::generated();
+        world.must_order(OrderCommand::Refresh { credentials: vec![physician.credential] });
+        (world, physician.credential)
+    };
+    // A participant's store is replaced, and another's: too few are left that hold anything.
+    let (mut world, credential) = refreshing();
+    world.must_order(replacement(5, 1));
+    reach(&mut world);
+    assert_eq!(attempt(&world), Some((2, vec![1, 2, 3, 4])));
+    world.must_order(replacement(4, 1));
+    assert_eq!((attempt(&world), world.store.ceremony_of(credential).unwrap()), (None, None), "the repair need not wait");
+
+    // The store of one that had left the attempt is replaced: when all who hold begin again, it is not among them.
+    let (mut world, _) = refreshing();
+    gives_up(&mut world, 5);
+    world.must_order(replacement(5, 1));
+    assert_eq!(attempt(&world), Some((2, vec![1, 2, 3, 4])));
+    gives_up(&mut world, 4);
+    assert_eq!(attempt(&world), Some((3, vec![1, 2, 3, 4])), "whoever only gave up is asked again");
+}
+
+/// Receiver, attempt and helpers of the repair that is open.
+fn repair(world: &World) -> Option<(u8, u32, Vec<u8>)> {
+    let open = world.store.open_repairs().unwrap();
+    let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
+    open.first().map(|(_, record)| (record.receiver.get(), record.attempt, numbers(&record.helpers)))
+}
+
+/// A cluster of six in which node 6, which came later, is given a share of one credential.
+fn repairing() -> (World, CredentialId) {
+    let (mut world, [physician, _]) = World::generated_in(growing());
+    comes(&mut world, 6);
+    let sixth = sixth(&world);
+    world.must(Command::NodeStarted(sixth.sign(start(6, 6))));
+    reach(&mut world);
+    let body = RepairStart { ceremony: CeremonyId::new([1; 16]), credentials: vec![physician.credential] };
+    world.must(Command::RepairStarted(sixth.sign(body)));
+    (world, physician.credential)
+}
+
+#[test]
+fn a_repair_ends_at_once_when_its_receiver_is_gone_and_goes_on_without_a_helper_that_is() {
+    for gone in [without as fn(&World, u8) -> OrderCommand, |_, number| replacement(number, 2)] {
+        let (mut world, credential) = repairing();
+        let order = gone(&world, 6);
+        world.must_order(order);
+        assert_eq!((repair(&world), world.store.ceremony_of(credential).unwrap()), (None, None), "others may be repaired");
+
+        let (mut world, credential) = repairing();
+        let helper = *repair(&world).unwrap().2.last().unwrap();
+        let order = gone(&world, helper);
+        world.must_order(order);
+        reach(&mut world);
+        let (receiver, attempt, others) = repair(&world).unwrap();
+        assert_eq!((receiver, attempt, others.contains(&helper)), (6, 2, false));
+        // One that is not asked for anything takes nothing with it.
+        let waiting = (1..=5).rfind(|number| !others.contains(number) && *number != helper).unwrap();
+        let order = gone(&world, waiting);
+        world.must_order(order);
+        assert_eq!(repair(&world), Some((6, 2, others)));
+        assert!(world.store.ceremony_of(credential).unwrap().is_some());
+    }
+}
+
 #[test]
 fn only_the_plan_and_the_one_before_may_stand_in_a_membership_entry() {
     let mut world = growing();
@@ -315,7 +437,7 @@ fn only_the_plan_and_the_one_before_may_stand_in_a_membership_entry() {
     elsewhere.get_mut(&node(6)).unwrap().spki = SpkiHash::new([0xee; 32]);
     assert!(!plans.allow(from_ref(&old.voters), &elsewhere), "another key under the new node's identifier");
 
-    let sixth = warifu_core::identity::NodeIdentity::new(node(6), world.cluster(), ed25519_dalek::SigningKey::from_bytes(&[0x36; 32]));
+    let sixth = sixth(&world);
     world.must(Command::NodeStarted(sixth.sign(start(6, 6))));
     reach(&mut world);
     let plans: MembershipPlans = world.store.membership_plans().unwrap();
@@ -347,7 +469,7 @@ fn whoever_has_the_genesis_and_the_orders_comes_to_the_same_cluster() {
     let text = serde_json::to_string(&RosterFile { orders: orders.clone() }).unwrap();
     assert_eq!(RosterFile::follow(&text, &world.genesis), Ok(followed));
     assert!(RosterFile::follow("{\"orders\":[{}]}", &world.genesis).is_err());
-    let facility = world.order(OrderCommand::EnrolFacility { facility: crate::support::name("clinic-1") });
+    let facility = world.order(OrderCommand::EnrolFacility { facility: name("clinic-1") });
     let chain = |edit: &dyn Fn(&mut Vec<Order>)| {
         let mut orders = orders.clone();
         edit(&mut orders);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError, Endpoint, ReadExactError, ReadToEndError, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, ReadExactError, ReadToEndError, RecvStream, SendStream, TransportErrorCode};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout};
 
@@ -57,6 +57,13 @@ pub enum CallError {
         role: Role,
         /// The closing reason.
         reason: String,
+    },
+    /// The node, or somebody on the way to it, says that it is a member of another cluster: that is said before any keys are agreed on, so
+    /// that nobody can be held to it.
+    #[error("node {node} answers as a member of another cluster: compare this process's genesis file with the node's")]
+    OtherCluster {
+        /// Who was called.
+        node: NodeId,
     },
     /// The connection was lost during the call.
     #[error("node {node} was lost during the call: {reason}")]
@@ -341,9 +348,15 @@ impl Inner {
             let mut addresses = tokio::net::lookup_host(address).await.map_err(|error| unreachable(format!("{address}: {error}")))?;
             let socket = addresses.next().ok_or_else(|| unreachable(format!("{address} has no address")))?;
             let config = tls::client_config(&self.identity, spki, role).map_err(|error| unreachable(format!("TLS settings: {error}")))?;
+            let name = tls::server_name(self.directory.cluster());
             let connecting =
-                self.endpoint.connect_with(config, socket, "warifu.invalid").map_err(|error| unreachable(format!("{socket}: {error}")))?;
-            connecting.await.map_err(|error| unreachable(format!("{socket}: {error}")))
+                self.endpoint.connect_with(config, socket, &name).map_err(|error| unreachable(format!("{socket}: {error}")))?;
+            connecting.await.map_err(|error| match error {
+                ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::crypto(ALERT_ACCESS_DENIED) => {
+                    CallError::OtherCluster { node }
+                }
+                error => unreachable(format!("{socket}: {error}")),
+            })
         };
         timeout(HANDSHAKE_DEADLINE, work)
             .await
@@ -444,6 +457,9 @@ fn lost(node: NodeId, role: Role, error: &ConnectionError) -> CallError {
         _ => CallError::Lost { node, reason: error.to_string() },
     }
 }
+
+/// TLS alert of a server that is not of the cluster whose name it was called by (RFC 8446, section 6).
+const ALERT_ACCESS_DENIED: u8 = 49;
 
 fn backoff(failed: u32) -> Duration {
     let doublings = failed.saturating_sub(1).min(16);

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use super::role::PeerId;
-use crate::SpkiHash;
+use crate::{ClusterId, SpkiHash};
 
 /// Looks up peers by key and keys by peer. Asked at every handshake and at every request, so a change takes effect on open connections too.
 pub trait PeerDirectory: Send + Sync + 'static {
+    /// Whose peers these are: named in every handshake, and nothing is said to a member of another cluster, whatever its key.
+    fn cluster(&self) -> ClusterId;
+
     /// The peer whose TLS identity has this SPKI hash.
     fn by_spki(&self, spki: &SpkiHash) -> Option<PeerId>;
 
@@ -25,8 +28,9 @@ pub struct PeerEntry {
 }
 
 /// A [`PeerDirectory`] in memory that can be replaced as a whole while connections are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PeerRoster {
+    cluster: ClusterId,
     current: RwLock<Arc<Tables>>,
 }
 
@@ -37,10 +41,10 @@ struct Tables {
 }
 
 impl PeerRoster {
-    /// A directory of these peers. If two of them have one key, the later in order of [`PeerId`] is the one found by it.
+    /// A directory of these peers of a cluster. If two of them have one key, the later in order of [`PeerId`] is the one found by it.
     #[must_use]
-    pub fn new(entries: BTreeMap<PeerId, PeerEntry>) -> Self {
-        let roster = Self::default();
+    pub fn new(cluster: ClusterId, entries: BTreeMap<PeerId, PeerEntry>) -> Self {
+        let roster = Self { cluster, current: RwLock::default() };
         roster.replace(entries);
         roster
     }
@@ -57,6 +61,10 @@ impl PeerRoster {
 }
 
 impl PeerDirectory for PeerRoster {
+    fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
     fn by_spki(&self, spki: &SpkiHash) -> Option<PeerId> {
         self.current().by_spki.get(spki).cloned()
     }

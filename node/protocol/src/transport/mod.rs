@@ -22,7 +22,10 @@ pub use directory::{PeerDirectory, PeerEntry, PeerRoster};
 pub use frame::{RpcRefusal, SUITE_FROST_ED25519_SHA512};
 pub use identity::{IdentityError, TlsIdentity};
 pub use limits::*;
-pub use role::{PeerId, Role};
+pub use role::Role;
 pub use server::{BindError, RpcHandler, Server};
 pub use streams::{BodyError, BodyStream};
+pub use tls::server_name;
 pub use verify::{Chain, KnownKeys, PinnedClients, spki_hash};
+
+pub use crate::PeerId;

@@ -2,25 +2,7 @@
 
 use std::fmt;
 
-use crate::{Name, NodeId};
-
-/// An authenticated end of a connection.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum PeerId {
-    /// A site's node.
-    Node(NodeId),
-    /// A coordinator of the roster.
-    Coordinator(Name),
-}
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(id) => write!(f, "node {id}"),
-            Self::Coordinator(name) => write!(f, "coordinator {name}"),
-        }
-    }
-}
+pub(super) use crate::PeerId;
 
 /// What a connection is for: one ALPN each, so that a peer that may not do a thing cannot even open a stream for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -104,6 +86,7 @@ impl fmt::Display for Role {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NodeId;
 
     #[test]
     fn each_role_admits_exactly_the_peers_that_it_is_for() {

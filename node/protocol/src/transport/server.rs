@@ -41,6 +41,14 @@ pub trait RpcHandler: Send + Sync + 'static {
         let _ = (peer, head, body);
         async move { Err(RpcRefusal::unsupported(format!("a streamed {role} request"))) }
     }
+
+    /// Hears of everything that a peer of the roster was refused on this channel, its own refusals among them, after the peer was told: a connection
+    /// for a role that it may not use, frames that cannot be read, and requests. Frames of another version are told once for each connection.
+    /// `request` is the unary request, if it was read to its end. Refused handshakes have no peer and do not come here.
+    fn refused(&self, peer: PeerId, role: Role, request: Option<Bytes>, refusal: RpcRefusal) -> impl Future<Output = ()> + Send {
+        let _ = (peer, role, request, refusal);
+        async {}
+    }
 }
 
 /// A server that cannot be started.
@@ -162,6 +170,8 @@ async fn serve_connection<H: RpcHandler>(connecting: quinn::Connecting, permit: 
     if !role.admits(&peer) && !is_on(Mutant::AcceptAnyRole) {
         tracing::warn!(%remote, %peer, %role, "closed a connection for a role that the peer may not use");
         connection.close(close_code::ROLE_NOT_ALLOWED.into(), b"role not allowed");
+        let refusal = RpcRefusal::denied(format!("{peer} may not use {role}"));
+        shared.handler.refused(peer, role, None, refusal).await;
         return;
     }
     shared.keep(&peer, &connection);
@@ -178,21 +188,32 @@ async fn serve_connection<H: RpcHandler>(connecting: quinn::Connecting, permit: 
         let (peer, handler, told) = (peer.clone(), Arc::clone(&shared.handler), Arc::clone(&told));
         requests.spawn(async move {
             let (version, request) = read_request(recv, role).await;
-            let outcome = match request {
-                Ok(Incoming::Unary(request)) => handler.handle(peer.clone(), role, request).await,
-                Ok(Incoming::Streamed { head, body }) => handler.handle_stream(peer.clone(), role, head, body).await,
-                Err(refusal) => Err(refusal),
+            let (request, outcome) = match request {
+                Ok(Incoming::Unary(request)) => (Some(request.clone()), handler.handle(peer.clone(), role, request).await),
+                Ok(Incoming::Streamed { head, body }) => (None, handler.handle_stream(peer.clone(), role, head, body).await),
+                Err(refusal) => (None, Err(refusal)),
             };
-            match &outcome {
-                // Once for each connection: every frame of such a peer may be of that version.
-                Err(refusal @ RpcRefusal::WrongVersion { .. }) if !told.swap(true, Ordering::Relaxed) => {
-                    tracing::warn!(%peer, %role, %refusal, "a peer speaks a version that this program does not");
+            let outcome = outcome.map_err(RpcRefusal::bounded);
+            let refusal = match &outcome {
+                Err(refusal @ RpcRefusal::WrongVersion { .. }) => {
+                    // Once for each connection: every frame of such a peer may be of that version.
+                    let is_first = !told.swap(true, Ordering::Relaxed);
+                    if is_first {
+                        tracing::warn!(%peer, %role, %refusal, "a peer speaks a version that this program does not");
+                    }
+                    is_first.then(|| refusal.clone())
                 }
-                Err(refusal) => tracing::debug!(%peer, %role, %refusal, "refused a request"),
-                Ok(_) => {}
-            }
+                Err(refusal) => {
+                    tracing::debug!(%peer, %role, %refusal, "refused a request");
+                    Some(refusal.clone())
+                }
+                Ok(_) => None,
+            };
             // A caller that has gone away misses its answer.
             let _ = reply(send, role, version, outcome).await;
+            if let Some(refusal) = refusal {
+                handler.refused(peer, role, request, refusal).await;
+            }
         });
     }
     shared.forget(&peer, &connection);
@@ -219,7 +240,7 @@ async fn reply(mut send: SendStream, role: Role, version: u8, outcome: Result<Ve
             send.write_all(&answer).await?;
         }
         Err(refusal) => {
-            let bytes = postcard::to_stdvec(&refusal.bounded()).expect("a refusal has no map and no float");
+            let bytes = postcard::to_stdvec(&refusal).expect("a refusal has no map and no float");
             send.write_all(&header(version, STATUS_REFUSED)).await?;
             send.write_all(&bytes).await?;
         }

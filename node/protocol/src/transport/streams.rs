@@ -72,7 +72,7 @@ async fn read_parts(mut recv: RecvStream, role: Role, version: &mut u8) -> Resul
         KIND_UNARY => match read_rest(&mut recv, role.frame_max()).await {
             Ok(body) => Ok(Incoming::Unary(body.into())),
             Err(ReadToEndError::TooLong) => Err(RpcRefusal::TooLarge { limit: role.frame_max() as u64 }),
-            Err(ReadToEndError::Read(_)) => Err(RpcRefusal::malformed("the stream broke off")),
+            Err(ReadToEndError::Read(_)) => Err(broken_off()),
         },
         KIND_STREAMED => {
             let mut len = [0; 4];
@@ -104,9 +104,14 @@ pub(super) async fn read_rest(recv: &mut RecvStream, limit: usize) -> Result<Vec
     Ok(rest)
 }
 
+/// What the caller sent may have been right: it took it back, or the line went.
+fn broken_off() -> RpcRefusal {
+    RpcRefusal::failed("the stream broke off")
+}
+
 fn broken_header(error: &ReadExactError) -> RpcRefusal {
     match error {
         ReadExactError::FinishedEarly(read) => RpcRefusal::malformed(format!("the stream ends {read} bytes into a fixed part")),
-        ReadExactError::ReadError(_) => RpcRefusal::malformed("the stream broke off"),
+        ReadExactError::ReadError(_) => broken_off(),
     }
 }

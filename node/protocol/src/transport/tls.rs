@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
-use rustls::sign::SingleCertAndKey;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::directory::PeerDirectory;
 use super::identity::TlsIdentity;
 use super::limits::{HANDSHAKES_MAX, IDLE_MAX, KEEP_ALIVE};
 use super::role::Role;
 use super::verify::{Chain, KnownKeys, PinnedClients, PinnedServer};
-use crate::SpkiHash;
+use crate::{ClusterId, SpkiHash};
 
 /// Bytes of one stream that a peer may send ahead of their being read: a path of 100 ms fills 300 Mbit/s with it.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -37,6 +38,28 @@ impl KnownKeys for InDirectory {
     }
 }
 
+/// The name by which a caller says in the handshake of which cluster it takes the server to be a member. The digits of the cluster's id are in two
+/// labels, since 64 are one too many for one.
+#[must_use]
+pub fn server_name(cluster: ClusterId) -> String {
+    let digits = hex::encode(cluster.as_bytes());
+    let (first, second) = digits.split_at(digits.len() / 2);
+    format!("{first}.{second}.warifu.invalid")
+}
+
+/// A server's key, for callers that mean its cluster: the same key may stand in the genesis of another.
+#[derive(Debug)]
+struct OfCluster {
+    name: String,
+    key: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for OfCluster {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        hello.server_name().is_some_and(|name| name == self.name).then(|| Arc::clone(&self.key))
+    }
+}
+
 /// Settings of a server that admits the directory's peers.
 pub(super) fn server_config(
     identity: &TlsIdentity,
@@ -53,11 +76,12 @@ pub(super) fn server_config(
 
 fn server_tls(identity: &TlsIdentity, directory: Arc<dyn PeerDirectory>, roles: &[Role]) -> Result<rustls::ServerConfig, rustls::Error> {
     let crypto = crypto_provider();
+    let resolver = OfCluster { name: server_name(directory.cluster()), key: identity.certified() };
     let verifier = PinnedClients::new(Arc::new(InDirectory(directory)), Chain::Refused, &crypto);
     let mut tls = rustls::ServerConfig::builder_with_provider(crypto)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+        .with_cert_resolver(Arc::new(resolver));
     tls.alpn_protocols = roles.iter().map(|role| role.alpn().to_vec()).collect();
     // No tickets and no early data: every connection proves both keys afresh, and nothing can be replayed.
     tls.send_tls13_tickets = 0;
@@ -86,7 +110,6 @@ fn client_tls(identity: &TlsIdentity, expected: SpkiHash, role: Role) -> Result<
     tls.alpn_protocols = vec![role.alpn().to_vec()];
     tls.resumption = rustls::client::Resumption::disabled();
     tls.enable_early_data = false;
-    tls.enable_sni = false;
     Ok(tls)
 }
 
@@ -121,10 +144,11 @@ mod tests {
         let (server, client) = (TlsIdentity::generate().expect("keys"), TlsIdentity::generate().expect("keys"));
         let peer = PeerId::Node(NodeId::new(1).expect("a node id"));
         let entry = PeerEntry { spki: client.spki_hash(), address: String::new() };
-        let roster = Arc::new(PeerRoster::new(BTreeMap::from([(peer, entry)])));
+        let cluster = ClusterId::new([7; 32]);
+        let roster = Arc::new(PeerRoster::new(cluster, BTreeMap::from([(peer, entry)])));
         let answering = server_tls(&server, roster, &Role::ALL).expect("settings");
         let calling = client_tls(&client, server.spki_hash(), Role::Ceremony).expect("settings");
-        let mut caller = ClientConnection::new(Arc::new(calling), "x.invalid".try_into().expect("a name")).expect("a connection");
+        let mut caller = ClientConnection::new(Arc::new(calling), server_name(cluster).try_into().expect("a name")).expect("a connection");
         let mut listener = ServerConnection::new(Arc::new(answering)).expect("a connection");
         while caller.is_handshaking() || listener.is_handshaking() {
             let (mut there, mut back) = (Vec::new(), Vec::new());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::harness::{Cluster, node};
+use tokio::time::sleep;
+
+use super::harness::{Cluster, TestNode, node};
 use crate::raft::ProposeError;
 use crate::store::StoreHealth;
 
@@ -170,4 +172,28 @@ async fn a_leader_that_does_not_log_a_command_is_replaced_though_it_lives_and_it
     }
     cluster.must_propose(follower, &command).await;
     cluster.must_agree_on(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_command_whose_leader_is_replaced_before_it_answers_is_carried_out_by_its_successor_which_says_so() {
+    let cluster = Cluster::start(|_| {}).await;
+    let stuck = cluster.leader().await;
+    let follower = cluster.follower_of(stuck);
+    assert!(!cluster.must_propose(follower, b"before").await.after_unknown);
+    let command = [b"STUCK at ".as_slice(), &[stuck.get()]].concat();
+    let propose = cluster.must_propose(follower, &command);
+    let replace = async {
+        for attempt in 1.. {
+            sleep(Duration::from_millis(200)).await;
+            cluster.nodes[&follower].raft.replace_leader().await;
+            let leads = |node: &TestNode| node.raft.status().leader;
+            cluster.eventually("a leader", || leads(&cluster.nodes[&follower]).is_some()).await;
+            if leads(&cluster.nodes[&follower]) != Some(stuck) {
+                break;
+            }
+            assert!(attempt < 100, "the same leader wins each time");
+        }
+    };
+    let (proposed, ()) = tokio::join!(propose, replace);
+    assert!(proposed.after_unknown, "the first may have been logged too");
 }

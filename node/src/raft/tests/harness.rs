@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use warifu_protocol::transport::{
     BindError, BodyStream, PeerClient, PeerEntry, PeerId, PeerRoster, Role, RpcHandler, RpcRefusal, Server, TlsIdentity,
 };
-use warifu_protocol::{NodeId, Sha256};
+use warifu_protocol::{ClusterId, NodeId, Sha256};
 
 use crate::raft::{
     AppliedEntry, AppliedPayload, AppliedState, InspectEntries, InspectRefusal, InspectedEntry, InspectedPayload, Proposed, RaftConfig,
@@ -149,6 +149,9 @@ impl ReplicatedState for Ledger {
     }
 }
 
+/// How long a leader says nothing about a command that begins with `STUCK` and ends with its own number.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// Followers refuse commands that begin with `BAD`, leaders those that begin with `NO`, and each those that end with its own number; everyone refuses
 /// members that are not of the test's roster.
 pub(super) struct Gate(NodeId);
@@ -172,11 +175,12 @@ impl InspectEntries for Gate {
     }
 
     fn admit(&self, from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {
-        if command.starts_with(b"NO") || command.last() == Some(&self.0.get()) {
-            Err(InspectRefusal::new(format!("not from {from}")))
-        } else {
-            Ok(command)
+        let is_for_it = command.last() == Some(&self.0.get());
+        if is_for_it && command.starts_with(b"STUCK") {
+            std::thread::sleep(STUCK);
+            return Ok(command);
         }
+        if command.starts_with(b"NO") || is_for_it { Err(InspectRefusal::new(format!("not from {from}"))) } else { Ok(command) }
     }
 }
 
@@ -241,7 +245,7 @@ impl Cluster {
         drop(sockets);
         let entries =
             ids.iter().map(|id| (PeerId::Node(*id), PeerEntry { spki: identities[id].spki_hash(), address: addresses[id].to_string() }));
-        let roster = Arc::new(PeerRoster::new(entries.collect()));
+        let roster = Arc::new(PeerRoster::new(ClusterId::new([1; 32]), entries.collect()));
         let directory = TempDir::new().unwrap();
         let mut cluster = Self { nodes: BTreeMap::new(), directory, identities, addresses, roster, tune };
         for id in ids {

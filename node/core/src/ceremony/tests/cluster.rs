@@ -429,6 +429,7 @@ fn founded(sealing: &[SealingKey]) -> MemoryStore {
             state: CredentialState::Generating,
             suspended_by_order: false,
             certificate_listed: false,
+            certificate_ended: false,
             version: ObjectVersion(1),
             epoch: Epoch(1),
             epoch_made: EpochMade::default(),

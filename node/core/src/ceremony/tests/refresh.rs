@@ -87,6 +87,32 @@ fn the_old_epoch_ends_though_the_participant_whose_turn_it_is_says_nothing() {
 }
 
 #[test]
+fn the_old_epoch_stays_while_fewer_than_t_stores_are_known_to_have_the_new_one() {
+    let mut cluster = refreshing(108);
+    cluster.mischief = Box::new(|who, mut effects| {
+        let is_quiet = [4, 5].map(node).contains(&who.node());
+        effects.retain(|effect| !is_quiet || !matches!(effect, CeremonyEffect::Propose(Command::EpochReceived(_))));
+        effects
+    });
+    run_until(&mut cluster, CeremonyStep::Switch);
+    cluster.run_while(|cluster| record(cluster, 1).receipts != [1, 2, 3].map(node));
+    cluster.replace_store(1);
+    let deadline = record(&cluster, 2).deadline;
+    cluster.run_while(|cluster| cluster.now < deadline);
+    for _ in 0..50 {
+        cluster.tick();
+    }
+    assert_eq!(retired(&cluster), [], "nobody asks for what would be refused");
+    let end = Command::EpochRetired(identity(2).sign(EpochRetired { ceremony: REFRESH, attempt: 1 }));
+    let refused = verdict(&cluster, end).map_err(|refusal| refusal.code());
+    assert_eq!(refused, Err("shares-lost".to_owned()), "two stores would be left with shares, and three sign");
+    assert_eq!(cluster.try_sign(CREDENTIALS[0], &[(2, Epoch(1)), (3, Epoch(1)), (4, Epoch(1))]), Ok(()));
+    cluster.mischief = Box::new(|_, effects| effects);
+    run_until(&mut cluster, CeremonyStep::Done);
+    cluster.assert_signs([2, 3, 5]);
+}
+
+#[test]
 fn a_stolen_share_of_an_old_epoch_and_t_minus_1_new_ones_cannot_sign() {
     let mut cluster = refreshing(101);
     run_until(&mut cluster, CeremonyStep::Done);

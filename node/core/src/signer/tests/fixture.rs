@@ -12,13 +12,14 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::{CredentialState, SignAnswer, SignItem, SignWork, SignerCommitments};
 use warifu_protocol::{
     Blob, CeremonyId, CertificateHash, Challenge, ClusterId, CredentialId, DocumentDigest, DocumentKind, Epoch, Name, NodeEntry, NodeId,
-    ObjectVersion, OrderId, Origin, Policy, PublicKey, Purpose, Request, RetiredNode, SessionId, SignedRequest, SpkiHash, Statement,
-    SubjectFields, TerminalId, Threshold, UnixMillis,
+    ObjectVersion, OrderId, Origin, Policy, PublicKey, Purpose, Request, RetiredNode, SessionId, Sha256, SignedRequest, SpkiHash,
+    Statement, SubjectFields, TerminalId, Threshold, UnixMillis,
 };
 
+use crate::pki::CrlScope;
 use crate::registry::{
-    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, EpochMade, Holding, MemoryStore, Registry as _, SessionRecord,
-    TerminalRecord, encode, key, table,
+    CertificateRecord, ClusterRecord, CredentialKey, CredentialRecord, CrlRecord, EpochMade, Holding, MemoryStore, Registry as _,
+    SessionRecord, TerminalRecord, encode, key, table,
 };
 use crate::signer::{CheckContext, CheckError, CheckedWork, MonotonicMillis, NoncePools, check, identifier};
 
@@ -26,7 +27,9 @@ pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 pub(super) const MONOTONIC: MonotonicMillis = MonotonicMillis(77);
 pub(super) const CREDENTIAL: CredentialId = CredentialId::new([0xcd; 16]);
 pub(super) const THRESHOLD: u8 = 3;
-const HOUR: u64 = 3_600_000;
+pub(super) const HOUR: u64 = 3_600_000;
+/// Key of the CA that certified the credential.
+pub(super) const CERTIFICATE_ISSUER: SpkiHash = SpkiHash::new([0x15; 32]);
 
 pub(super) struct Fixture {
     pub(super) store: MemoryStore,
@@ -84,7 +87,23 @@ impl Fixture {
         fixture.put_credential(|_| {});
         fixture.put_session(|_| {});
         fixture.put_terminal(false);
+        fixture.put_list(CERTIFICATE_ISSUER, NOW.minus(HOUR), None);
         fixture
+    }
+
+    /// The list of the CA with this key, of that instant.
+    pub(super) fn put_list(&mut self, issuer: SpkiHash, this_update: UnixMillis, vouched_by: Option<SpkiHash>) {
+        let record = CrlRecord {
+            issuer: format!("CN={issuer}"),
+            hash: Sha256::new([1; 32]),
+            number: 1,
+            scope: CrlScope::default(),
+            vouched_by,
+            this_update,
+            next_update: this_update.plus(100 * 24 * HOUR),
+            revoked: 0,
+        };
+        self.store.0.insert(key(table::CRL, &[issuer.as_ref(), &[9; 32]]), encode(&record));
     }
 
     pub(super) fn put_terminal(&mut self, retired: bool) {
@@ -132,6 +151,7 @@ impl Fixture {
             state: CredentialState::Active,
             suspended_by_order: false,
             certificate_listed: false,
+            certificate_ended: false,
             version: ObjectVersion(4),
             epoch: Epoch(2),
             epoch_made: EpochMade::default(),
@@ -149,7 +169,7 @@ impl Fixture {
                 not_before: NOW.minus(24 * HOUR),
                 not_after: NOW.plus(24 * HOUR),
                 roles: vec!["Medical Doctor".to_owned()],
-                issuer: SpkiHash::new([0x15; 32]),
+                issuer: CERTIFICATE_ISSUER,
             }),
             authenticators: Vec::new(),
             ever_bound: false,

@@ -6,7 +6,7 @@ use warifu_protocol::{
     UnixMillis,
 };
 
-use super::fixture::{CREDENTIAL, Fixture, MONOTONIC, NOW, coordinator, holdings};
+use super::fixture::{CERTIFICATE_ISSUER, CREDENTIAL, Fixture, HOUR, MONOTONIC, NOW, coordinator, holdings};
 use crate::registry::{AuthenticatorRecord, PreviousEpoch, key, table};
 use crate::signer::{CheckError, refused_event};
 
@@ -63,27 +63,67 @@ fn a_session_or_credential_that_is_not_known_may_only_be_late() {
     assert_behind(verdict(|_, item| item.epoch = Epoch(3)));
 }
 
+/// Binds the session's card, which this CA issued, and loads the CA's list.
+fn bind_card(fixture: &mut Fixture, issuer: SpkiHash) {
+    fixture.put_credential(|record| {
+        record.authenticators.push(AuthenticatorRecord {
+            card: CertificateHash::new([2; 32]),
+            kind: AuthenticatorKind::MyNumberCard,
+            serial_digest: Sha256::new([3; 32]),
+            spki: SpkiHash::new([4; 32]),
+            issuer,
+            suspended: false,
+        });
+    });
+    fixture.put_list(issuer, NOW, None);
+}
+
+#[test]
+fn nothing_is_signed_on_lists_that_are_stale_by_the_nodes_own_clock() {
+    // What the policy of the fixture says.
+    const AGE: u64 = 72 * HOUR;
+    let (of_certificate, of_card, anchor) = (CERTIFICATE_ISSUER, SpkiHash::new([0x16; 32]), SpkiHash::new([0x18; 32]));
+    let stale = |issuer: SpkiHash| CheckError::Refused(Refusal::CrlStale { issuer: format!("CN={issuer}") });
+    for issuer in [of_certificate, of_card] {
+        // The list's age and, where its CA is not pinned, that of the list of the CA that vouches for it.
+        let signs = |age: u64, of_anchor: Option<u64>| {
+            verdict(|fixture, _| {
+                // However young the list is by the log's time.
+                fixture.put_time(NOW.minus(AGE));
+                bind_card(fixture, of_card);
+                fixture.put_list(issuer, NOW.minus(age), of_anchor.map(|_| anchor));
+                if let Some(age) = of_anchor {
+                    fixture.put_list(anchor, NOW.minus(age), None);
+                }
+            })
+        };
+        assert_eq!(signs(AGE, None), Ok(()));
+        assert_eq!(signs(AGE + 1, None), Err(stale(issuer)));
+        assert_eq!(signs(AGE, Some(AGE)), Ok(()));
+        assert_eq!(signs(AGE + 1, Some(AGE)), Err(stale(issuer)));
+        assert_eq!(signs(AGE, Some(AGE + 1)), Err(stale(anchor)));
+        let none = verdict(|fixture, _| {
+            bind_card(fixture, of_card);
+            fixture.store.0.retain(|key, _| !key.starts_with(&[&[table::CRL], issuer.as_ref()].concat()));
+        });
+        assert_refused(none, Refusal::CrlMissing { issuer: format!("the CA with key {issuer}") });
+        let none_above = verdict(|fixture, _| {
+            bind_card(fixture, of_card);
+            fixture.put_list(issuer, NOW, Some(anchor));
+        });
+        assert_refused(none_above, Refusal::CrlMissing { issuer: format!("the CA with key {issuer}") });
+    }
+}
+
 #[test]
 fn nothing_is_signed_once_an_intermediate_ca_of_card_or_certificate_is_revoked() {
     let revoke = |fixture: &mut Fixture, issuer: SpkiHash| {
         fixture.store.0.insert(key(table::AUTHORITY_REVOKED, &[issuer.as_ref()]), Vec::new());
     };
-    let (of_certificate, of_card, other) = (SpkiHash::new([0x15; 32]), SpkiHash::new([0x16; 32]), SpkiHash::new([0x17; 32]));
-    let bound = |fixture: &mut Fixture| {
-        fixture.put_credential(|record| {
-            record.authenticators.push(AuthenticatorRecord {
-                card: CertificateHash::new([2; 32]),
-                kind: AuthenticatorKind::MyNumberCard,
-                serial_digest: Sha256::new([3; 32]),
-                spki: SpkiHash::new([4; 32]),
-                issuer: of_card,
-                suspended: false,
-            });
-        });
-    };
+    let (of_certificate, of_card, other) = (CERTIFICATE_ISSUER, SpkiHash::new([0x16; 32]), SpkiHash::new([0x17; 32]));
     for (revoked, expected) in [(other, None), (of_certificate, Some(Refusal::CertificateRevoked)), (of_card, Some(Refusal::CardRevoked))] {
         let outcome = verdict(|fixture, _| {
-            bound(fixture);
+            bind_card(fixture, of_card);
             revoke(fixture, revoked);
         });
         match expected {

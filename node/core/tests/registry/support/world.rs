@@ -127,7 +127,11 @@ impl World {
 
     /// With an active list of every CA, a clinic and a pharmacy with their terminals.
     pub(crate) fn equipped() -> Self {
-        let mut world = Self::founded();
+        Self::founded().equip()
+    }
+
+    fn equip(mut self) -> Self {
+        let world = &mut self;
         world.renew_lists(1);
         for (terminal, facility, key) in [(DESK, "clinic-1", 0xd1), (RETIRED, "clinic-1", 0xd2), (COUNTER, "pharmacy-1", 0xd3)] {
             let facility = name(facility);
@@ -137,12 +141,17 @@ impl World {
             world.must_order(OrderCommand::EnrolTerminal { terminal, facility, key: Signer::ed25519(key).public() });
         }
         world.must_order(OrderCommand::RetireTerminal { terminal: RETIRED });
-        world
+        self
     }
 
     /// With a physician and a pharmacist whose keys are generated.
     pub(crate) fn generated() -> (Self, [Holder; 2]) {
-        let mut world = Self::equipped();
+        Self::generated_in(Self::founded())
+    }
+
+    /// The same in a cluster with another genesis.
+    pub(crate) fn generated_in(founded: Self) -> (Self, [Holder; 2]) {
+        let mut world = founded.equip();
         let subject = |common: &str, number: &str| SubjectFields::new("JP", Some("Trial Clinic".to_owned()), common, number).unwrap();
         let holders = [
             Holder {

@@ -40,10 +40,14 @@ pub enum Fault {
     FalseCommitments,
     /// It answers reads with another credential's certificate and a higher version.
     LiesOnReads,
+    /// It knows of no credential.
+    KnowsNoCredential,
     /// It is not confirmed.
     Unconfirmed,
     /// It brings commands into the log and does not say so.
     LosesVerdicts,
+    /// It brings commands into the log and never answers.
+    SwallowsVerdicts,
     /// It says that commands were applied which it keeps to itself.
     InventsVerdicts,
 }
@@ -53,6 +57,7 @@ struct Site {
     key: KeyPackage,
     nonces: BTreeMap<NonceId, SigningNonces>,
     shares: u64,
+    credential_reads: u64,
     stops: BTreeMap<StopId, StopReceipts>,
 }
 
@@ -84,7 +89,7 @@ impl Sites {
             .map(|number| {
                 let identifier = Identifier::try_from(u16::from(number)).expect("not zero");
                 let key = KeyPackage::try_from(shares[&identifier].clone()).expect("dealt correctly");
-                let site = Site { fault: None, key, nonces: BTreeMap::new(), shares: 0, stops: BTreeMap::new() };
+                let site = Site { fault: None, key, nonces: BTreeMap::new(), shares: 0, credential_reads: 0, stops: BTreeMap::new() };
                 (NodeId::new(number).expect("in range"), Mutex::new(site))
             })
             .collect();
@@ -145,6 +150,11 @@ impl Sites {
 
     pub fn shares(&self, number: u8) -> u64 {
         self.site(NodeId::new(number).expect("in range")).lock().shares
+    }
+
+    /// How often a node was asked for a credential.
+    pub fn credential_reads(&self, number: u8) -> u64 {
+        self.site(NodeId::new(number).expect("in range")).lock().credential_reads
     }
 
     fn site(&self, node: NodeId) -> &Mutex<Site> {
@@ -269,6 +279,10 @@ impl Sites {
             OrderCall::Status => Ok(OrderReply::Status(Box::new(self.status(node, fault)))),
             OrderCall::Read(read) => {
                 let mut view = self.read(&read);
+                if matches!(read, Read::Credential(_)) {
+                    self.site(node).lock().credential_reads += 1;
+                    view = view.filter(|_| fault != Some(Fault::KnowsNoCredential));
+                }
                 if let (Some(Fault::LiesOnReads), Some(View::Credential(view))) = (fault, &mut view) {
                     view.certificate = Some(vec![6; 6].into());
                     view.version.0 += 50;
@@ -424,8 +438,15 @@ impl CallNode for Link {
                 }
                 let delay = *sites.delay.lock();
                 tokio::time::sleep(delay).await;
+                let is_proposal = role == Role::Order && matches!(postcard::from_bytes(&request), Ok(OrderCall::Propose(_)));
+                let is_swallowed = is_proposal && sites.site(node).lock().fault == Some(Fault::SwallowsVerdicts);
                 let sites = Arc::clone(&sites);
-                tokio::task::spawn_blocking(move || sites.handle(node, role, &request)).await.expect("the site does not panic")
+                let answer =
+                    tokio::task::spawn_blocking(move || sites.handle(node, role, &request)).await.expect("the site does not panic");
+                if is_swallowed {
+                    std::future::pending::<()>().await;
+                }
+                answer
             };
             tokio::time::timeout(deadline, answer).await.unwrap_or_else(|_| Err(CallFailure { reason: "no answer".to_owned() }))
         }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 #![expect(unreachable_pub, reason = "the support of tests is no API")]
 
+mod description;
+mod roles;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 use support::{CREDENTIAL, Fault, Fixture, must_signing_fixture};
 use warifu_api::limits::{BODY_BYTES_MAX, DOCUMENTS_MAX};
 use warifu_api::{ApiError, PacketState, SignBody, SignDocument, SignResult, StopReportState, paths};
+use warifu_coordinator::limits::PROPOSE_CALL_DEADLINE;
+use warifu_coordinator_core::limits::LACKING_VIEW_LIFE_MILLIS;
 use warifu_core::pki::verify_csr;
 use warifu_prescription::{SignatureFields, render};
 use warifu_protocol::limits::{CRL_CHUNK_BYTES, IMPORT_PACKET_BYTES_MAX};
@@ -148,6 +152,23 @@ async fn a_command_whose_verdict_was_lost_is_found_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_leader_says_nothing_about_is_given_to_another_node_meanwhile() {
+    for (fault, index) in [(Fault::Hang, Some(101)), (Fault::SwallowsVerdicts, None)] {
+        let fixture = must_signing_fixture("").await;
+        // The leader is tried first.
+        fixture.sites.fault(1, Some(fault));
+        let started = Instant::now();
+        let opened = fixture.client("clinic").open_session(&fixture.opening(&fixture.statement)).await.unwrap();
+        assert_eq!(
+            (opened.session, opened.index),
+            (fixture.statement.session(), index),
+            "of two that have it, each may be the one that counts"
+        );
+        assert!(started.elapsed() < PROPOSE_CALL_DEADLINE, "the first call was waited for: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn documents_that_are_not_what_the_request_says_reach_no_node() {
     let fixture = must_signing_fixture("").await;
     fixture.must_open().await;
@@ -202,7 +223,6 @@ async fn bad_calls_get_problem_documents() {
     let document = serde_json::to_value(fixture.document(1)).unwrap();
     let many = serde_json::json!({ "documents": vec![document.clone(); DOCUMENTS_MAX + 1] }).to_string();
     let extra = serde_json::json!({ "documents": [document], "more": 1 }).to_string();
-    let session = fixture.statement.session();
     let close = format!("/v1/sessions/{}/close", SessionId::new([0; 32]));
     let closing = serde_json::to_string(&fixture.closing()).unwrap();
     let json = Some("application/json");
@@ -223,10 +243,6 @@ async fn bad_calls_get_problem_documents() {
         (&clinic, "GET", "/v1/nothing".into(), None, vec![], "not-found", 404),
         (&clinic, "GET", "/".into(), None, vec![], "not-found", 404),
         (&clinic, "DELETE", paths::SIGN.into(), None, vec![], "method-not-allowed", 405),
-        (&clinic, "POST", paths::ORDERS.into(), json, b"{}".to_vec(), "wrong-role", 403),
-        (&clinic, "GET", paths::CREDENTIALS.into(), None, vec![], "wrong-role", 403),
-        (&authority, "POST", paths::SIGN.into(), json, b"{}".to_vec(), "wrong-role", 403),
-        (&authority, "GET", format!("/v1/sessions/{session}"), None, vec![], "wrong-role", 403),
         (&authority, "POST", paths::ORDERS.into(), json, b"{\"body\":1}".to_vec(), "malformed", 400),
         (&authority, "POST", "/v1/crls/00".into(), Some("application/octet-stream"), vec![1], "malformed", 400),
         (&authority, "POST", format!("/v1/crls/{}", OrderId::new([1; 16])), Some("application/octet-stream"), vec![], "malformed", 400),
@@ -243,9 +259,6 @@ async fn bad_calls_get_problem_documents() {
         assert_eq!((problem.code(), problem.status), (expected, status), "{method} {path}: {}", problem.detail);
         let id = problem.instance.unwrap();
         assert!(answer.head.to_ascii_lowercase().contains(&format!("x-request-id: {id}")), "{}", answer.head);
-    }
-    for (name, role_only) in [("watch", paths::ORDERS), ("auditor", paths::ORDERS), ("watch", paths::SESSIONS), ("auditor", paths::SIGN)] {
-        assert_eq!(fixture.caller(name).post_json(role_only, b"{}").await.must_problem().code(), "wrong-role", "{name} {role_only}");
     }
 }
 
@@ -312,6 +325,8 @@ async fn n_minus_t_lost_nodes_cost_no_document_and_one_more_is_said_plainly() {
         let (status, reasons) = fixture.page("/readyz").await;
         assert_eq!(status, 503);
         assert!(reasons.contains("a signature needs 3"), "{reasons}");
+        let (status, health) = fixture.page("/healthz").await;
+        assert!(status == 200 && health.ends_with("\r\n\r\nok\n"), "the process is well when the cluster is not: {health}");
         fixture.sites.fault(1, None);
         fixture.must_become_ready().await;
         let document = fixture.document(12);
@@ -378,6 +393,30 @@ async fn a_site_whose_shares_were_repaired_is_soon_asked_so_that_others_may_be_a
         assert!(started.elapsed() < Duration::from_secs(30), "site 3 is not asked: {results:?}");
     }
     assert!(fixture.sites.shares(3) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_cannot_be_read_anew_serves_for_a_while_before_the_next_try() {
+    let fixture = must_signing_fixture("").await;
+    fixture.must_open().await;
+    fixture.sites.set_holders(&[1, 2, 4, 5]);
+    let started = Instant::now();
+    let first = fixture.document(1);
+    must_be_signed(&fixture, &first, &sign(&fixture, vec![first.clone()]).await[0]);
+    (1..=5).for_each(|number| fixture.sites.fault(number, Some(Fault::KnowsNoCredential)));
+    let (before, mut after_a_try) = (fixture.sites.credential_reads(1), 0);
+    for number in 2.. {
+        let document = fixture.document(number);
+        must_be_signed(&fixture, &document, &sign(&fixture, vec![document.clone()]).await[0]);
+        after_a_try += u64::from(fixture.sites.credential_reads(1) > before);
+        if after_a_try == 10 {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "it is not read anew");
+    }
+    let tries = fixture.sites.credential_reads(1) - before;
+    let pauses = u64::try_from(started.elapsed().as_millis()).unwrap() / LACKING_VIEW_LIFE_MILLIS;
+    assert!(tries <= pauses, "{tries} tries in the time of {pauses} pauses");
 }
 
 #[tokio::test(flavor = "multi_thread")]
