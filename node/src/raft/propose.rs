@@ -17,7 +17,7 @@ use super::state_machine::StateMachine;
 use super::types::{LogPayload, TypeConfig};
 
 /// Time for one leader to carry a proposal out. After it another attempt is made, perhaps at another leader.
-const ATTEMPT_DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const ATTEMPT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Pause between attempts while there is no leader: a fraction of an election.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);

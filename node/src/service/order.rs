@@ -17,6 +17,7 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::local::LocalStore;
 use crate::metrics::NodeMetrics;
+use crate::raft::Proposed;
 use crate::replicated::NodeRaft;
 use crate::standing::Standing;
 use crate::state::{StateDatabase, StateView};
@@ -122,13 +123,7 @@ impl OrderService {
             Err(error) => return OrderReply::Unknown { reason: error.to_string() },
         };
         match self.raft.propose(encoded, PROPOSE_DEADLINE).await {
-            Ok(done) => match postcard::from_bytes::<Verdict>(&done.response) {
-                Ok(Verdict { outcome: Err(refusal), .. }) if done.after_unknown => {
-                    OrderReply::Unknown { reason: format!("an earlier try may have been applied, and another is refused: {refusal}") }
-                }
-                Ok(verdict) => OrderReply::Verdict(verdict),
-                Err(error) => OrderReply::Unknown { reason: format!("the verdict cannot be decoded: {error}") },
-            },
+            Ok(done) => said(&done),
             Err(error) => OrderReply::Unknown { reason: error.to_string() },
         }
     }
@@ -275,6 +270,17 @@ enum Trial {
     Done(Verdict),
 }
 
+/// What whoever asked is told of a command that was applied.
+fn said(done: &Proposed) -> OrderReply {
+    match postcard::from_bytes::<Verdict>(&done.response) {
+        Ok(Verdict { outcome: Err(refusal), .. }) if done.after_unknown => {
+            OrderReply::Unknown { reason: format!("an earlier try may have been applied, and another is refused: {refusal}") }
+        }
+        Ok(verdict) => OrderReply::Verdict(verdict),
+        Err(error) => OrderReply::Unknown { reason: format!("the verdict cannot be decoded: {error}") },
+    }
+}
+
 fn answer(state: &StateView, read: &Read) -> Result<Option<View>, StateStoreError> {
     Ok(match read {
         Read::Credential(id) => {
@@ -340,4 +346,24 @@ fn ceremony(state: &StateView, id: CeremonyId) -> Result<Option<CeremonyView>, S
 
 const fn refused(refusal: Refusal) -> OrderReply {
     OrderReply::Verdict(Verdict { index: 0, outcome: Err(refusal) })
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_protocol::wire::Applied;
+
+    use super::*;
+    use crate::raft::LogPosition;
+
+    #[test]
+    fn what_a_second_try_is_refused_for_is_no_verdict_on_the_first() {
+        let done = |outcome: Result<Applied, Refusal>, after_unknown| {
+            let response = postcard::to_stdvec(&Verdict { index: 7, outcome }).expect("verdicts can be encoded");
+            said(&Proposed { position: LogPosition { term: 1, leader: 1, index: 7 }, response, after_unknown })
+        };
+        let is_verdict = |reply: &OrderReply| matches!(reply, OrderReply::Verdict(_));
+        assert!(is_verdict(&done(Ok(Applied::Done), false)) && is_verdict(&done(Ok(Applied::Done), true)));
+        assert!(is_verdict(&done(Err(Refusal::OrderReplayed), false)));
+        assert!(matches!(done(Err(Refusal::OrderReplayed), true), OrderReply::Unknown { reason } if reason.contains("refused")));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -149,12 +150,24 @@ impl ReplicatedState for Ledger {
     }
 }
 
-/// How long a leader says nothing about a command that begins with `STUCK` and ends with its own number.
-const STUCK: Duration = Duration::from_secs(5);
+/// How long a leader at most says nothing about a command that begins with `STUCK` and ends with its own number.
+const STUCK_MAX: Duration = Duration::from_secs(30);
 
 /// Followers refuse commands that begin with `BAD`, leaders those that begin with `NO`, and each those that end with its own number; everyone refuses
 /// members that are not of the test's roster.
-pub(super) struct Gate(NodeId);
+pub(super) struct Gate {
+    me: NodeId,
+    stuck: Arc<Stuck>,
+}
+
+/// What a test and a leader that says nothing know of each other.
+#[derive(Default)]
+pub(super) struct Stuck {
+    /// One is.
+    pub(super) is_one: AtomicBool,
+    /// It may go on.
+    pub(super) may_go_on: AtomicBool,
+}
 
 impl InspectEntries for Gate {
     fn may_vote(&self) -> bool {
@@ -175,9 +188,13 @@ impl InspectEntries for Gate {
     }
 
     fn admit(&self, from: NodeId, command: Vec<u8>) -> Result<Vec<u8>, InspectRefusal> {
-        let is_for_it = command.last() == Some(&self.0.get());
+        let is_for_it = command.last() == Some(&self.me.get());
         if is_for_it && command.starts_with(b"STUCK") {
-            std::thread::sleep(STUCK);
+            let start = Instant::now();
+            self.stuck.is_one.store(true, Ordering::Relaxed);
+            while !self.stuck.may_go_on.load(Ordering::Relaxed) && start.elapsed() < STUCK_MAX {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             return Ok(command);
         }
         if command.starts_with(b"NO") || is_for_it { Err(InspectRefusal::new(format!("not from {from}"))) } else { Ok(command) }
@@ -229,6 +246,7 @@ pub(super) struct Cluster {
     addresses: BTreeMap<NodeId, SocketAddr>,
     roster: Arc<PeerRoster>,
     tune: fn(&mut RaftConfig),
+    pub(super) stuck: Arc<Stuck>,
 }
 
 pub(super) fn node(number: u8) -> NodeId {
@@ -247,7 +265,7 @@ impl Cluster {
             ids.iter().map(|id| (PeerId::Node(*id), PeerEntry { spki: identities[id].spki_hash(), address: addresses[id].to_string() }));
         let roster = Arc::new(PeerRoster::new(ClusterId::new([1; 32]), entries.collect()));
         let directory = TempDir::new().unwrap();
-        let mut cluster = Self { nodes: BTreeMap::new(), directory, identities, addresses, roster, tune };
+        let mut cluster = Self { nodes: BTreeMap::new(), directory, identities, addresses, roster, tune, stuck: Arc::default() };
         for id in ids {
             cluster.start_node(id, true).await;
         }
@@ -277,7 +295,10 @@ impl Cluster {
         let client = PeerClient::new(&self.identities[&id], Arc::clone(&self.roster) as _).unwrap();
         let handler = Arc::new(Handler(OnceLock::new()));
         let server = self.server(id, &handler).await;
-        let raft = RaftHandle::start(config, client.clone(), Arc::clone(&ledger), Arc::new(Gate(id))).await.unwrap();
+        let raft =
+            RaftHandle::start(config, client.clone(), Arc::clone(&ledger), Arc::new(Gate { me: id, stuck: Arc::clone(&self.stuck) }))
+                .await
+                .unwrap();
         handler.0.set(raft.service()).unwrap();
         self.nodes.insert(id, TestNode { raft, ledger, client, server });
     }
