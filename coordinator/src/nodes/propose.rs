@@ -6,9 +6,10 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, timeout_at};
-use warifu_protocol::wire::{Applied, OrderCall, OrderReply};
+use warifu_protocol::wire::{Applied, OrderCall, OrderReply, Verdict};
 use warifu_protocol::{Command, NodeId, Refusal};
 
+use super::call::CallFailure;
 use super::fleet::{Nodes, Probe};
 use crate::limits::{PROPOSE_CALL_DEADLINE, PROPOSE_CALLS_MAX, PROPOSE_DEADLINE, PROPOSE_HEDGE, PROPOSE_PAUSE};
 
@@ -28,6 +29,13 @@ pub(crate) struct Proposed {
 #[error("no node brought the command into the log in time ({reason}); it may still be applied: look, and send the same again")]
 pub(crate) struct ProposeError {
     /// What the last node said.
+    reason: String,
+}
+
+/// What a node said instead of a verdict.
+struct NoVerdict {
+    /// The command may be in the log, or come into it.
+    may_be_applied: bool,
     reason: String,
 }
 
@@ -62,24 +70,11 @@ impl Nodes {
             let Ok(answered) = timeout_at(end.min(now + wait), calls.next()).await else { continue };
             if let Some((node, answer)) = answered {
                 asked.remove(&node);
-                match answer {
-                    Ok(OrderReply::Verdict(verdict)) => {
-                        return Ok(Proposed { index: verdict.index, outcome: verdict.outcome, after_unknown });
-                    }
-                    Ok(OrderReply::Unknown { reason: why }) => {
-                        after_unknown = true;
-                        reason = format!("node {node}: {why}");
-                    }
-                    Ok(
-                        OrderReply::View(_)
-                        | OrderReply::Status(_)
-                        | OrderReply::Stop(_)
-                        | OrderReply::Receipts(_)
-                        | OrderReply::ImportPacket(_),
-                    ) => reason = format!("node {node} answered something else than a verdict"),
-                    Err(failure) => {
-                        after_unknown = true;
-                        reason = failure.reason;
+                match verdict(node, answer) {
+                    Ok(Verdict { index, outcome }) => return Ok(Proposed { index, outcome, after_unknown }),
+                    Err(none) => {
+                        after_unknown |= none.may_be_applied;
+                        reason = none.reason;
                     }
                 }
             }
@@ -97,5 +92,16 @@ impl Nodes {
         let is_down = |node: &NodeId| matches!(probes.get(node), Some(Probe::Failed(_)));
         order.sort_by_key(|node| (is_down(node), Some(*node) != leader));
         order
+    }
+}
+
+fn verdict(node: NodeId, answer: Result<OrderReply, CallFailure>) -> Result<Verdict, NoVerdict> {
+    match answer {
+        Ok(OrderReply::Verdict(verdict)) => Ok(verdict),
+        Ok(OrderReply::Unknown { reason }) => Err(NoVerdict { may_be_applied: true, reason: format!("node {node}: {reason}") }),
+        Ok(OrderReply::View(_) | OrderReply::Status(_) | OrderReply::Stop(_) | OrderReply::Receipts(_) | OrderReply::ImportPacket(_)) => {
+            Err(NoVerdict { may_be_applied: false, reason: format!("node {node} answered something else than a verdict") })
+        }
+        Err(CallFailure { reason }) => Err(NoVerdict { may_be_applied: true, reason }),
     }
 }
