@@ -19,6 +19,8 @@ use crate::torment::{Checked, Evidence, check_stores};
 struct Found {
     /// Where each order stands in each node's log.
     logged: BTreeMap<OrderId, BTreeMap<NodeId, Vec<u64>>>,
+    /// Where each node's log begins. A state may have what its log lost, since others hold it; raft then begins the log after that.
+    begins: BTreeMap<NodeId, u64>,
     /// The facilities that each node's state has.
     facilities: BTreeMap<NodeId, BTreeSet<Name>>,
 }
@@ -31,7 +33,9 @@ pub(super) fn check(genesis: &Genesis, directory: &Path, writes: &[Write], leade
     let mut found = Found::default();
     for (node, path) in nodes.iter().zip(&configs) {
         let data = NodeConfig::load(path)?.node.data;
-        for entry in entries_on_disk(&data.join("raft").join("raft.redb"))? {
+        let entries = entries_on_disk(&data.join("raft").join("raft.redb"))?;
+        found.begins.insert(*node, entries.first().map_or(u64::MAX, |first| first.position.index));
+        for entry in entries {
             if let AppliedPayload::Command(command) = &entry.payload
                 && let Ok(Command::Order(order)) = LogEntry::decode(command).map(|entry| entry.command)
             {
@@ -52,7 +56,16 @@ pub(super) fn check(genesis: &Genesis, directory: &Path, writes: &[Write], leade
     Ok(checked)
 }
 
-/// What a client was told is done is in every node's log and in its state; nothing was refused.
+impl Found {
+    /// Whether a node's log has the order, or begins after the place that it has in another's.
+    fn has_or_had(&self, node: NodeId, order: OrderId) -> bool {
+        let begins = self.begins.get(&node).copied().unwrap_or(0);
+        let mut places = self.logged.get(&order).into_iter().flatten();
+        places.any(|(other, indices)| *other == node || indices.iter().any(|index| *index < begins))
+    }
+}
+
+/// What a client was told is done is in every node's state and in its log, if that goes back so far; nothing was refused.
 fn acknowledged_is_there(found: &Found, writes: &[Write]) -> Checked {
     let mut checked = Checked { invariant: "acknowledged_is_there", looked_at: 0, violations: Vec::new() };
     for write in writes {
@@ -62,8 +75,7 @@ fn acknowledged_is_there(found: &Found, writes: &[Write]) -> Checked {
             Outcome::Acknowledged(_) => {
                 for (node, facilities) in &found.facilities {
                     checked.looked_at += 1;
-                    let logged = found.logged.get(&write.order).is_some_and(|nodes| nodes.contains_key(node));
-                    if !logged || !facilities.contains(&write.facility) {
+                    if !found.has_or_had(*node, write.order) || !facilities.contains(&write.facility) {
                         checked.violations.push(format!("order {} was acknowledged; node {node} lacks it", write.order));
                     }
                 }
@@ -122,6 +134,26 @@ mod tests {
         assert_eq!(acknowledged_is_there(&found, std::slice::from_ref(&written)).violations.len(), 1);
         found.logged.clear();
         assert_eq!(acknowledged_is_there(&found, &[written]).violations.len(), 2);
+    }
+
+    #[test]
+    fn a_log_that_begins_after_a_write_need_not_have_it_if_another_log_has_and_its_own_state() {
+        let written = [write(1, Outcome::Acknowledged(Instant::now()))];
+        let mut found = Found::default();
+        found.logged.entry(written[0].order).or_default().insert(node(1), vec![7]);
+        for id in 1..=2 {
+            found.facilities.insert(node(id), [written[0].facility.clone()].into());
+        }
+        let violations = |found: &Found| acknowledged_is_there(found, &written).violations.len();
+        found.begins = [(node(1), 1), (node(2), 7)].into();
+        assert_eq!(violations(&found), 1);
+        found.begins.insert(node(2), 8);
+        assert_eq!(violations(&found), 0);
+        found.facilities.insert(node(2), BTreeSet::new());
+        assert_eq!(violations(&found), 1);
+        found.facilities.insert(node(2), [written[0].facility.clone()].into());
+        found.logged.clear();
+        assert_eq!(violations(&found), 2);
     }
 
     #[test]
