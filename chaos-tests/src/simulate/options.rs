@@ -23,10 +23,6 @@ pub struct Options {
     /// Seeds to run, one after the other from the first.
     #[arg(long, default_value_t = 100)]
     pub iterations: u64,
-    /// Seeds that may fail to come to rest once faults are off without failing the whole; every other broken invariant does, and each such seed is in the
-    /// report.
-    #[arg(long, default_value_t = 0, conflicts_with = "reproduce")]
-    pub restless_max: usize,
     /// Stops beginning new seeds after so many minutes of real time.
     #[arg(long)]
     pub minutes: Option<u64>,
