@@ -2,7 +2,7 @@
 
 use warifu_core::registry::{CredentialRecord, Registry as _, StoreNumbers};
 use warifu_protocol::wire::CredentialState;
-use warifu_protocol::{CredentialId, NodeId, StopId, StopKind, StopObject};
+use warifu_protocol::{CredentialId, Epoch, NodeId, StopId, StopKind, StopObject};
 
 use super::event::{Event, Fault, Party, Place};
 use super::fact::Fact;
@@ -241,8 +241,12 @@ impl World {
             let record = truth.credential(credential).ok().flatten().filter(|record| record.epoch == epoch && record.previous.is_none());
             record.is_some_and(|record| record.needs_shares() && stores.holders(&record.holders).len() == ids)
         };
-        let keys = site.disk.local.shares.keys().copied();
-        let Some(key) = keys.into_iter().find(|(credential, epoch)| is_held_by_all(*credential, *epoch)) else { return };
+        // One that is gone elsewhere is held until its site has seen that it is.
+        let is_on_all_disks = |key: &(CredentialId, Epoch)| {
+            self.reached.values().all(|at| self.sites.get(at).is_some_and(|site| site.disk.local.shares.contains_key(key)))
+        };
+        let mut keys = site.disk.local.shares.keys().copied();
+        let Some(key) = keys.find(|key| is_held_by_all(key.0, key.1) && is_on_all_disks(key)) else { return };
         if let Some(site) = self.sites.get_mut(&place) {
             site.disk.local.shares.remove(&key);
             self.counters.injected("share lost from a disk", 1);

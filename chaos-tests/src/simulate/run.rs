@@ -186,6 +186,9 @@ fn explore(safety: u64, options: &Options) -> anyhow::Result<Report> {
                 let outcome = try_focused(first + number, safety, options.focus, None)?;
                 let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let (report, told) = &mut *report;
+                for broken in &outcome.violations {
+                    PROGRESS.tell(&format!("seed {} broke {}: {}", outcome.seed, broken.invariant, broken.what))?;
+                }
                 let failed = report.add(outcome);
                 // A few are enough to look at.
                 is_over.fetch_or(failed >= FAILURES_MAX, Ordering::Relaxed);
