@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use warifu_core::registry::table;
-use warifu_protocol::{BootId, CredentialId, Epoch, NodeId, OrderCommand};
+use warifu_core::registry::{Registry as _, table};
+use warifu_protocol::{BootId, Command, CredentialId, Epoch, NodeId, OrderCommand, SharesLost};
 
-use super::event::{Event, Place};
+use super::event::{Event, Place, Proposal};
 use super::plan::{Faults, Plan, SAFETY_MILLIS};
 use super::world::World;
 
@@ -73,4 +73,29 @@ fn a_site_that_is_not_confirmed_is_not_among_those_that_make_a_key() {
         assert!(!shares(&world, other).is_subset(&before), "site {} has shares of new epochs", other.node);
     }
     assert!(shares(&world, &place).is_subset(&before), "nothing new");
+}
+
+#[test]
+fn sites_whose_old_words_that_a_share_is_lost_are_brought_in_again_say_that_they_have_it() {
+    let mut world = quiet();
+    let places: Vec<Place> = world.reached.values().copied().collect();
+    let holders = |world: &World, credential| world.truth().credential(credential).ok().flatten().map_or(0, |record| record.holders.len());
+    let is_of_all = |key: &&(CredentialId, Epoch)| holders(&world, key.0) == places.len();
+    let shares = places.first().and_then(|place| world.sites.get(place)).map(|site| &site.disk.local.shares).expect("a site");
+    let (credential, epoch) = *shares.keys().find(is_of_all).expect("a key of all sites");
+    for place in places.iter().skip(1) {
+        let identity = &world.sites.get(place).expect("a site").identity;
+        let word = Command::SharesLost(identity.sign(SharesLost { shares: vec![(credential, epoch)] }));
+        world.propose(*place, word, Proposal::Own);
+    }
+    let fewest = (0..2_000)
+        .map(|_| {
+            world.run_for(1);
+            holders(&world, credential)
+        })
+        .min();
+    assert!(fewest < Some(usize::from(world.plan.threshold)), "too few to repair it: {fewest:?}");
+    world.run_for(10_000);
+    assert_eq!(holders(&world, credential), places.len());
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
 }

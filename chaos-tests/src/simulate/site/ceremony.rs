@@ -2,9 +2,11 @@
 
 use frost_ed25519::keys::dkg::round2;
 use warifu_core::ceremony::CeremonyEffect;
-use warifu_core::registry::{MemoryStore, Registry as _, RepairRecord};
+use warifu_core::registry::{CredentialRecord, MemoryStore, Registry as _, RepairRecord};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered};
-use warifu_protocol::{Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, SharesLost, StateRoot};
+use warifu_protocol::{
+    Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, SharesFound, SharesLost, StateRoot,
+};
 
 use super::storage::LocalWait;
 use crate::simulate::cost::{self, Of};
@@ -58,6 +60,11 @@ impl World {
                 let lost = lost_shares(state, shares, site.identity.node());
                 if !lost.is_empty() {
                     effects.push(CeremonyEffect::Propose(Command::SharesLost(site.identity.sign(SharesLost { shares: lost }))));
+                }
+                // An old word of its own about a share, brought in again after the repair, may have the log say that it is not here.
+                let found = found_shares(state, shares, site.identity.node());
+                if !found.is_empty() {
+                    effects.push(CeremonyEffect::Propose(Command::SharesFound(site.identity.sign(SharesFound { shares: found }))));
                 }
                 over = shares.shares.keys().copied().filter(|(credential, epoch)| is_over(state, *credential, *epoch)).collect();
             }
@@ -224,6 +231,25 @@ fn lost_shares(state: &MemoryStore, local: &LocalData, own: NodeId) -> Vec<(Cred
         lost.extend(epochs.into_iter().flatten().filter(is_held).filter(missing).map(|epoch| (credential, epoch)));
     }
     lost
+}
+
+/// Shares of keys in use that are on the disk and fit, though the log does not say so, while no ceremony changes who has them.
+fn found_shares(state: &MemoryStore, local: &LocalData, own: NodeId) -> Vec<(CredentialId, Epoch)> {
+    let stores = state.store_numbers().unwrap_or_default();
+    let is_found = |(credential, epoch): &(CredentialId, Epoch)| {
+        let record = state.credential(*credential).ok().flatten();
+        let is_missed = |record: &CredentialRecord| {
+            record.epoch == *epoch
+                && record.needs_shares()
+                && !stores.holds(&record.holders, own)
+                && matches!(state.ceremony_of(*credential), Ok(None))
+        };
+        let Some(record) = record.filter(is_missed) else { return false };
+        let share = local.shares.get(&(*credential, *epoch)).and_then(|share| share.key_package().ok());
+        let public = share.and_then(|share| share.verifying_share().serialize().ok());
+        public.is_some() && public.as_deref() == record.verifying_share(own).as_ref().map(<[u8; 32]>::as_slice)
+    };
+    local.shares.keys().copied().filter(is_found).collect()
 }
 
 impl World {
