@@ -34,18 +34,19 @@ fn without_value(signed: &SignedDocument) -> Option<(&str, &str)> {
 
 /// What becomes of a document that must not be signed. Where no node may yet know better, the coordinator says that it is to be asked again.
 async fn code(document: &Prepared, client: &ApiClient, anchors: &[TrustAnchor]) -> String {
+    let mut last = String::new();
     for _ in 0..TRIES {
         match document.sign(client, anchors).await {
             Ok(_) => return "signed".to_owned(),
             Err(TerminalError::Refused { problem }) if problem.status == 503 => {
-                eprintln!("asked again: {}", problem.detail);
+                last = problem.detail;
                 sleep(Duration::from_secs(problem.retry_after_seconds.unwrap_or(1).into())).await;
             }
             Err(TerminalError::Refused { problem }) => return problem.code().to_owned(),
             Err(other) => return format!("unexpected: {other}"),
         }
     }
-    format!("nothing after {TRIES} tries")
+    format!("nothing after {TRIES} tries: {last}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
