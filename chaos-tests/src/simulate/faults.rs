@@ -178,23 +178,25 @@ impl World {
         set_back < usize::from(self.plan.liars.max(1)) || self.suspects.contains(&node)
     }
 
-    /// Whether t other sites hold their shares of every key, in the log and on their disks, and a majority of the voters is left, none of them set back,
-    /// copied or about to go themselves: more is not survived, and need not be. A disk may have a share of an attempt at key generation that came to nothing.
+    /// Whether t other sites are left that hold their shares of every key, in the log and on their disks, and a majority of the voters, none of them set
+    /// back, copied or about to go themselves: more is not survived, and need not be, also before there is a key: sites that all start anew need t to be
+    /// let in. A disk may have a share of an attempt at key generation that came to nothing.
     pub(super) fn can_spare(&self, node: NodeId) -> bool {
         let stores = StoreNumbers::of(self.log.cluster());
         let is_sound = |node: NodeId| self.plan.corrupt.contains_key(&node) || !self.suspects.contains(&node);
         let is_whole = |place: &Place| place.node != node && is_sound(place.node) && !self.may_go(place.node);
-        let others: Vec<_> =
-            self.reached.values().copied().filter(is_whole).filter_map(|place| Some((place.node, self.sites.get(&place)?))).collect();
+        let others = self.reached.values().copied().filter(is_whole).filter_map(|place| Some((place.node, self.sites.get(&place)?)));
+        let others: Vec<_> = others.filter(|(_, site)| !site.is_lost).collect();
+        let threshold = usize::from(self.plan.threshold);
         let is_sparing = |(id, record): &(CredentialId, CredentialRecord)| {
             let has_share = |(node, site): &&(NodeId, &super::site::Site)| {
-                !site.is_lost && stores.holds(&record.holders, *node) && site.disk.local.shares.contains_key(&(*id, record.epoch))
+                stores.holds(&record.holders, *node) && site.disk.local.shares.contains_key(&(*id, record.epoch))
             };
-            !record.needs_shares() || others.iter().filter(has_share).count() >= usize::from(self.plan.threshold)
+            !record.needs_shares() || others.iter().filter(has_share).count() >= threshold
         };
         let voters = self.voters();
-        let left = others.iter().filter(|(node, site)| !site.is_lost && voters.contains(node)).count();
-        left * 2 > voters.len() && self.credentials.iter().all(is_sparing)
+        let left = others.iter().filter(|(node, _)| voters.contains(node)).count();
+        others.len() >= threshold && left * 2 > voters.len() && self.credentials.iter().all(is_sparing)
     }
 
     /// Starts a second process on a copy of a site's disk, with the same keys, beside the first. Which of them messages reach is by chance.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use warifu_core::ceremony::{CeremonyEffect, PROPOSE_RETRY_MILLIS};
-use warifu_core::registry::{CredentialRecord, Registry as _, StateStoreError, StoreNumbers};
+use warifu_core::registry::{Registry as _, StateStoreError};
 use warifu_protocol::limits::CEREMONY_CREDENTIALS_MAX;
 use warifu_protocol::{Command, CredentialId, Epoch, NodeId, SharesFound, SharesLost, UnixMillis};
 
@@ -66,7 +66,7 @@ impl Scrub {
         self.lost.extend(local.damaged_shares()?);
         let mut held = BTreeSet::new();
         for (credential, epoch) in std::mem::take(&mut self.lost) {
-            if view.credential(credential)?.is_some_and(|record| is_held(&record, epoch, &stores, own)) {
+            if view.credential(credential)?.is_some_and(|record| record.is_share_held(epoch, own, &stores)) {
                 held.insert((credential, epoch));
             }
         }
@@ -75,7 +75,7 @@ impl Scrub {
         for (credential, epoch) in std::mem::take(&mut self.found) {
             if let Some(record) = view.credential(credential)?
                 && record.epoch == epoch
-                && may_be_found(view, credential, &record, &stores, own)?
+                && view.may_find_share(credential, &record, own, &stores)?
             {
                 missing.insert((credential, epoch));
             }
@@ -89,16 +89,16 @@ impl Scrub {
         let is_last = page.len() < PAGE;
         for (credential, record) in page {
             let epochs = [Some(record.epoch), record.previous.as_ref().map(|previous| previous.epoch)];
-            for epoch in epochs.into_iter().flatten().filter(|epoch| is_held(&record, *epoch, &stores, own)) {
+            for epoch in epochs.into_iter().flatten().filter(|epoch| record.is_share_held(*epoch, own, &stores)) {
                 match local.share(credential, epoch) {
                     Ok(Some(_)) => {}
                     Ok(None) | Err(LocalStoreError::Share { .. }) => drop(self.lost.insert((credential, epoch))),
                     Err(other) => return Err(other.into()),
                 }
             }
-            if may_be_found(view, credential, &record, &stores, own)?
+            if view.may_find_share(credential, &record, own, &stores)?
                 && let Ok(Some(share)) = local.share(credential, record.epoch)
-                && share.verifying_share().serialize().ok().as_deref() == record.verifying_share(own).as_ref().map(<[u8; 32]>::as_slice)
+                && record.is_share_of(own, share.verifying_share())
             {
                 self.found.insert((credential, record.epoch));
             }
@@ -110,19 +110,4 @@ impl Scrub {
         }
         Ok(())
     }
-}
-
-/// Whether the log does not say that this node has its share of a key in use, while no ceremony changes who has it.
-fn may_be_found(
-    view: &StateView,
-    credential: CredentialId,
-    record: &CredentialRecord,
-    stores: &StoreNumbers,
-    own: NodeId,
-) -> Result<bool, StateStoreError> {
-    Ok(record.needs_shares() && !stores.holds(&record.holders, own) && view.ceremony_of(credential)?.is_none())
-}
-
-fn is_held(record: &CredentialRecord, epoch: Epoch, stores: &StoreNumbers, own: NodeId) -> bool {
-    record.needs_shares() && record.holders_of(epoch).is_some_and(|holders| stores.holds(holders, own))
 }

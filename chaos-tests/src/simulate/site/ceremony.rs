@@ -2,7 +2,7 @@
 
 use frost_ed25519::keys::dkg::round2;
 use warifu_core::ceremony::CeremonyEffect;
-use warifu_core::registry::{CredentialRecord, MemoryStore, Registry as _, RepairRecord};
+use warifu_core::registry::{MemoryStore, Registry as _, RepairRecord};
 use warifu_protocol::wire::{CeremonyCall, CeremonyReply, OrderReply, Remembered};
 use warifu_protocol::{
     Blob, CeremonyId, Command, CredentialId, Epoch, NodeId, Refusal, RepairPartKind, SharesFound, SharesLost, StateRoot,
@@ -220,34 +220,27 @@ impl World {
     }
 }
 
-/// Shares that the state says this site holds and that are not on its disk.
+/// Shares that the log says are here and that are not on the disk.
 fn lost_shares(state: &MemoryStore, local: &LocalData, own: NodeId) -> Vec<(CredentialId, Epoch)> {
     let stores = state.store_numbers().unwrap_or_default();
     let mut lost = Vec::new();
     for (credential, record) in state.credentials(None, usize::MAX).unwrap_or_default() {
         let epochs = [Some(record.epoch), record.previous.as_ref().map(|previous| previous.epoch)];
-        let is_held = |epoch: &Epoch| record.needs_shares() && record.holders_of(*epoch).is_some_and(|holders| stores.holds(holders, own));
-        let missing = |epoch: &Epoch| !local.shares.contains_key(&(credential, *epoch));
-        lost.extend(epochs.into_iter().flatten().filter(is_held).filter(missing).map(|epoch| (credential, epoch)));
+        let is_held = |epoch: &Epoch| record.is_share_held(*epoch, own, &stores);
+        let is_gone = |epoch: &Epoch| !local.shares.contains_key(&(credential, *epoch));
+        lost.extend(epochs.into_iter().flatten().filter(is_held).filter(is_gone).map(|epoch| (credential, epoch)));
     }
     lost
 }
 
-/// Shares of keys in use that are on the disk and fit, though the log does not say so, while no ceremony changes who has them.
+/// Shares that are on the disk and fit, and that the log says are missing.
 fn found_shares(state: &MemoryStore, local: &LocalData, own: NodeId) -> Vec<(CredentialId, Epoch)> {
     let stores = state.store_numbers().unwrap_or_default();
     let is_found = |(credential, epoch): &(CredentialId, Epoch)| {
-        let record = state.credential(*credential).ok().flatten();
-        let is_missed = |record: &CredentialRecord| {
-            record.epoch == *epoch
-                && record.needs_shares()
-                && !stores.holds(&record.holders, own)
-                && matches!(state.ceremony_of(*credential), Ok(None))
-        };
-        let Some(record) = record.filter(is_missed) else { return false };
+        let Some(record) = state.credential(*credential).ok().flatten().filter(|record| record.epoch == *epoch) else { return false };
         let share = local.shares.get(&(*credential, *epoch)).and_then(|share| share.key_package().ok());
-        let public = share.and_then(|share| share.verifying_share().serialize().ok());
-        public.is_some() && public.as_deref() == record.verifying_share(own).as_ref().map(<[u8; 32]>::as_slice)
+        matches!(state.may_find_share(*credential, &record, own, &stores), Ok(true))
+            && share.is_some_and(|share| record.is_share_of(own, share.verifying_share()))
     };
     local.shares.keys().copied().filter(is_found).collect()
 }

@@ -4,7 +4,7 @@ use warifu_protocol::limits::REPAIRS_OPEN_MAX;
 use warifu_protocol::{CredentialId, NodeId, UnixMillis};
 
 use super::walk::{Walk, Wanted};
-use crate::registry::{CredentialRecord, Registry, StateStore, StateStoreError, StoreNumbers};
+use crate::registry::{CredentialRecord, Registry, StateStore, StateStoreError};
 
 /// Where this node is in its search for credentials of which it lacks its share. Losing it loses no more than the current pass.
 #[derive(Debug)]
@@ -59,16 +59,12 @@ impl Backlog {
         }
         let stores = state.store_numbers()?;
         let wanted = Wanted {
-            is: |record: &_| lacks(record, &stores, self.node),
+            is: |record: &CredentialRecord| record.is_share_missing(self.node, &stores),
             holders_min: usize::from(state.cluster()?.threshold.0),
             limit: Some(limit),
         };
         self.walk.look(now, state, &wanted, &stores)
     }
-}
-
-fn lacks(record: &CredentialRecord, stores: &StoreNumbers, node: NodeId) -> bool {
-    record.needs_shares() && !stores.holds(&record.holders, node)
 }
 
 #[cfg(test)]

@@ -278,6 +278,21 @@ pub trait Registry: StateStore {
         Ok(StoreNumbers::of(&self.cluster()?))
     }
 
+    /// Whether a node that has its share of a credential's current epoch after all may say so: the log says that it is missing, and no ceremony
+    /// changes who has it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn may_find_share(
+        &self,
+        id: CredentialId,
+        record: &CredentialRecord,
+        node: NodeId,
+        stores: &StoreNumbers,
+    ) -> Result<bool, StateStoreError> {
+        Ok(record.is_share_missing(node, stores) && self.ceremony_of(id)?.is_none())
+    }
+
     /// A ceremony.
     ///
     /// # Errors

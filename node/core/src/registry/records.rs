@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use frost_ed25519::keys::PublicKeyPackage;
+use frost_ed25519::keys::{PublicKeyPackage, VerifyingShare};
 use serde::{Deserialize, Serialize};
 pub use warifu_protocol::ClusterRecord;
 use warifu_protocol::mutants::{Mutant, is_on};
@@ -495,6 +495,24 @@ impl CredentialRecord {
             return Some(&self.holders);
         }
         self.previous.as_ref().filter(|previous| previous.epoch == epoch).map(|previous| previous.holders.as_slice())
+    }
+
+    /// Whether a node has by the log its share of an epoch that signs now, of a key that signs or may sign again.
+    #[must_use]
+    pub fn is_share_held(&self, epoch: Epoch, node: NodeId, stores: &StoreNumbers) -> bool {
+        self.needs_shares() && self.holders_of(epoch).is_some_and(|holders| stores.holds(holders, node))
+    }
+
+    /// Whether a node has by the log no share of the current epoch of a key that signs or may sign again.
+    #[must_use]
+    pub fn is_share_missing(&self, node: NodeId, stores: &StoreNumbers) -> bool {
+        self.needs_shares() && !stores.holds(&self.holders, node)
+    }
+
+    /// Whether this is the public image of a node's share in the current epoch.
+    #[must_use]
+    pub fn is_share_of(&self, node: NodeId, share: &VerifyingShare) -> bool {
+        share.serialize().is_ok_and(|share| self.verifying_share(node).is_some_and(|known| share == known))
     }
 
     /// The public image of a node's share in the current epoch, 32 bytes, if the key has one for it.

@@ -51,7 +51,7 @@ pub(super) fn start<S: StateStore>(
     let mut records = Vec::with_capacity(body.credentials.len());
     for id in &body.credentials {
         let record = credentials::existing(state, *id)?;
-        if !record.needs_shares() || stores.holds(&record.holders, receiver) {
+        if !record.is_share_missing(receiver, &stores) {
             return Err(Refusal::ShareNotMissing { node: receiver, credential: *id }.into());
         }
         if state.ceremony_of(*id)?.is_some() {
@@ -230,12 +230,8 @@ pub(super) fn find<S: StateStore>(
     let holding = stores.holding(node).ok_or(Refusal::NodeUnknown { node })?;
     let mut found = false;
     for (id, epoch) in shares {
-        let Some(mut credential) = state.credential(*id)?.filter(|credential| credential.needs_shares() && credential.epoch == *epoch)
-        else {
-            continue;
-        };
-        let knows = credential.verifying_share(node).is_some();
-        if !knows || stores.holds(&credential.holders, node) || state.ceremony_of(*id)?.is_some() {
+        let Some(mut credential) = state.credential(*id)?.filter(|credential| credential.epoch == *epoch) else { continue };
+        if credential.verifying_share(node).is_none() || !state.may_find_share(*id, &credential, node, &stores)? {
             continue;
         }
         credential.holders.retain(|held| held.node != node);
