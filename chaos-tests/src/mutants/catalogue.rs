@@ -133,6 +133,7 @@ pub(super) const CATALOGUE: &[Row] = &[
     ),
     test(Mutant::SealWithoutPlace, SEALING, "a_record_opens_with_its_own_associated_data_only"),
     test(Mutant::AcceptOldIncarnation, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
+    test(Mutant::OldSharesWord, REGISTRY, "shares_lost::a_word_about_shares_counts_once_and_never_after_a_later_one"),
     test(Mutant::AcceptForgottenStart, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
     test(Mutant::SkipNodeSignature, REGISTRY, "nodes::a_node_may_only_go_forward_from_what_is_remembered_of_it"),
     test(Mutant::SkipApprovalSignature, REGISTRY, "orders::approvals_are_checked_one_by_one"),

@@ -349,6 +349,7 @@ mod tests {
             raft_index: 0,
             audit_size: 0,
             audit_root: None,
+            shares_word: 0,
         };
         assert!(!disk.is_less_than(&record));
         record.audit_size = 1;

@@ -7,6 +7,7 @@ use warifu_protocol::canonical::sha256;
 use warifu_protocol::wire::CredentialState;
 use warifu_protocol::{CertificateHash, Command, OrderId, SessionId, StopId, StopKind, StopObject, UnixMillis};
 
+use super::attack::digest;
 use super::fact::CardLife;
 use super::people::version_of;
 use super::world::World;
@@ -22,6 +23,8 @@ pub(super) struct Knowledge {
     pub(super) orders: BTreeSet<OrderId>,
     /// Logins that took effect.
     sessions: BTreeSet<SessionId>,
+    /// What sites said of their shares and took effect, by digest.
+    shares_words: BTreeSet<[u8; 32]>,
     /// Stops that took effect, or were refused for the sake of what they stop.
     pub(super) settled: BTreeSet<StopId>,
 }
@@ -81,6 +84,9 @@ impl World {
                 let is_old = signed.body.incarnation <= record.incarnation || !signed.body.earlier.contains(&record.boot);
                 is_old.then_some("its store does not know of the last start")
             }
+            Command::SharesLost(_) | Command::SharesFound(_) => {
+                self.known.shares_words.contains(&digest(command)).then_some("it took effect before")
+            }
             _ => None,
         }
     }
@@ -93,6 +99,9 @@ impl World {
             }
             Command::SessionOpened(opening) => {
                 self.known.sessions.insert(opening.statement.session());
+            }
+            Command::SharesLost(_) | Command::SharesFound(_) => {
+                self.known.shares_words.insert(digest(command));
             }
             Command::CrlChunk { .. } => {
                 let active: Vec<[u8; 32]> = self.truth().crls().unwrap_or_default().iter().map(|crl| *crl.hash.as_bytes()).collect();

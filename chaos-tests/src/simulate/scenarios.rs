@@ -76,26 +76,47 @@ fn a_site_that_is_not_confirmed_is_not_among_those_that_make_a_key() {
 }
 
 #[test]
-fn sites_whose_old_words_that_a_share_is_lost_are_brought_in_again_say_that_they_have_it() {
+fn sites_say_that_they_have_shares_that_the_log_takes_for_lost_and_no_old_word_of_theirs_changes_that() {
     let mut world = quiet();
     let places: Vec<Place> = world.reached.values().copied().collect();
     let holders = |world: &World, credential| world.truth().credential(credential).ok().flatten().map_or(0, |record| record.holders.len());
     let is_of_all = |key: &&(CredentialId, Epoch)| holders(&world, key.0) == places.len();
     let shares = places.first().and_then(|place| world.sites.get(place)).map(|site| &site.disk.local.shares).expect("a site");
     let (credential, epoch) = *shares.keys().find(is_of_all).expect("a key of all sites");
-    for place in places.iter().skip(1) {
-        let identity = &world.sites.get(place).expect("a site").identity;
-        let word = Command::SharesLost(identity.sign(SharesLost { shares: vec![(credential, epoch)] }));
-        world.propose(*place, word, Proposal::Own);
-    }
-    let fewest = (0..2_000)
-        .map(|_| {
-            world.run_for(1);
-            holders(&world, credential)
+    let words: Vec<(Place, Command)> = places
+        .iter()
+        .skip(1)
+        .map(|place| {
+            let number = world.truth().node(place.node).ok().flatten().map_or(0, |record| record.next_shares_word());
+            let identity = &world.sites.get(place).expect("a site").identity;
+            (*place, Command::SharesLost(identity.sign(SharesLost { number, shares: vec![(credential, epoch)] })))
         })
-        .min();
-    assert!(fewest < Some(usize::from(world.plan.threshold)), "too few to repair it: {fewest:?}");
+        .collect();
+    let fewest = |world: &mut World| {
+        for (place, word) in &words {
+            world.propose(*place, word.clone(), Proposal::Own);
+        }
+        let left = (0..2_000).map(|_| {
+            world.run_for(1);
+            holders(world, credential)
+        });
+        left.min()
+    };
+    let said = fewest(&mut world);
+    assert!(said < Some(usize::from(world.plan.threshold)), "too few to repair it: {said:?}");
     world.run_for(10_000);
     assert_eq!(holders(&world, credential), places.len());
+    assert_eq!(fewest(&mut world), Some(places.len()), "brought in again");
     assert!(world.violations.is_empty(), "{:?}", world.violations);
+}
+
+#[test]
+fn no_more_sites_are_lost_before_there_is_a_key_than_leave_t_to_let_each_other_in() {
+    let plan =
+        Plan { nodes: 5, threshold: 4, liars: 1, corrupt: BTreeMap::new(), faults: Faults::none(), ..Plan::draw(1, SAFETY_MILLIS, None) };
+    let mut world = World::found(plan, false).expect("a world");
+    let [one, other] = [1, 2].map(|number| NodeId::new(number).expect("a node"));
+    assert!(world.credentials.is_empty() && world.can_spare(one));
+    world.suspects.insert(one);
+    assert!(!world.can_spare(other), "three of five are a majority, and too few");
 }

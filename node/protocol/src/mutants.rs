@@ -188,6 +188,8 @@ mutants! {
     CensorStops = "censor-stops",
     /// A peer may bring any number of commands into the log that are refused there.
     SkipBudgets = "skip-budgets",
+    /// What a node once said of its shares counts again whenever it comes into the log.
+    OldSharesWord = "old-shares-word",
 }
 
 impl Mutant {

@@ -568,6 +568,19 @@ pub enum Refusal {
         /// Who.
         node: NodeId,
     },
+    /// What a node says of its shares is not its next word about them.
+    #[error(
+        "what node {node} says of its shares has number {found}, where {expected} is next: it took effect before, or another word did since; the node \
+         says it anew if it is so still"
+    )]
+    SharesWordNumber {
+        /// Who.
+        node: NodeId,
+        /// The word's number.
+        found: u64,
+        /// The next one's.
+        expected: u64,
+    },
 }
 
 impl Refusal {
@@ -679,6 +692,7 @@ impl Refusal {
             | Self::ShareNotMissing { .. }
             | Self::ShareNotHeld { .. }
             | Self::SharesNotWanted { .. }
+            | Self::SharesWordNumber { .. }
             | Self::RefreshNotDue { .. }
             | Self::AccusationUnfounded { .. } => Fault::Node,
             Self::CrlMissing { .. }

@@ -15,6 +15,8 @@ use crate::{CeremonyId, CredentialId, Epoch, NodeId, NodeSigned, NodeStatement, 
 /// A node finds that shares which the log says it has are damaged or gone: from then on they count as missing and are repaired.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SharesLost {
+    /// The next number of this node's words about its shares, as the log's state has it: a word counts once, and in its turn.
+    pub number: u64,
     /// Whose shares, and of which epoch: 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`], ascending.
     pub shares: Vec<(CredentialId, Epoch)>,
 }
@@ -26,6 +28,8 @@ impl NodeStatement for SharesLost {
 /// A node has shares that the log says it lacks, since a backup was restored: they fit the public keys that the log has, and count from then on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SharesFound {
+    /// The next number of this node's words about its shares, as the log's state has it: a word counts once, and in its turn.
+    pub number: u64,
     /// Whose shares, and of which epoch: 1 to [`crate::limits::CEREMONY_CREDENTIALS_MAX`], ascending.
     pub shares: Vec<(CredentialId, Epoch)>,
 }

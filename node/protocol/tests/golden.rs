@@ -368,8 +368,8 @@ fn what_nodes_sign_is_frozen() {
         golden.bytes("gone", &message(&gone()), "3a4d73d678296d31");
         let due = RefreshStart { ceremony: CEREMONY, credentials: vec![CREDENTIAL] };
         golden.bytes("refresh start", &message(&due), "8405242a68bb08e3");
-        golden.bytes("shares lost", &message(&SharesLost { shares: vec![(CREDENTIAL, Epoch(2))] }), "198f1e15361eda99");
-        golden.bytes("shares found", &message(&SharesFound { shares: vec![(CREDENTIAL, Epoch(2))] }), "eb5c12063ebdeedc");
+        golden.bytes("shares lost", &message(&SharesLost { number: 301, shares: vec![(CREDENTIAL, Epoch(2))] }), "c3ae1048928c34e8");
+        golden.bytes("shares found", &message(&SharesFound { number: 301, shares: vec![(CREDENTIAL, Epoch(2))] }), "77e9d2953b95eb6c");
         golden.bytes("import confirmed", &message(&import_confirm()), "d60a46e3bed917da");
         golden.bytes("import aborted", &message(&import_abort(ImportFailure::PacketUnusable)), "fb1839d6a4c038fd");
         let (order, ceremony) = (OrderId::new([0x0d; 16]), CEREMONY);
@@ -418,10 +418,10 @@ fn log_entries_are_frozen() {
         entry("repair aborted", Command::RepairAborted(signed(repair_abort())), "7d00e088e5f3247b");
         let due = RefreshStart { ceremony: CEREMONY, credentials: vec![CREDENTIAL] };
         entry("refresh started", Command::RefreshStarted(signed(due)), "9bf12b691213fb1e");
-        let lost = SharesLost { shares: vec![(CREDENTIAL, Epoch(2))] };
-        entry("shares lost", Command::SharesLost(signed(lost)), "f6c4dec754cac765");
-        let found = SharesFound { shares: vec![(CREDENTIAL, Epoch(2))] };
-        entry("shares found", Command::SharesFound(signed(found)), "140275e501a9b606");
+        let lost = SharesLost { number: 301, shares: vec![(CREDENTIAL, Epoch(2))] };
+        entry("shares lost", Command::SharesLost(signed(lost)), "f0ed0aa9b7e3bbc7");
+        let found = SharesFound { number: 301, shares: vec![(CREDENTIAL, Epoch(2))] };
+        entry("shares found", Command::SharesFound(signed(found)), "54b6a559c217b928");
     });
 }
 

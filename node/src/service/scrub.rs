@@ -34,6 +34,14 @@ impl CeremonyService {
         if let Err(error) = scrub.look(view, &self.local, self.identity.node(), now) {
             tracing::error!(error = &error as &dyn std::error::Error, "this node's shares cannot be looked through");
         }
+        let number = match view.node(self.identity.node()) {
+            Ok(Some(record)) => record.next_shares_word(),
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "what the cluster remembers of this node cannot be read");
+                return None;
+            }
+        };
         let is_said = scrub.said_at.is_some_and(|at| now.distance(at) < PROPOSE_RETRY_MILLIS);
         if is_said || (scrub.lost.is_empty() && scrub.found.is_empty()) {
             return None;
@@ -43,11 +51,11 @@ impl CeremonyService {
         if scrub.lost.is_empty() {
             let shares = named(&scrub.found);
             tracing::info!(count = shares.len(), "shares of this node were brought back by a backup: they are said to be here again");
-            return Some(CeremonyEffect::Propose(Command::SharesFound(self.identity.sign(SharesFound { shares }))));
+            return Some(CeremonyEffect::Propose(Command::SharesFound(self.identity.sign(SharesFound { number, shares }))));
         }
         let shares = named(&scrub.lost);
         tracing::warn!(count = shares.len(), "shares of this node are damaged or gone: they are said to be lost and will be repaired");
-        Some(CeremonyEffect::Propose(Command::SharesLost(self.identity.sign(SharesLost { shares }))))
+        Some(CeremonyEffect::Propose(Command::SharesLost(self.identity.sign(SharesLost { number, shares }))))
     }
 }
 

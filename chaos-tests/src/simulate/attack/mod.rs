@@ -102,7 +102,8 @@ pub(super) fn hoard(hoard: &mut Hoard, now: u64, fresh: impl IntoIterator<Item =
     }
 }
 
-fn digest(command: &Command) -> [u8; 32] {
+/// What tells one command from another.
+pub(super) fn digest(command: &Command) -> [u8; 32] {
     sha256(&postcard::to_stdvec(command).expect("commands serialize"))
 }
 

@@ -79,6 +79,7 @@ mod tests {
                 raft_index: 1,
                 audit_size: 0,
                 audit_root: None,
+                shares_word: 0,
             };
             let mut truth = MemoryStore::default();
             truth.0.insert(key(table::NODE, &[&[site]]), encode(&record));

@@ -57,14 +57,15 @@ impl World {
             effects.extend(process.due.next(now, state, limit, rng).ok().flatten().map(CeremonyEffect::Propose));
             if away >= process.sweep_at {
                 process.sweep_at = away + SWEEP_REST;
+                let number = state.node(site.identity.node()).ok().flatten().map_or(0, |record| record.next_shares_word());
                 let lost = lost_shares(state, shares, site.identity.node());
                 if !lost.is_empty() {
-                    effects.push(CeremonyEffect::Propose(Command::SharesLost(site.identity.sign(SharesLost { shares: lost }))));
+                    effects.push(CeremonyEffect::Propose(Command::SharesLost(site.identity.sign(SharesLost { number, shares: lost }))));
                 }
-                // An old word of its own about a share, brought in again after the repair, may have the log say that it is not here.
+                // A word of its own about a share that the log got late, after the repair, has the log say that it is not here.
                 let found = found_shares(state, shares, site.identity.node());
                 if !found.is_empty() {
-                    effects.push(CeremonyEffect::Propose(Command::SharesFound(site.identity.sign(SharesFound { shares: found }))));
+                    effects.push(CeremonyEffect::Propose(Command::SharesFound(site.identity.sign(SharesFound { number, shares: found }))));
                 }
                 over = shares.shares.keys().copied().filter(|(credential, epoch)| is_over(state, *credential, *epoch)).collect();
             }

@@ -39,6 +39,7 @@ pub(super) fn started<S: StateStore>(
             raft_index: 0,
             audit_size: 0,
             audit_root: None,
+            shares_word: context.index,
         },
         Some(record) if record.store != body.store => return Err(Refusal::NodeStoreChanged { node }.into()),
         Some(record) if record.has_started() && !body.earlier.contains(&record.boot) && !is_on(Mutant::AcceptForgottenStart) => {

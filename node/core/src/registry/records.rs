@@ -273,6 +273,9 @@ pub struct NodeRecord {
     pub audit_size: u64,
     /// Root of the latest checkpoint.
     pub audit_root: Option<Sha256>,
+    /// Number of its last word about its shares that took effect. It begins at the log index of the entry that this record came with, so that no
+    /// number comes twice under one identifier, whatever store it is on.
+    pub shares_word: u64,
 }
 
 /// What a ceremony makes.
@@ -577,6 +580,12 @@ impl NodeRecord {
     #[must_use]
     pub const fn has_started(&self) -> bool {
         self.started_at > 0
+    }
+
+    /// The number of its next word about its shares ([`SharesLost`](warifu_protocol::SharesLost), [`SharesFound`](warifu_protocol::SharesFound)).
+    #[must_use]
+    pub const fn next_shares_word(&self) -> u64 {
+        self.shares_word.saturating_add(1)
     }
 }
 

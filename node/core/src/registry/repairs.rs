@@ -14,9 +14,9 @@ use warifu_protocol::{
 
 use super::apply::{Context, Stop};
 use super::credentials;
-use super::nodes::check_signature;
+use super::nodes::{self, check_signature};
 use super::reader::{Registry, encode, key, prefix_end, repair_message_key, table};
-use super::records::{CredentialRecord, RepairBasis, RepairRecord};
+use super::records::{CredentialRecord, NodeRecord, RepairBasis, RepairRecord};
 use super::store::{Overlay, StateStore, StateStoreError};
 use crate::ceremony::repair::{PointBytes, commitments_fit, interpolate, scalar_fits};
 use crate::signer::identifier;
@@ -195,6 +195,7 @@ pub(super) fn lose<S: StateStore>(
     check_signature(context, message)?;
     let (node, shares) = (message.node, &message.body.shares);
     check_named(shares)?;
+    let record = next_word(state, node, message.body.number)?;
     let mut found = false;
     for (id, epoch) in shares {
         let Some(mut credential) = state.credential(*id)? else { continue };
@@ -213,7 +214,11 @@ pub(super) fn lose<S: StateStore>(
             credentials::write_unversioned(state, *id, &credential);
         }
     }
-    if found { Ok(Applied::Done) } else { Err(Refusal::ShareNotHeld { node }.into()) }
+    if !found {
+        return Err(Refusal::ShareNotHeld { node }.into());
+    }
+    nodes::write(state, node, &record);
+    Ok(Applied::Done)
 }
 
 /// A node has these shares, which the log does not count: they count from now on. Like a repair it needs the node's word alone, and a false word gives
@@ -226,6 +231,7 @@ pub(super) fn find<S: StateStore>(
     check_signature(context, message)?;
     let (node, shares) = (message.node, &message.body.shares);
     check_named(shares)?;
+    let record = next_word(state, node, message.body.number)?;
     let stores = state.store_numbers()?;
     let holding = stores.holding(node).ok_or(Refusal::NodeUnknown { node })?;
     let mut found = false;
@@ -241,7 +247,21 @@ pub(super) fn find<S: StateStore>(
         credentials::write_unversioned(state, *id, &credential);
         found = true;
     }
-    if found { Ok(Applied::Done) } else { Err(Refusal::SharesNotWanted { node }.into()) }
+    if !found {
+        return Err(Refusal::SharesNotWanted { node }.into());
+    }
+    nodes::write(state, node, &record);
+    Ok(Applied::Done)
+}
+
+/// What is to be remembered of a node once this word of it about its shares takes effect. Whoever brings an old one into the log again moves nothing.
+fn next_word<S: StateStore>(state: &Overlay<'_, S>, node: NodeId, number: u64) -> Result<NodeRecord, Stop> {
+    let record = Registry::node(state, node)?.ok_or(Refusal::NodeUnknown { node })?;
+    let expected = record.next_shares_word();
+    if number != expected && !is_on(Mutant::OldSharesWord) {
+        return Err(Refusal::SharesWordNumber { node, found: number, expected }.into());
+    }
+    Ok(NodeRecord { shares_word: expected, ..record })
 }
 
 fn check_named(shares: &[(CredentialId, Epoch)]) -> Result<(), Refusal> {

@@ -42,7 +42,7 @@ pub(super) fn revise<S: StateStore>(state: &mut Overlay<'_, S>, context: &Contex
             plan::follow(state, &revised, order.body.digest(), Some(node.id))??;
             check_shares(state, &revised, node.id)?;
             leave(state, &Context { cluster: &revised, ..*context }, node.id)?;
-            nodes::write(state, node.id, &admitted(*store, revised.store_number(node.id)));
+            nodes::write(state, node.id, &admitted(*store, revised.store_number(node.id), context.index));
             refreshes_due::store_replaced(state, context, node.id);
         }
         _ => {}
@@ -60,7 +60,7 @@ fn leave<S: StateStore>(state: &mut Overlay<'_, S>, context: &Context<'_>, gone:
 }
 
 /// What is remembered of a site before its first start on a new store.
-const fn admitted(store: StoreId, store_number: u32) -> NodeRecord {
+const fn admitted(store: StoreId, store_number: u32, index: u64) -> NodeRecord {
     NodeRecord {
         store,
         store_number,
@@ -70,6 +70,7 @@ const fn admitted(store: StoreId, store_number: u32) -> NodeRecord {
         raft_index: 0,
         audit_size: 0,
         audit_root: None,
+        shares_word: index,
     }
 }
 

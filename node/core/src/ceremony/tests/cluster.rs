@@ -460,6 +460,7 @@ fn put_node(store: &mut MemoryStore, number: u8) {
         raft_index: 1,
         audit_size: 1,
         audit_root: None,
+        shares_word: 1,
     };
     store.0.insert(key(table::NODE, &[&[number]]), encode(&record));
 }
