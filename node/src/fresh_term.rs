@@ -1,8 +1,9 @@
-//! A leader that can send nothing but entries that are too old is replaced.
+//! A leader that can send nothing but entries that are too old, or of the future, is replaced.
 //!
 //! Followers append no entry of the present term that is older than clocks may differ, so that no leader can hold the log's time back. One that
 //! was without a majority for longer has such entries, and would lead for ever without being followed. In a new term, which the same node may
-//! well win, they are what an earlier one left behind, and are taken.
+//! well win, they are what an earlier one left behind, and are taken. A leader whose clock is fast has entries of the future; the next one has most
+//! probably another clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const PERSISTS: Duration = Duration::from_secs(3);
 /// Rest after a new term was begun: several elections.
 const REST: Duration = Duration::from_secs(5);
 
-/// Entries that this node did not append because they are too old.
+/// Entries that this node did not append because their time is too far from its clock.
 #[derive(Debug, Default)]
 pub struct StaleEntries {
     first: Mutex<Option<(u64, Instant)>>,
@@ -26,7 +27,7 @@ pub struct StaleEntries {
 }
 
 impl StaleEntries {
-    /// Notes that the entry with this index was refused as too old.
+    /// Notes that the entry with this index was refused for its time.
     pub fn refused(&self, index: u64, now: Instant) {
         let mut first = self.first.lock();
         match *first {
@@ -53,7 +54,7 @@ pub(crate) async fn run(raft: NodeRaft, stale: Arc<StaleEntries>, mut stop: watc
             _ = stop.wait_for(|stop| *stop) => return,
             () = stale.persists.notified() => {}
         }
-        tracing::warn!("the leader sends nothing but entries that are too old: a new term begins");
+        tracing::warn!("the leader sends nothing but entries whose time is too far from this node's clock: a new term begins");
         raft.replace_leader().await;
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,

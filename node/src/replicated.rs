@@ -340,6 +340,10 @@ impl ReplicatedState for NodeState {
 /// Consensus over this registry.
 pub type NodeRaft = crate::raft::RaftHandle<NodeState, Inspector>;
 
+/// How far ahead of this node's clock an entry may be that is not committed. A node signs nothing until its clock has come to the log's time: a leader
+/// whose clock is fast must not take the whole cluster there, and documents wait no longer than they can.
+pub const AHEAD_MILLIS_MAX: u64 = 1_000;
+
 /// Judges a leader's entries and gives proposals their time.
 pub struct Inspector {
     standing: Arc<Standing>,
@@ -397,10 +401,12 @@ impl InspectEntries for Inspector {
                     // Entries fetched while catching up may be old, which confirmation covers; none can be of the future.
                     // What an earlier term left uncommitted must be logged before anything new is, or the cluster would never go on.
                     let too_old = !entry.claimed_committed && !entry.inherited && at.plus(skew_millis) < now;
-                    if too_old {
+                    // What others have committed says that it is this node's clock that is slow.
+                    let too_early = !entry.claimed_committed && at > now.plus(AHEAD_MILLIS_MAX);
+                    if too_old || too_early {
                         self.stale.refused(entry.position.index, Instant::now());
                     }
-                    if too_old || at > now.plus(skew_millis) {
+                    if too_old || too_early || at > now.plus(skew_millis) {
                         return Err(InspectRefusal::new(format!("entry time {at} of leader {from} is too far from this node's clock")));
                     }
                 }

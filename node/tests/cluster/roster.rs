@@ -260,8 +260,8 @@ fn standing(cluster: &TestCluster, store: &MemoryStore, founder: bool) -> anyhow
 }
 
 #[tokio::test]
-async fn an_entry_that_is_older_than_clocks_may_differ_is_followed_only_if_an_earlier_term_left_it_or_it_is_committed() -> anyhow::Result<()>
-{
+async fn an_old_entry_is_followed_only_if_an_earlier_term_left_it_or_it_is_committed_and_one_that_is_ahead_only_if_it_is_committed()
+-> anyhow::Result<()> {
     let cluster = TestCluster::found(3, 2, Policy::default())?;
     let inspector = Inspector::new(standing(&cluster, &founded(&cluster)?, true)?);
     let skew = Policy::default().clock_skew_millis_max;
@@ -273,11 +273,15 @@ async fn an_entry_that_is_older_than_clocks_may_differ_is_followed_only_if_an_ea
         inspector.inspect(node_id(2), &[InspectedEntry { position, payload, claimed_committed, inherited }]).is_ok()
     };
     let (old, new, future) = (now.minus(skew + 5_000), now, now.plus(skew + 60_000));
+    let ahead = now.plus(skew - 10_000);
     for (case, at, claimed_committed, inherited, is_followed) in [
         ("a new one", new, false, false, true),
         ("an old one of this term", old, false, false, false),
         ("an old one that is committed", old, true, false, true),
         ("an old one of an earlier term", old, false, true, true),
+        ("one that is ahead by no more than clocks may differ", ahead, false, false, false),
+        ("one of those that an earlier term left", ahead, false, true, false),
+        ("one of those that is committed", ahead, true, false, true),
         ("one of the future", future, false, false, false),
         ("one of the future, whatever is said of it", future, true, true, false),
     ] {
